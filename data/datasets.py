@@ -1,0 +1,44 @@
+"""Which images a script gets: CIFAR-10, or the planted set where CIFAR-10 cannot be had."""
+
+from . import cifar10, planted
+from .batches import ImageSet
+
+
+def load(
+    dataset: str, data_root: str | None, train_images: int, test_images: int
+) -> tuple[dict[str, ImageSet], str]:
+    """Image sets "train", "test" and, planted, "low cue" and "high cue" (test sets).
+
+    Args:
+        dataset: "cifar10", "planted", or "auto": CIFAR-10 where it is found or can be
+            downloaded, else planted.
+        data_root: folder to look in first.
+        train_images, test_images: how many; of CIFAR-10 the first ones in official order.
+
+    Returns the sets and a notice, empty unless "auto" had to settle for the planted set.
+
+    Raises:
+        cifar10.DataError: damaged; or, with "cifar10", not available or too small.
+    """
+    notice = ""
+    if dataset != "planted":
+        try:
+            train, test = cifar10.load(data_root)
+        except cifar10.DataNotAvailable as error:
+            if dataset == "cifar10":
+                raise
+            notice = str(error)
+        else:
+            for name, count, images in (
+                ("TRAIN_IMAGES", train_images, train),
+                ("TEST_IMAGES", test_images, test),
+            ):
+                if count > len(images):
+                    raise cifar10.DataError(
+                        f"{name} is {count}; CIFAR-10 has {len(images)}"
+                    )
+            return {
+                "train": train.first(train_images),
+                "test": test.first(test_images),
+            }, ""
+    return planted.load(train_images, test_images), notice

@@ -1,0 +1,1 @@
+"""Spectra, training, statistics, figures."""

@@ -1,0 +1,147 @@
+"""Which runs a job consists of, where each keeps its files, and under what conditions it ran."""
+
+import hashlib
+import json
+import platform
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+
+import pandas as pd
+import torch
+from matplotlib.figure import Figure
+
+from utils import checkpoints
+
+FORMAT = 1  # of the files in a run's folder
+FLOAT = "%.7g"  # numbers in tables: as many digits as float32 holds
+ROOT = Path(__file__).parent.parent
+
+# The settings that the weights depend on. A change of any means another folder.
+DECISIVE = ["width", "epochs", "train_images", "test_images", "batch_size"]
+DECISIVE += ["learning_rate", "momentum", "weight_decay", "dropout", "checkpoint_every"]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training run: a configuration and a seed."""
+
+    configuration: str
+    seed: int
+    weight_decay: float  # L2 coefficient
+    dropout: float  # probability
+
+    @property
+    def name(self) -> str:
+        return f"{self.configuration}-seed{self.seed}"
+
+
+def list_runs(settings: SimpleNamespace) -> list[Run]:
+    """All runs, seed by seed, so that configurations can be compared early."""
+    regularisation = {
+        "baseline": (0.0, 0.0),
+        "l2": (settings.weight_decay, 0.0),
+        "dropout": (0.0, settings.dropout),
+    }
+    return [
+        Run(configuration, seed, *regularisation[configuration])
+        for seed in settings.seeds
+        for configuration in settings.configurations
+    ]
+
+
+def job_folder(settings: SimpleNamespace, dataset: str, device: torch.device) -> Path:
+    """results/checkpoints/<dataset>-<scale>-<hash of what decides over the weights>."""
+    decisive = {name: getattr(settings, name) for name in DECISIVE}
+    decisive |= {"format": FORMAT, "dataset": dataset, "device": device.type}
+    digest = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
+    short = dataset.split()[0].lower().replace("-", "")
+    folder = f"{short}-{settings.scale}-{digest[:8]}"
+    return Path(settings.results_dir) / "checkpoints" / folder
+
+
+def write_conditions(folder: Path, settings: SimpleNamespace, labels: dict) -> None:
+    """settings.json of a run that begins: constants, versions, device, commit and command."""
+    if (folder / "settings.json").exists():
+        return
+    conditions = labels | {
+        "format": FORMAT,
+        "settings": vars(settings),
+        "command": " ".join(["python", *sys.argv]),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "cuda": torch.version.cuda,
+        "commit": _git_commit(),
+    }
+    with checkpoints.replacing(folder / "settings.json") as path:
+        path.write_text(json.dumps(conditions, indent=2) + "\n", "utf-8")
+
+
+def finished_epochs(folder: Path) -> int:
+    """Number of epochs a run has behind it, for planning."""
+    history = folder / "history.csv"
+    return int(pd.read_csv(history).epoch.max()) if history.exists() else 0
+
+
+def device_name(device: torch.device) -> str:
+    """What a figure says of the device."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{device.type}, {torch.get_num_threads()} threads"
+
+
+def read_tables(folder: Path, runs: list[Run], file: str, labels: dict) -> pd.DataFrame:
+    """The CSVs `file` of all runs that have one, below each other, after constant columns."""
+    paths = [folder / run.name / file for run in runs]
+    tables = [pd.read_csv(path) for path in paths if path.exists()]
+    return label(pd.concat(tables, ignore_index=True), labels)
+
+
+def label(table: pd.DataFrame, labels: dict) -> pd.DataFrame:
+    """The table after constant columns, one for each label."""
+    return pd.concat([pd.DataFrame(labels, index=table.index), table], axis=1)
+
+
+def write_table(settings: SimpleNamespace, name: str, table: pd.DataFrame) -> Path:
+    path = Path(settings.results_dir) / "data" / f"{name}.csv"
+    with checkpoints.replacing(path) as temporary:
+        table.to_csv(temporary, index=False, float_format=FLOAT)
+    return path
+
+
+def write_figure(settings: SimpleNamespace, name: str, figure: Figure) -> Path:
+    path = Path(settings.results_dir) / "figures" / f"{name}.png"
+    with checkpoints.replacing(path) as temporary:
+        figure.savefig(temporary, dpi=120)
+    return path
+
+
+def save_reference(
+    settings: SimpleNamespace, files: list[Path], run: Path
+) -> list[Path]:
+    """Copy result files, and the conditions under which they arose, to results/reference."""
+    folder = Path(settings.results_dir) / "reference" / settings.scale
+    folder.mkdir(parents=True, exist_ok=True)
+    return [Path(shutil.copy(file, folder)) for file in (*files, run / "settings.json")]
+
+
+def _git_commit() -> str | None:
+    """Commit of this folder, marked where files differ from it; None without git."""
+    try:
+        command = [
+            "git",
+            "-C",
+            str(ROOT),
+            "describe",
+            "--always",
+            "--dirty",
+            "--abbrev=40",
+        ]
+        return subprocess.check_output(
+            command, text=True, stderr=subprocess.DEVNULL
+        ).strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None

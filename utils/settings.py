@@ -1,0 +1,170 @@
+"""The constants at the top of a script are its settings, and its command line.
+
+A constant is an upper-case name assigned on one line with a comment behind it:
+
+    EPOCHS = None  # passes over the training images
+
+becomes the flag --epochs with that comment as its help. None means: what SCALES, a dictionary
+of the script, says for the chosen SCALE.
+"""
+
+import argparse
+import math
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import torch
+
+CONSTANT = re.compile(r"^([A-Z][A-Z0-9_]*) = [^{\n].*?  # (.+)$", re.MULTILINE)
+
+
+def whole(low: int, high: int) -> tuple[Callable, str]:
+    def check(x) -> bool:
+        return type(x) is int and low <= x <= high
+
+    return check, f"a whole number from {low} to {high}"
+
+
+def number(low: float, below: float, text: str) -> tuple[Callable, str]:
+    def check(x) -> bool:
+        return type(x) in (int, float) and low <= x < below
+
+    return check, text
+
+
+def one_of(*choices: str) -> tuple[Callable, str]:
+    return lambda x: x in choices, "one of " + ", ".join(choices)
+
+
+def some_of(*choices: str) -> tuple[Callable, str]:
+    return _distinct(lambda x: x in choices), "some of " + ", ".join(choices)
+
+
+def _distinct(check: Callable) -> Callable:
+    def all_distinct(values):
+        return (
+            isinstance(values, (list, tuple))
+            and 0 < len(values) == len(set(values))
+            and all(map(check, values))
+        )
+
+    return all_distinct
+
+
+# What each constant may be: a test and its description.
+ALLOWED = {
+    "SCALE": one_of("auto", "quick", "full"),
+    "DATASET": one_of("auto", "cifar10", "planted"),
+    "CONFIGURATIONS": some_of("baseline", "l2", "dropout"),
+    "SEEDS": (
+        _distinct(whole(0, 10**6)[0]),
+        "distinct whole numbers from 0 to 1000000",
+    ),
+    "EPOCHS": whole(1, 100_000),
+    "WIDTH": whole(1, 1024),
+    "TRAIN_IMAGES": whole(2, 10**7),
+    "TEST_IMAGES": whole(1, 10**7),
+    "BATCH_SIZE": whole(1, 10**6),
+    "CHECKPOINT_EVERY": whole(1, 10**6),
+    "LEARNING_RATE": number(1e-12, 1e6, "a number above 0"),
+    "MOMENTUM": number(0, 1, "a number from 0 to below 1"),
+    "WEIGHT_DECAY": number(0, 1e6, "a number of at least 0"),
+    "DROPOUT": number(0, 1, "a probability from 0 to below 1"),
+    "CUTOFF": number(
+        0, math.sqrt(2) / 3, "a radius in cycles/pixel from 0 to below sqrt(2)/3"
+    ),
+    "DEVICE": one_of("auto", "cuda", "mps", "cpu"),
+    "DATA_ROOT": (lambda x: Path(x).expanduser().is_dir(), "an existing folder"),
+    "RESULTS_DIR": (lambda x: not Path(x).is_file(), "a folder, made if needed"),
+    "SAVE_REFERENCE": (lambda x: type(x) is bool, "True or False"),
+}
+
+
+class OneLineParser(argparse.ArgumentParser):
+    def error(self, message: str):
+        flags = ", ".join(a.option_strings[0] for a in self._actions)
+        unknown = f"; allowed: {flags}" if "unrecognized" in message else ""
+        self.exit(2, f"error: {message}{unknown}\n")
+
+
+def read_settings(script: dict, arguments: list[str] | None = None) -> SimpleNamespace:
+    """Constants of a script, overridden by the command line, completed by SCALES, checked.
+
+    Args:
+        script: the script's `globals()`.
+        arguments: command line, sys.argv by default.
+
+    Returns the settings under their lower-case names. A setting that is not allowed ends the
+    program with exit code 2 and one line.
+    """
+    comments = dict(CONSTANT.findall(Path(script["__file__"]).read_text("utf-8")))
+    scales = script.get("SCALES", {})
+    parser = OneLineParser(
+        description=script["__doc__"],
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    for name, comment in comments.items():
+        _add_flag(parser, name, script[name], comment, scales)
+    settings = parser.parse_args(arguments)
+
+    if getattr(settings, "scale", None) == "auto":
+        settings.scale = "full" if torch.cuda.is_available() else "quick"
+    for name, value in scales.get(getattr(settings, "scale", None), {}).items():
+        if getattr(settings, name) is None:
+            setattr(settings, name, value)
+    for name in comments:
+        value = getattr(settings, name.lower())
+        if value is None and script[name] is None:
+            continue  # not given, and no scale says anything of it
+        check, text = ALLOWED.get(name, (lambda x: True, ""))
+        if not check(value):
+            shown = " ".join(map(str, value)) if isinstance(value, list) else value
+            parser.error(f"{name} (--{_flag(name)}) is {shown!r}; allowed: {text}")
+    return SimpleNamespace(**vars(settings))
+
+
+def run_script(main: Callable[[], int | None], errors: tuple[type[Exception], ...]):
+    """Run main; the errors a user can cause or mend end it with one line, not a traceback."""
+    try:
+        sys.exit(main())
+    except errors as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit("\nStopped. The same command goes on from the last finished epoch.")
+
+
+def _flag(name: str) -> str:
+    return name.lower().replace("_", "-")
+
+
+def _reader(name: str, kind: type) -> Callable[[str], object]:
+    def read(text: str):
+        try:
+            return kind(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r}; allowed: {ALLOWED[name][1]}")
+
+    return read
+
+
+def _add_flag(parser, name: str, default, comment: str, scales: dict) -> None:
+    """One constant as a flag, of the type of its value, or of the value its scales give."""
+    shown, example = default, default
+    if default is None:
+        by_scale = {scale: values.get(name.lower()) for scale, values in scales.items()}
+        example = next((v for v in by_scale.values() if v is not None), "")
+        if example != "":
+            shown = ", ".join(f"{scale} {value}" for scale, value in by_scale.items())
+    kind = {"dest": name.lower(), "default": default}
+    if isinstance(example, bool):
+        kind["action"] = argparse.BooleanOptionalAction
+    else:
+        several = isinstance(example, (tuple, list))
+        kind |= {"nargs": "+" if several else None, "metavar": "X"}
+        kind["type"] = _reader(name, type(example[0] if several else example))
+    comment = f"{comment} (default: {shown})".replace("%", "%%")
+    parser.add_argument("--" + _flag(name), help=comment, **kind)

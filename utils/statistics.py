@@ -1,0 +1,146 @@
+"""From spectra to suppression, from seeds to means with intervals."""
+
+import warnings
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from utils.frequency import (
+    RadialSpectrum,
+    published_ssr,
+    spectral_suppression_ratio,
+)
+
+POOLED = "all (energy-weighted)"  # the energies of all layers added up
+MEAN = "all (mean)"  # every layer counts once
+HIDDEN = "hidden (mean)"  # all but the first
+
+
+def mean_interval(values) -> tuple[float, float]:
+    """Mean and half-width of its 95 % Student-t interval; NaN width for fewer than two.
+
+    For paired differences or ratios pass one value per pair (per seed).
+    """
+    values = np.asarray(values, dtype=float)
+    mean = values.mean() if len(values) else np.nan
+    if len(values) < 2:
+        return mean, np.nan
+    return mean, stats.t.ppf(0.975, len(values) - 1) * stats.sem(values)
+
+
+def interval_text(values, digits: str) -> str:
+    """Mean and, from two values on, the 95 % interval: "94.46 ± 0.21"."""
+    mean, half = mean_interval(values)
+    return f"{mean:{digits}}" + (f" ± {half:{digits}}" if len(values) > 1 else "")
+
+
+def summarize(table: pd.DataFrame, by: list[str], column: str) -> pd.DataFrame:
+    """Columns `by`, then mean, half (of the 95 % interval) and n of a column over the rest."""
+    rows = [
+        (*key, *mean_interval(values), len(values))
+        for key, values in table.groupby(by, sort=False)[column]
+    ]
+    return pd.DataFrame(rows, columns=[*by, "mean", "half", "n"])
+
+
+def suppression_table(spectra: pd.DataFrame, cutoff: float) -> pd.DataFrame:
+    """SSR and its relatives for every finished run, layer by layer and for the model.
+
+    Args:
+        spectra: rows of (configuration, seed, epoch, layer, weights, radius, multiplicity,
+            energy); the first layer comes first.
+        cutoff: start of the high band, cycles/pixel.
+
+    Returns a row per (configuration, seed, weights, layer), where layer is also one of
+
+        "all (mean)"            mean over the layers, each counts once
+        "all (energy-weighted)" of the energies of all layers added up
+        "hidden (mean)"         mean over all layers but the first
+
+    with eta_initial, eta_final (high-frequency share), corner_initial, corner_final (share of
+    the largest radius), ssr, and against the baseline of the same seed share_ratio =
+    eta_baseline / eta and energy_ratio = growth of high-frequency energy of the baseline over
+    that of the run. First layer, raw: published_ssr and published_ratio = that of the baseline
+    over that of the run.
+    """
+    last = spectra["epoch"].max()
+    first_layer = spectra["layer"].iloc[0]
+    rows = []
+    for (configuration, seed, weights), run in spectra.groupby(
+        ["configuration", "seed", "weights"], sort=False
+    ):
+        if run["epoch"].max() < last:
+            continue  # not finished
+        pooled = run.groupby(
+            ["epoch", "radius", "multiplicity"], as_index=False
+        ).energy.sum()
+        run = pd.concat([run, pooled.assign(layer=POOLED)])
+        key = {"configuration": configuration, "seed": seed, "weights": weights}
+        layers = [
+            key | {"layer": layer} | _suppression(table, cutoff)
+            for layer, table in run.groupby("layer", sort=False)
+        ]
+        for row in layers:
+            if row["layer"] != first_layer or weights != "raw":
+                row["published_ssr"] = np.nan
+        rows += layers
+    table = _compare_with_baseline(pd.DataFrame(rows))
+    return _with_means(table, first_layer)
+
+
+def _suppression(layer: pd.DataFrame, cutoff: float) -> dict:
+    """Numbers of one layer of one run, from its spectra after epochs 0, 1 and the last."""
+    after = {
+        epoch: RadialSpectrum(
+            *(rows[c].to_numpy() for c in ("radius", "energy", "multiplicity"))
+        )
+        for epoch, rows in layer.groupby("epoch")
+    }
+    first, final = after[0], after[max(after)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # NaN says it
+        return {
+            "eta_initial": first.high_share(cutoff),
+            "eta_final": final.high_share(cutoff),
+            "corner_initial": first.corner_share,
+            "corner_final": final.corner_share,
+            "growth": final.high_energy(cutoff) / (first.high_energy(cutoff) or np.nan),
+            "ssr": spectral_suppression_ratio(first, final, cutoff),
+            "published_ssr": published_ssr(after[1], final),
+        }
+
+
+def _compare_with_baseline(table: pd.DataFrame) -> pd.DataFrame:
+    """Add the three suppression ratios; NaN for the baseline itself and where it is missing."""
+    pair = ["seed", "weights", "layer"]
+    baseline = table[table.configuration == "baseline"]
+    baseline = baseline.set_index(pair)[["eta_final", "growth", "published_ssr"]]
+    paired = table[pair].join(baseline, on=pair)
+    regularised = table.configuration != "baseline"
+    for name, column in (
+        ("share_ratio", "eta_final"),
+        ("energy_ratio", "growth"),
+        ("published_ratio", "published_ssr"),
+    ):
+        table[name] = (paired[column] / table[column]).where(regularised)
+    return table.rename(columns={"growth": "high_energy_growth"})
+
+
+def _with_means(table: pd.DataFrame, first_layer: str) -> pd.DataFrame:
+    layers = table[table.layer != POOLED]
+    run = ["configuration", "seed", "weights"]
+    means = [
+        chosen.groupby(run, sort=False)
+        .mean(numeric_only=True)
+        .reset_index()
+        .assign(layer=name)
+        for name, chosen in (
+            (MEAN, layers),
+            (HIDDEN, layers[layers.layer != first_layer]),
+        )
+    ]
+    published = ["published_ssr", "published_ratio"]
+    means = pd.concat(means)
+    means[published] = np.nan  # these are of the first layer alone
+    return pd.concat([table, means], ignore_index=True)[table.columns]
