@@ -1,0 +1,36 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+
+@pytest.fixture
+def run_script(tmp_path):
+    """Start a script as a user would, in an empty folder; returns the finished process."""
+
+    def run(script, *arguments, timeout=120, **environment):
+        command = [sys.executable, str(ROOT / "experiments" / script)]
+        return subprocess.run(
+            [*command, *map(str, arguments)],
+            cwd=tmp_path,
+            env={**os.environ, **environment},
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+        )
+
+    return run
+
+
+@pytest.fixture
+def cifar10_root():
+    """Parent of the official CIFAR-10 files; skips where they are not on this machine."""
+    for root in (os.environ.get("CIFAR10_ROOT"), ROOT / "data"):
+        if root and (Path(root) / "cifar-10-batches-py" / "test_batch").exists():
+            return Path(root)
+    pytest.skip("CIFAR-10 is not on this machine")

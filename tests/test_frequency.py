@@ -1,0 +1,364 @@
+"""Spectra against closed forms and against a brute-force float64 FFT."""
+
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from utils import frequency as fq
+
+RNG = np.random.default_rng(0)
+
+
+def brute_force(weight):
+    """Radii and energies by FFT of every kernel; radii grouped by their rounded value."""
+    weight = np.asarray(weight, dtype=np.float64)
+    kh, kw = weight.shape[-2:]
+    power = np.abs(np.fft.fft2(weight)) ** 2
+    power = power.reshape(-1, kh, kw).sum(0) / (kh * kw)
+    radius = np.hypot(np.fft.fftfreq(kh)[:, None], np.fft.fftfreq(kw)).round(9)
+    radii = np.unique(radius)
+    return radii, np.array([power[radius == r].sum() for r in radii])
+
+
+SIZES = [(n, n) for n in range(1, 10)] + [(1, 7), (3, 5), (4, 6), (9, 2), (8, 3)]
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_energies_agree_with_brute_force(size, dtype):
+    weight = RNG.normal(size=(5, 4, *size)).astype(dtype)
+    radii, energy = brute_force(weight)
+    for given in (weight, torch.from_numpy(weight)):
+        spectrum = fq.radial_spectrum(given)
+        np.testing.assert_allclose(spectrum.radius, radii, atol=1e-9)
+        np.testing.assert_allclose(spectrum.energy, energy, rtol=1e-6)
+        total = (weight.astype(np.float64) ** 2).sum()
+        assert spectrum.total == pytest.approx(total, rel=1e-12)  # Parseval
+
+
+def test_bfloat16_agrees_with_brute_force():
+    weight = torch.randn(6, 5, 3, 3, dtype=torch.bfloat16)
+    _, energy = brute_force(weight.double())
+    np.testing.assert_allclose(fq.radial_spectrum(weight).energy, energy, rtol=1e-6)
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e-10, 1e10, 1e30])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_scale_changes_energies_but_not_shares(scale, dtype):
+    weight = (RNG.normal(size=(7, 3, 3, 3)) * scale).astype(dtype)
+    spectrum = fq.radial_spectrum(weight)
+    _, energy = brute_force(weight)
+    np.testing.assert_allclose(spectrum.energy, energy, rtol=1e-6)
+    np.testing.assert_allclose(spectrum.share, energy / energy.sum(), rtol=1e-6)
+
+
+def test_a_tiny_high_share_survives():
+    """Kernels that are nearly constant: float32 sums would lose their high frequencies."""
+    weight = (1 + 1e-5 * RNG.normal(size=(64, 64, 3, 3))).astype(np.float32)
+    _, energy = brute_force(weight)
+    assert 0 < energy[-1] < 1e-9 * energy.sum()
+    np.testing.assert_allclose(fq.radial_spectrum(weight).energy, energy, rtol=1e-6)
+
+
+def test_large_layers_in_parts_agree_with_brute_force():
+    weight = RNG.normal(size=(300, 200, 3, 3)).astype(np.float32)
+    assert weight.size > 2 * fq.CHUNK
+    _, energy = brute_force(weight)
+    np.testing.assert_allclose(fq.radial_spectrum(weight).energy, energy, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "size, radii, multiplicities",
+    [
+        ((1, 1), [0], [1]),
+        ((2, 2), [0, 1 / 2, 2**0.5 / 2], [1, 2, 1]),
+        ((3, 3), [0, 1 / 3, 2**0.5 / 3], [1, 4, 4]),
+        (
+            (5, 5),
+            [0, 0.2, 0.2 * 2**0.5, 0.4, 0.2 * 5**0.5, 0.4 * 2**0.5],
+            [1, 4, 4, 4, 8, 4],
+        ),
+        ((1, 3), [0, 1 / 3], [1, 2]),
+        ((2, 4), [0, 1 / 4, 1 / 2, 5**0.5 / 4, 2**0.5 / 2], [1, 2, 2, 2, 1]),
+    ],
+)
+def test_orbits(size, radii, multiplicities):
+    found, counts, orbit = fq.radial_orbits(*size)
+    np.testing.assert_allclose(found, radii, rtol=1e-15)
+    assert counts.tolist() == multiplicities
+    assert (found.dtype, counts.dtype, orbit.dtype) == (np.float64, np.int64, np.int64)
+    assert orbit.shape == size and orbit[0, 0] == 0
+    assert np.bincount(orbit.ravel()).tolist() == multiplicities
+
+
+# Energies of the radii 0, 1/3 and sqrt(2)/3 by hand. With c = cos(2 pi / 3) = -1/2 the transforms
+# are, at (0, 0), (1, 0) and (1, 1):
+#   4-neighbour Laplacian -4 + 2 cos u + 2 cos v        0, -3, -6
+#   Sobel (1 2 1) x (-1 0 1): |2 + 2 cos u| * |2 sin v|  0; 0 or 4 sqrt 3; sqrt 3
+#   binomial (1 2 1) x (1 2 1): (2 + 2 cos u)(2 + 2 cos v)   16, 4, 1
+HAND = {
+    "delta": ([[0, 0, 0], [0, 1, 0], [0, 0, 0]], [1 / 9, 4 / 9, 4 / 9]),
+    "ones": ([[1, 1, 1], [1, 1, 1], [1, 1, 1]], [9, 0, 0]),
+    "laplacian": ([[0, 1, 0], [1, -4, 1], [0, 1, 0]], [0, 4 * 9 / 9, 4 * 36 / 9]),
+    "sobel": ([[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]], [0, 2 * 48 / 9, 4 * 3 / 9]),
+    "binomial": ([[1, 2, 1], [2, 4, 2], [1, 2, 1]], [256 / 9, 4 * 16 / 9, 4 / 9]),
+}
+
+
+@pytest.mark.parametrize("name", HAND)
+def test_known_kernels(name):
+    kernel, energy = HAND[name]
+    spectrum = fq.radial_spectrum(np.array(kernel, dtype=np.float32))
+    np.testing.assert_allclose(spectrum.energy, energy, atol=1e-12)
+
+
+def test_a_delta_is_flat():
+    spectrum = fq.radial_spectrum(torch.eye(25)[7].view(5, 5))
+    np.testing.assert_allclose(spectrum.density, 1 / 25, rtol=1e-12)
+    np.testing.assert_allclose(spectrum.white_db, 0, atol=1e-9)
+
+
+def test_symmetries():
+    weight = RNG.normal(size=(2, 3, 5, 5))
+    energy = fq.radial_spectrum(weight).energy
+    for changed in (
+        np.roll(weight, (2, 1), (-2, -1)),
+        -weight,
+        np.rot90(weight, axes=(-2, -1)),
+        weight[..., ::-1, :],
+    ):
+        np.testing.assert_allclose(fq.radial_spectrum(changed).energy, energy)
+
+
+def test_views_and_memory_layouts():
+    weight = torch.randn(8, 6, 3, 3)
+    _, energy = brute_force(weight.numpy())
+    for view in (
+        weight.to(memory_format=torch.channels_last),
+        weight.permute(1, 0, 2, 3),
+        torch.randn(8, 12, 3, 3).copy_(weight.repeat_interleave(2, 1))[:, ::2],
+        weight.clone().requires_grad_(),
+        weight.numpy()[::-1],
+        weight.numpy().astype(">f4"),
+        np.asfortranarray(weight.numpy()),
+    ):
+        np.testing.assert_allclose(fq.radial_spectrum(view).energy, energy, rtol=1e-6)
+
+
+def test_moments():
+    weight = RNG.normal(size=(4, 3, 2, 3))
+    vectors = weight.reshape(-1, 6)
+    moments = fq.kernel_moments(weight)
+    assert moments.dtype == torch.float64
+    np.testing.assert_allclose(moments, vectors.T @ vectors)
+    assert fq.filter_moments(weight).shape == (4, 6, 6)
+    np.testing.assert_allclose(fq.filter_moments(weight)[2], weight[2].reshape(3, 6).T @ weight[2].reshape(3, 6))
+
+
+def test_high_share_of_white_kernels_and_cutoff():
+    spectrum = fq.RadialSpectrum(
+        *(np.array(a) for a in ([0, 1 / 3, 2**0.5 / 3], [1.0, 2.0, 5.0], [1, 4, 4]))
+    )
+    assert spectrum.high_share() == pytest.approx(7 / 8)
+    assert spectrum.high_share(0.4) == spectrum.corner_share == pytest.approx(5 / 8)
+    assert spectrum.high_share(0.5) == 0
+    assert spectrum.density.tolist() == [1, 0.5, 1.25]
+    for cutoff in (-0.1, np.nan, np.inf):
+        with pytest.raises(ValueError, match="cutoff"):
+            spectrum.high_share(cutoff)
+
+
+def transform(kernel, fy, fx):
+    """Fourier transform of a kernel at any frequencies, straight from the definition."""
+    y, x = np.mgrid[: kernel.shape[0], : kernel.shape[1]]
+    wave = np.exp(-2j * np.pi * (np.multiply.outer(fy, y) + np.multiply.outer(fx, x)))
+    return (kernel * wave).sum((-2, -1))
+
+
+@pytest.mark.parametrize("shape", [(3, 3), (3, 5), (1, 1), (4, 2)])
+def test_responses_follow_the_definition(shape):
+    kernels = RNG.normal(size=(6, *shape))
+    angles = 2 * np.pi * np.arange(720) / 720
+    radii = np.array([0, 0.05, 0.25, 1 / 3, 0.5])
+    fy, fx = np.multiply.outer(radii, np.sin(angles)), np.multiply.outer(radii, np.cos(angles))
+    expected = sum(np.abs(transform(k, fy, fx)) ** 2 for k in kernels).mean(1)
+    np.testing.assert_allclose(fq.radial_response(kernels, radii), expected, rtol=1e-9)
+
+    for size in (1, 2, 3, 16, 21):
+        axis = np.fft.fftshift(np.fft.fftfreq(size))
+        expected = sum(np.abs(transform(k, *np.meshgrid(axis, axis, indexing="ij"))) ** 2 for k in kernels)
+        image = fq.frequency_response(kernels, size)
+        np.testing.assert_allclose(image, expected, rtol=1e-9, atol=1e-9)
+        assert image[size // 2, size // 2] == pytest.approx((kernels.sum((-2, -1)) ** 2).sum())
+
+
+def test_response_of_binomial_and_laplacian_in_closed_form():
+    axis = np.fft.fftshift(np.fft.fftfreq(8))
+    cos_y, cos_x = np.meshgrid(*[np.cos(2 * np.pi * axis)] * 2, indexing="ij")
+    binomial = fq.frequency_response(np.array(HAND["binomial"][0], float), 8)
+    np.testing.assert_allclose(binomial, ((2 + 2 * cos_y) * (2 + 2 * cos_x)) ** 2, atol=1e-9)
+    laplacian = fq.frequency_response(np.array(HAND["laplacian"][0], float), 8)
+    np.testing.assert_allclose(laplacian, (2 * cos_y + 2 * cos_x - 4) ** 2, atol=1e-9)
+
+
+def test_folded_kernels_do_what_convolution_and_batchnorm_do():
+    torch.manual_seed(0)
+    conv = nn.Conv2d(4, 6, 3, groups=2, bias=False)
+    bn = nn.BatchNorm2d(6).eval()
+    with torch.no_grad():
+        for parameter in (bn.weight, bn.bias, bn.running_mean):
+            parameter.normal_()
+        bn.running_var.uniform_(0.1, 3)
+    images = torch.randn(2, 4, 8, 8)
+    folded = fq.fold_batchnorm(conv, bn)
+    shift = bn.bias - bn.running_mean * bn.weight / (bn.running_var + bn.eps).sqrt()
+    expected = bn(conv(images))
+    found = nn.functional.conv2d(images, folded, shift, groups=2)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+    spectra = fq.layer_spectra(conv, bn)
+    _, energy = brute_force(folded.detach().numpy())
+    np.testing.assert_allclose(spectra["folded"].energy, energy, rtol=1e-5)
+    _, energy = brute_force(conv.weight.detach().numpy())
+    np.testing.assert_allclose(spectra["raw"].energy, energy, rtol=1e-6)
+
+
+def spectrum(*energy):
+    return fq.RadialSpectrum(
+        np.array([0, 1 / 3, 2**0.5 / 3]), np.array(energy, float), np.array([1, 4, 4])
+    )
+
+
+def test_ssr():
+    before, after = spectrum(1, 4, 4), spectrum(3, 1, 1)  # high shares 8/9 and 2/5
+    assert fq.spectral_suppression_ratio(before, after) == pytest.approx(0.55)
+    assert fq.spectral_suppression_ratio(before, before) == 0
+    assert fq.spectral_suppression_ratio(after, before) == pytest.approx(-11 / 9)
+    # corner alone: 4/9 to 1/5
+    assert fq.spectral_suppression_ratio(before, after, 0.4) == pytest.approx(0.55)
+    assert fq.spectral_suppression_ratio(before, spectrum(0, 9, 0), 0.4) == 1
+    with pytest.raises(ValueError, match="radii"):
+        fq.spectral_suppression_ratio(before, fq.radial_spectrum(np.ones((5, 5))))
+
+
+def test_published_ssr():
+    # h = (4/4 + 8/4) / 2 = 1.5 after the first epoch, (2/4 + 2/4) / 4 = 0.25 at the end
+    assert fq.published_ssr(spectrum(2, 4, 8), spectrum(4, 2, 2)) == pytest.approx(5 / 6)
+    # growth: 0.25 to 1.5
+    assert fq.published_ssr(spectrum(4, 2, 2), spectrum(2, 4, 8)) == pytest.approx(-5)
+
+
+def test_no_energy_is_nan_and_a_warning():
+    empty = fq.radial_spectrum(np.zeros((2, 3, 3)))
+    assert empty.total == 0
+    with pytest.warns(UserWarning, match="energy"):
+        assert np.isnan(empty.share).all()
+    with pytest.warns(UserWarning, match="energy"):
+        assert np.isnan(empty.high_share())
+    with pytest.warns(UserWarning, match="NaN"):
+        assert np.isnan(fq.spectral_suppression_ratio(spectrum(1, 0, 0), spectrum(1, 1, 1)))
+    with pytest.warns(UserWarning, match="NaN"):
+        assert np.isnan(fq.published_ssr(spectrum(0, 1, 1), spectrum(1, 1, 1)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert fq.published_ssr(spectrum(1, 1, 1), spectrum(1, 1, 1)) == 0
+
+
+@pytest.mark.parametrize(
+    "weight, found",
+    [
+        (np.zeros(3), "dimensions"),
+        (torch.tensor(1.0), "dimensions"),
+        (np.zeros((0, 3, 3)), "empty"),
+        (torch.zeros(2, 3, 0), "empty"),
+        (np.ones((3, 3), complex), "complex"),
+        (torch.ones(3, 3, dtype=torch.cfloat), "complex"),
+        (np.ones((3, 3), int), "int64"),
+        (torch.ones(3, 3, dtype=torch.bool), "bool"),
+        (np.full((3, 3), np.nan), "NaN"),
+        (torch.tensor([[1.0, np.inf]]), "NaN or infinity"),
+        (np.full((3, 3), 1e200), "overflow"),
+        (np.array([["a"]]), "numbers"),
+    ],
+)
+def test_wrong_weights_are_named(weight, found):
+    for function in (fq.radial_spectrum, fq.kernel_moments):
+        with pytest.raises(ValueError, match=f"weight.*{found}"):
+            function(weight)
+
+
+def test_other_wrong_arguments_are_named():
+    with pytest.raises(ValueError, match="kh and kw"):
+        fq.radial_orbits(0, 3)
+    with pytest.raises(ValueError, match="radii"):
+        fq.radial_response(np.ones((3, 3)), [-0.1])
+    with pytest.raises(ValueError, match="size"):
+        fq.frequency_response(np.ones((3, 3)), 0)
+    with pytest.raises(ValueError, match="channels"):
+        fq.fold_batchnorm(nn.Conv2d(2, 3, 3), nn.BatchNorm2d(2))
+    with pytest.raises(ValueError, match="conv must"):
+        fq.fold_batchnorm(nn.ConvTranspose2d(2, 3, 3), nn.BatchNorm2d(3))
+    with pytest.raises(ValueError, match="running variance"):
+        bn = nn.BatchNorm2d(3, track_running_stats=False)
+        fq.fold_batchnorm(nn.Conv2d(2, 3, 3), bn)
+
+
+class Crossed(nn.Module):
+    """Layers defined in another order than they are used, one convolution read twice."""
+
+    def __init__(self):
+        super().__init__()
+        self.bn_a, self.bn_b = nn.BatchNorm2d(4), nn.BatchNorm2d(4)
+        self.conv_b, self.conv_a = nn.Conv2d(4, 4, 3), nn.Conv2d(3, 4, (5, 3))
+        self.twice = nn.Conv2d(4, 4, 2)
+        self.point, self.up = nn.Conv2d(4, 4, 1), nn.ConvTranspose2d(4, 4, 3)
+
+    def forward(self, x):
+        x = self.bn_b(self.conv_b(self.bn_a(self.conv_a(x))))
+        x = self.twice(x)
+        return self.up(self.point(x)) + x.mean()
+
+
+def test_analyze_model():
+    torch.manual_seed(0)
+    model = Crossed()
+    with torch.no_grad():
+        model.bn_a.running_var.uniform_(0.1, 9)
+    table = fq.analyze_model(model).set_index("layer")
+    assert table.index.tolist() == ["conv_b", "conv_a", "twice"]
+    assert table.kernel_size.tolist() == ["3x3", "5x3", "2x2"]
+    assert table.kernels.tolist() == [16, 12, 16]
+    assert table.attrs["skipped"] == {"point": "1x1", "up": "transposed"}
+    radii, energy = brute_force(model.conv_b.weight.detach().numpy())
+    row = table.loc["conv_b"]
+    assert row.energy == pytest.approx(energy.sum())
+    assert row.high_share == pytest.approx(energy[1:].sum() / energy.sum())
+    assert row.corner_share == pytest.approx(energy[2] / energy.sum())
+    white = 10 * np.log10(energy[2] / energy.sum() * 9 / 4)
+    assert row["db_0.4714"] == pytest.approx(white)
+
+    folded = fq.analyze_model(model, folded=True).set_index("layer")
+    assert folded.batchnorm.loc[["conv_a", "conv_b"]].tolist() == ["bn_a", "bn_b"]
+    assert folded.batchnorm.isna()["twice"]
+    _, energy = brute_force(fq.fold_batchnorm(model.conv_a, model.bn_a).detach().numpy())
+    assert folded.energy["conv_a"] == pytest.approx(energy.sum(), rel=1e-5)
+    assert folded.energy["twice"] == table.energy["twice"]
+
+    assert len(fq.analyze_model(nn.Linear(2, 2))) == 0
+    with torch.no_grad():
+        model.twice.weight[0, 0, 0, 0] = np.nan
+    with pytest.raises(ValueError, match="layer twice.*NaN"):
+        fq.analyze_model(model)
+
+
+def test_models_that_cannot_be_traced_are_said_to_be():
+    class Branching(Crossed):
+        def forward(self, x):
+            return super().forward(x) if x.sum() > 0 else x
+
+    assert len(fq.analyze_model(Branching())) == 3
+    with pytest.raises(ValueError, match="Branching cannot be traced"):
+        fq.analyze_model(Branching(), folded=True)
