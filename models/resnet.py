@@ -10,7 +10,7 @@ class Dropout(nn.Dropout):
     def forward(self, x: Tensor) -> Tensor:
         if x.is_cuda or not self.training or self.p == 0:
             return super().forward(x)
-        return x * (torch.rand_like(x) >= self.p) / (1 - self.p)
+        return x * torch.rand_like(x).ge_(self.p).mul_(1 / (1 - self.p))
 
 
 class BasicBlock(nn.Module):
@@ -31,9 +31,9 @@ class BasicBlock(nn.Module):
             )
 
     def forward(self, x: Tensor) -> Tensor:
-        out = torch.relu(self.bn1(self.conv1(x)))
+        out = torch.relu_(self.bn1(self.conv1(x)))
         out = self.bn2(self.conv2(self.dropout(out)))
-        return torch.relu(out + self.shortcut(x))
+        return torch.relu_(out.add_(self.shortcut(x)))
 
 
 class ResNet18(nn.Module):
@@ -63,6 +63,6 @@ class ResNet18(nn.Module):
         self.fc = nn.Linear(in_channels, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        out = torch.relu(self.bn1(self.conv1(x)))  # (batch, width, h, w)
+        out = torch.relu_(self.bn1(self.conv1(x)))  # (batch, width, h, w)
         out = self.blocks(out)  # (batch, 8 * width, h / 8, w / 8)
         return self.fc(self.pool(out).flatten(1))

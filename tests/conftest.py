@@ -18,6 +18,7 @@ def run_script(tmp_path):
         return subprocess.run(
             [*command, *map(str, arguments)],
             cwd=tmp_path,
+            check=False,
             env={**os.environ, **environment},
             capture_output=True,
             text=True,

@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from data.batches import ImageSet, normalize
 
-BATCH = 250  # images; the result does not depend on it
+BATCH = 64  # images: few enough for a CPU cache; the result does not depend on it
 
 
 def autocast(device: torch.device) -> torch.autocast:

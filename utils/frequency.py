@@ -169,7 +169,8 @@ def spectrum_from_moments(moments: Tensor, kh: int, kw: int) -> RadialSpectrum:
 def radial_spectrum(weight) -> RadialSpectrum:
     """Discrete radial profile of all kernels of a (..., kh, kw) tensor or array.
 
-    The energies agree with a float64 FFT of every kernel to rounding, whatever the scale.
+    The energies agree with a float64 FFT of every kernel to rounding, about 1e-15 of their
+    sum, whatever the scale.
     Arguments and errors as in `filter_moments`.
     """
     moments = kernel_moments(weight)
@@ -211,8 +212,9 @@ def radial_response(weight, radii) -> np.ndarray:
     dy, dx = _pixel_differences(*np.shape(weight)[-2:])
     squared, index = np.unique(dy**2 + dx**2, return_inverse=True)
     correlation = np.bincount(index.ravel(), moments.ravel())  # per squared distance
-    argument = torch.from_numpy(2 * np.pi * np.outer(radii, np.sqrt(squared)))
-    return np.maximum(torch.special.bessel_j0(argument).numpy() @ correlation, 0)
+    return np.maximum(
+        _bessel_j0(2 * np.pi * np.outer(radii, np.sqrt(squared))) @ correlation, 0
+    )
 
 
 def batchnorm_scale(bn: nn.BatchNorm2d) -> Tensor:
@@ -421,6 +423,15 @@ def _power(moments: Tensor, kh: int, kw: int, rows: int, columns: int) -> np.nda
     )
     power = np.fft.fft2(autocorrelation.reshape(rows, columns)).real
     return np.maximum(power, 0)  # rounding can leave -1e-17 where there is nothing
+
+
+def _bessel_j0(x: np.ndarray) -> np.ndarray:
+    """J0(x) = mean of cos(x cos t) over a period; equidistant t make it exact to rounding."""
+    count = 32 + 2 * int(
+        np.ceil(x.max())
+    )  # the error falls like the Bessel function J_count
+    angles = 2 * np.pi * np.arange(count) / count
+    return np.mean([np.cos(x * np.cos(angle)) for angle in angles], axis=0)
 
 
 def _relative_fall(before: float, after: float) -> float:

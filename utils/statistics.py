@@ -44,6 +44,19 @@ def summarize(table: pd.DataFrame, by: list[str], column: str) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*by, "mean", "half", "n"])
 
 
+def verdict(values, published: float, no_effect: float) -> str:
+    """Does a published effect reproduce, judged by the 95 % interval over seeds?
+
+    "reproduced" where the interval contains the published value but not `no_effect`, "not
+    reproduced" where it does not contain the published value, else "inconclusive", as is
+    everything from one seed.
+    """
+    mean, half = mean_interval(values)
+    if abs(mean - published) > half:
+        return "not reproduced"
+    return "reproduced" if abs(mean - no_effect) > half else "inconclusive"
+
+
 def suppression_table(spectra: pd.DataFrame, cutoff: float) -> pd.DataFrame:
     """SSR and its relatives for every finished run, layer by layer and for the model.
 

@@ -1,6 +1,7 @@
 """One training run: the loop, the record of spectra, and going on after an interruption."""
 
 import math
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,7 +19,7 @@ from utils.evaluation import autocast, evaluate
 from utils.frequency import following_batchnorms, layer_spectra, measurable_convolutions
 from utils.runs import FLOAT, Run
 
-ESTIMATE_AFTER = 50  # steps, then the time for the whole job is announced
+WARM_UP, TIMED = 10, 40  # steps before those that are timed for the estimate, and those
 
 
 class DivergedError(ArithmeticError):
@@ -71,8 +72,9 @@ def train(
         lr=settings.learning_rate,
         momentum=settings.momentum,
         weight_decay=run.weight_decay,  # adds weight_decay * theta to the gradient
-        fused=device.type == "cuda",
+        fused=device.type != "mps",
     )
+    batchnorms = following_batchnorms(model)
     state = {"epoch": -1, "history": [], "spectra": []}
     if (folder / "last.pt").exists():
         state = checkpoints.load(folder / "last.pt")
@@ -97,15 +99,18 @@ def train(
         state["epoch"] = epoch
         state["history"].append(row)
         state["spectra"] += [
-            labels | {"epoch": epoch} | r for r in record_spectra(model)
+            labels | {"epoch": epoch} | r for r in record_spectra(model, batchnorms)
         ]
         _save(state, model, optimizer, settings, folder)
         yield epoch
 
 
-def record_spectra(model: nn.Module) -> list[dict]:
-    """Radial spectra of all 3x3 convolutions: a row per layer, raw or folded, and radius."""
-    batchnorms = following_batchnorms(model)
+def record_spectra(model: nn.Module, batchnorms: dict[str, str]) -> list[dict]:
+    """Radial spectra of all 3x3 convolutions: a row per layer, raw or folded, and radius.
+
+    Args:
+        batchnorms: from `following_batchnorms(model)`.
+    """
     rows = []
     for name, conv in measurable_convolutions(model)[0].items():
         if conv.kernel_size != (3, 3):
@@ -177,13 +182,16 @@ def _train_epoch(model, optimizer, batches, run, epoch, settings, bar) -> dict:
 
 
 def _announce(bar: tqdm) -> None:
-    """Once the first steps are timed, say how long the whole job takes."""
+    """Once the first steps are timed, say how long those of the whole job will take."""
     done = bar.n - bar.initial
-    if done == ESTIMATE_AFTER:
-        per_step = bar.format_dict["elapsed"] / done
+    if done == WARM_UP:
+        bar.timed_from = time.perf_counter()
+    if done == WARM_UP + TIMED:
+        per_step = (time.perf_counter() - bar.timed_from) / TIMED
         left = tqdm.format_interval(per_step * (bar.total - bar.n))
         bar.write(
-            f"Estimated time for all runs: {left} (h:m:s), {per_step:.3f} s a step"
+            f"Time     {left} for the training steps left ({1000 * per_step:.0f} ms each), "
+            "plus the evaluation after each epoch"
         )
 
 

@@ -97,10 +97,10 @@ def ssr_comparison(ssr: pd.DataFrame) -> Figure:
 
     raw, folded = ssr[ssr.weights == "raw"], ssr[ssr.weights == "folded"]
     groups = {
-        "raw\nmean of layers": raw[raw.layer == MEAN],
-        "raw\nenergy-weighted": raw[raw.layer == POOLED],
-        "BN-folded\nmean of layers": folded[folded.layer == MEAN],
-        "BN-folded\nenergy-weighted": folded[folded.layer == POOLED],
+        "raw,\nlayer mean": raw[raw.layer == MEAN],
+        "raw,\nweighted": raw[raw.layer == POOLED],
+        "BN-folded,\nlayer mean": folded[folded.layer == MEAN],
+        "BN-folded,\nweighted": folded[folded.layer == POOLED],
     }
     _bars(model, {name: (table, "ssr") for name, table in groups.items()})
     model.set(title="SSR of the model", ylabel="SSR (positive: high frequencies fell)")
@@ -109,12 +109,18 @@ def ssr_comparison(ssr: pd.DataFrame) -> Figure:
     first = raw[raw.published_ssr.notna()]
     _bars(published, {"first convolution\nfrom epoch 1 on": (first, "published_ssr")})
     published.set(title="SSR by the published protocol", ylabel="published SSR")
+    if _at_published_scale(ssr):
+        names = [name for name in PUBLISHED_SSR if name in set(first.configuration)]
+        offsets = (np.arange(len(names)) - (len(names) - 1) / 2) * 0.8 / len(names)
+        values = [PUBLISHED_SSR[name] for name in names]
+        published.plot(offsets, values, "kx", label="arXiv:2512.22192")
+        published.legend()
 
     _bars(
         ratios,
         {
-            "share": (groups["raw\nmean of layers"], "share_ratio"),
-            "energy": (groups["raw\nmean of layers"], "energy_ratio"),
+            "share": (groups["raw,\nlayer mean"], "share_ratio"),
+            "energy": (groups["raw,\nlayer mean"], "energy_ratio"),
             "published": (first, "published_ratio"),
         },
     )
@@ -153,7 +159,7 @@ def layers(ssr: pd.DataFrame) -> Figure:
                 label=_label(name),
             )
         ax.set_ylabel(text)
-    axes[0].legend(ncols=5, loc="lower left")
+    axes[0].legend(ncols=5, loc="lower center", bbox_to_anchor=(0.5, 1))
     axes[1].set_xticks(range(len(names)), names, rotation=45, ha="right")
     axes[1].set_xlabel("3x3 convolution, from input to output")
     _finish(figure, "Initial and final spectrum of every layer, raw weights", ssr)
@@ -161,35 +167,31 @@ def layers(ssr: pd.DataFrame) -> Figure:
 
 
 def training(history: pd.DataFrame) -> Figure:
-    """Accuracy and loss on training and test images."""
-    figure = Figure(figsize=(12, 4.4), layout="constrained")
-    axes = figure.subplots(1, 2)
-    for ax, quantity, text in (
-        (axes[0], "accuracy", "accuracy (%)"),
-        (axes[1], "loss", "cross-entropy (nats)"),
-    ):
+    """Accuracy and loss on training and test images; on planted data also by cue."""
+    panels = [("accuracy", "accuracy (%)"), ("loss", "cross-entropy (nats)")]
+    if "low_cue_accuracy" in history:
+        panels.append(("cue", "accuracy with one cue only (%)"))
+    figure = Figure(figsize=(1 + 5.5 * len(panels), 4.4), layout="constrained")
+    for ax, (quantity, text) in zip(figure.subplots(1, len(panels)), panels):
+        thick, thin = f"test_{quantity}", f"train_{quantity}"
+        names = ("test", "training")
+        if quantity == "cue":
+            thick, thin = "low_cue_accuracy", "high_cue_accuracy"
+            names = ("low cue", "high cue")
         for name, table in history.groupby("configuration", sort=False):
             style = STYLES[name] | {"marker": ""}
             _curve(
-                ax,
-                table,
-                "epoch",
-                f"test_{quantity}",
-                **style,
-                label=f"{_label(name)}, test",
+                ax, table, "epoch", thick, **style, label=f"{_label(name)}, {names[0]}"
             )
-            thin = style | {"linewidth": 0.8, "alpha": 0.7}
+            style |= {"linewidth": 0.8, "alpha": 0.7}
+            rows = table[table[thin].notna()]
             _curve(
-                ax,
-                table[table.epoch > 0],
-                "epoch",
-                f"train_{quantity}",
-                **thin,
-                label=f"{_label(name)}, training",
+                ax, rows, "epoch", thin, **style, label=f"{_label(name)}, {names[1]}"
             )
         ax.set(xlabel="epoch (0: initialisation)", ylabel=text)
         ax.xaxis.get_major_locator().set_params(integer=True)
-    axes[0].legend(loc="lower right")
+        if quantity != "loss":
+            ax.legend(fontsize=8)
     _finish(figure, "Training (thin: augmented images, dropout active)", history)
     return figure
 
@@ -231,18 +233,23 @@ def _bars(ax, groups: dict[str, tuple[pd.DataFrame, str]]) -> None:
                 label=_label(name) if position == 0 else None,
             )
             ax.annotate(
-                f"{means['mean']:.3g}",
+                f"{means['mean']:.2f}",
                 (x, means["mean"]),
                 xytext=(0, 3 if means["mean"] >= 0 else -3),
                 textcoords="offset points",
                 ha="center",
                 va="bottom" if means["mean"] >= 0 else "top",
                 fontsize=8,
+                bbox={"fc": "white", "ec": "none", "pad": 0.5},
             )
     ax.axhline(0, color="0.3", linewidth=1)
     ax.set_xticks(range(len(groups)), groups)
     ax.grid(axis="x", visible=False)
     ax.margins(y=0.12)
+
+
+def _at_published_scale(table: pd.DataFrame) -> bool:
+    return (table.dataset.iloc[0], table.scale.iloc[0]) == ("CIFAR-10", "full")
 
 
 def _finish(figure: Figure, title: str, table: pd.DataFrame) -> None:
