@@ -18,7 +18,9 @@ from utils import visualizer
 
 SCRIPT = "exp_b_spectrum_evolution.py"
 TINY = "--dataset planted --scale quick --device cpu --width 4 --epochs 3 --train-images 96"
-TINY = (TINY + " --test-images 40 --batch-size 16 --checkpoint-every 2").split()
+TINY = (
+    TINY + " --test-images 40 --batch-size 16 --checkpoint-every 2 --weight-decay 0.05"
+).split()
 TABLES = ["exp_b_spectrum", "exp_b_ssr", "exp_b_training"]
 FIGURES = [
     "exp_b_layers",
@@ -100,7 +102,8 @@ def test_spectrum_table(finished):
     assert (initial.baseline == initial.l2).all() and (
         initial.l2 == initial.dropout
     ).all()
-    assert (final.l2 < final.baseline).mean() > 0.9  # weight decay shrinks
+    norms = final.xs("raw", level="weights").groupby(["seed", "layer"]).sum()
+    assert (norms.l2 < norms.baseline).all()  # weight decay shrinks
     seeds = energy.baseline.unstack("seed")
     assert (seeds[0] != seeds[1]).all()
 
@@ -163,7 +166,9 @@ def test_training_table_and_closing_words(finished):
     )
     last = table[(table.epoch == 3) & (table.configuration == "l2")]
     assert f"{last.test_accuracy.mean():.2f} ± " in process.stdout
-    assert "PLANTED" in process.stdout and "Estimated time" in process.stdout
+    assert (
+        "PLANTED" in process.stdout and "for the training steps left" in process.stdout
+    )
 
 
 def test_the_same_command_again_does_nothing_twice(finished, run_script):
@@ -224,7 +229,7 @@ def test_figures_are_drawn_from_the_tables_alone(finished, tmp_path):
         "exp_b_spectrum_evolution": (visualizer.spectrum_evolution(spectra), 3),
         "exp_b_ssr_comparison": (visualizer.ssr_comparison(ssr), 3),
         "exp_b_layers": (visualizer.layers(ssr), 2),
-        "exp_b_training": (visualizer.training(training), 2),
+        "exp_b_training": (visualizer.training(training), 3),
     }
     for name, (figure, panels) in figures.items():
         axes = [ax for ax in figure.axes if ax.get_label() != "<colorbar>"]
