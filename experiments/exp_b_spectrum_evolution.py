@@ -13,7 +13,9 @@ Figures appear in results/figures: exp_b_spectrum_evolution.png (redrawn after e
 exp_b_ssr_comparison.png, exp_b_layers.png, exp_b_training.png; tables in results/data. Started
 again after an interruption, it goes on from the last finished epoch.
 
-Time: quick scale takes under 5 minutes on two CPU cores.
+Quick scale takes under 5 minutes on two CPU cores. Several processes share the runs:
+
+    torchrun --nproc-per-node=8 experiments/exp_b_spectrum_evolution.py
 """
 
 import math
@@ -27,7 +29,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from data import batches, datasets
-from utils import runs, settings, statistics, training, visualizer
+from utils import checkpoints, runs, settings, statistics, training, visualizer
 
 SCALE = "auto"  # quick, full, or auto: full where there is a GPU
 DATASET = "auto"  # cifar10, planted, or auto: CIFAR-10 where it can be had
@@ -73,69 +75,103 @@ SCALES = {
 }
 
 
-def main() -> None:
+def main() -> int:
     s = settings.read_settings(globals())
     device = training.choose_device(s.device)
     sets, notice = datasets.load(s.dataset, s.data_root, s.train_images, s.test_images)
     dataset = sets["train"].name
     labels = {"dataset": dataset, "scale": s.scale, "device": runs.device_name(device)}
     jobs = runs.list_runs(s)
+    mine = runs.share(jobs)
     folder = runs.job_folder(s, dataset, device)
-    say_plan(s, labels, notice, jobs, folder)
+    locks = [checkpoints.hold(folder / run.name / "lock") for run in mine]
+    runs.join()
+    epochs = {run: max(0, training.resume(run, folder)["epoch"]) for run in mine}
+    if runs.RANK == 0:
+        runs.begin(s, folder)
+        say_plan(s, labels, notice, epochs, folder)
 
+    problems = []
     sets = {name: images.to(device) for name, images in sets.items()}
     train_set = sets.pop("train")
     windows = batches.crop_windows(train_set.images)
     steps = math.ceil(s.train_images / s.batch_size)
-    epochs_left = sum(
-        s.epochs - runs.finished_epochs(folder / run.name) for run in jobs
-    )
-    with tqdm(total=epochs_left * steps, unit="step", dynamic_ncols=True) as bar:
-        for run in jobs:
-            home = folder / run.name
-            runs.write_conditions(home, s, labels)
-            for _ in training.train(run, s, windows, train_set.labels, sets, home, bar):
-                spectra = runs.read_tables(folder, jobs, "spectra.csv", labels)
-                figure = visualizer.spectrum_evolution(spectra)
-                runs.write_figure(s, "exp_b_spectrum_evolution", figure)
+    left = steps * sum(s.epochs - done for done in epochs.values())
+    with tqdm(total=left, unit="step", disable=runs.RANK > 0) as bar:
+        for run in mine:
+            runs.write_conditions(folder / run.name, s, labels)
+            try:
+                for _ in training.train(
+                    run, s, windows, train_set.labels, sets, folder, bar
+                ):
+                    draw_evolution(s, folder, jobs, labels)
+            except training.DivergedError as error:
+                problems.append(str(error))  # the other runs go on
+    while locks:
+        locks.pop().close()
+    problems.append(runs.meet())
+    if runs.RANK == 0:
+        problems += merge(s, folder, jobs, labels)
+    for problem in filter(None, problems):
+        print(f"error: {problem}", file=sys.stderr)
+    return 1 if any(problems) else 0
 
+
+def draw_evolution(s, folder: Path, jobs: list, labels: dict) -> list[Path]:
+    """Spectra of all runs, as far as they are."""
+    if runs.RANK > 0:
+        return []
+    spectra = runs.read_tables(folder, jobs, "spectra.csv", labels)
+    figure = visualizer.spectrum_evolution(spectra)
+    return [runs.write_figure(s, "exp_b_spectrum_evolution", figure)]
+
+
+def merge(s, folder: Path, jobs: list, labels: dict) -> list[str]:
+    """Tables and figures of all runs; returns what is missing."""
+    states = {run: training.resume(run, folder) for run in jobs}
+    unfinished = [r.name for r in jobs if states[r]["epoch"] < s.epochs]
     history = runs.read_tables(folder, jobs, "history.csv", labels)
     spectra = runs.read_tables(folder, jobs, "spectra.csv", labels)
-    ssr = statistics.suppression_table(spectra, s.cutoff)
-    ssr = runs.label(ssr, labels | {"cutoff": s.cutoff})
     written = [
         runs.write_table(s, "exp_b_training", history),
         runs.write_table(s, "exp_b_spectrum", spectra),
-        runs.write_table(s, "exp_b_ssr", ssr),
+        runs.write_figure(s, "exp_b_training", visualizer.training(history)),
+        *draw_evolution(s, folder, jobs, labels),
     ]
-    for name, figure in {
-        "exp_b_spectrum_evolution": visualizer.spectrum_evolution(spectra),
-        "exp_b_ssr_comparison": visualizer.ssr_comparison(ssr),
-        "exp_b_layers": visualizer.layers(ssr),
-        "exp_b_training": visualizer.training(history),
-    }.items():
-        written.append(runs.write_figure(s, name, figure))
+    if len(unfinished) < len(jobs):
+        ssr = statistics.suppression_table(spectra, s.cutoff)
+        ssr = runs.label(ssr, labels | {"cutoff": s.cutoff})
+        figure = visualizer.ssr_comparison(ssr)
+        written.append(runs.write_table(s, "exp_b_ssr", ssr))
+        written.append(runs.write_figure(s, "exp_b_ssr_comparison", figure))
+        written.append(runs.write_figure(s, "exp_b_layers", visualizer.layers(ssr)))
+        say_results(history, ssr, labels)
     if s.save_reference:
         written += runs.save_reference(s, written, folder / jobs[0].name)
-
     print("\nWritten:", *written, sep="\n  ")
-    say_results(history, ssr, labels)
+    if unfinished:
+        return [f"not finished: {', '.join(unfinished)}; the same command goes on"]
+    return []
 
 
-def say_plan(s, labels: dict, notice: str, jobs: list, folder: Path) -> None:
+def say_plan(s, labels: dict, notice: str, epochs: dict, folder: Path) -> None:
     if notice:
         print("!" * 78)
         print("NOT CIFAR-10: this job uses synthetic images with planted cues, because")
         print(notice)
         print("!" * 78)
-    done = sum(runs.finished_epochs(folder / run.name) == s.epochs for run in jobs)
+    for old in runs.other_formats(s.results_dir):
+        print(f"Left alone, written by another version of this project: {old}")
+    done = sum(epoch == s.epochs for epoch in epochs.values())
+    shared = f", shared by {runs.WORLD} processes" if runs.WORLD > 1 else ""
     print(
-        f"Data     {labels['dataset']}: {s.train_images} training, {s.test_images} test images",
+        f"Data     {labels['dataset']}: {s.train_images} training, "
+        f"{s.test_images} test images",
         f"Scale    {s.scale}: ResNet-18 of width {s.width}, {s.epochs} epochs, "
         f"batch {s.batch_size}",
         f"Device   {labels['device']}",
-        f"Runs     {len(jobs)}, {done} of them finished: "
-        f"{', '.join(s.configurations)} x seeds {', '.join(map(str, s.seeds))}",
+        f"Runs     {', '.join(s.configurations)} x seeds {', '.join(map(str, s.seeds))}"
+        f"{shared}; {done} of {len(epochs)} here are finished",
         f"Folder   {folder}",
         sep="\n",
         flush=True,
@@ -143,49 +179,20 @@ def say_plan(s, labels: dict, notice: str, jobs: list, folder: Path) -> None:
 
 
 def say_results(history: pd.DataFrame, ssr: pd.DataFrame, labels: dict) -> None:
-    """A line per configuration: mean over seeds and, from two seeds on, the 95 % interval."""
-    last = history[history.epoch == history.epoch.max()]
-    raw = ssr[ssr.weights == "raw"]
-    whole, hidden = (
-        raw[raw.layer == statistics.MEAN],
-        raw[raw.layer == statistics.HIDDEN],
-    )
-    first = raw[raw.layer == raw.layer.iloc[0]]
-    columns = {
-        "test accuracy %": (last, "test_accuracy", ".2f"),
-        "low cue only %": (last, "low_cue_accuracy", ".2f"),
-        "high cue only %": (last, "high_cue_accuracy", ".2f"),
-        "SSR": (whole, "ssr", ".3f"),
-        "corner share*": (hidden, "corner_final", ".3f"),
-        "published SSR": (first, "published_ssr", ".3f"),
-        "share ratio": (whole, "share_ratio", ".3f"),
-        "energy ratio": (whole, "energy_ratio", ".3f"),
-        "published ratio": (first, "published_ratio", ".3f"),
-    }
-    results = pd.DataFrame(
-        {
-            title: {
-                name: statistics.interval_text(rows[column], digits)
-                for name, rows in table.groupby("configuration", sort=False)
-            }
-            for title, (table, column, digits) in columns.items()
-            if column in table
-        }
-    )
+    """A line per number: mean over seeds and, from two seeds on, the 95 % interval."""
     print(
         f"\n{labels['dataset']}, {labels['scale']} scale, {labels['device']}, "
         f"n = {history.seed.nunique()} per configuration, after the last epoch, raw weights"
     )
-    print(results.T.to_string())
+    print(statistics.closing_table(history, ssr).to_string())
     print(
-        "* share of the radius sqrt(2)/3 in the hidden 3x3 layers; initially "
-        f"{hidden.corner_initial.mean():.3f}, 0.444 for white kernels"
+        "* share of the radius sqrt(2)/3 in the hidden 3x3 layers; white kernels: 0.444"
     )
-    ratio = first[first.configuration == "l2"].published_ratio.dropna()
+    ratio = ssr[ssr.configuration == "l2"].published_ratio.dropna()
     if len(ratio):
         judged = statistics.verdict(ratio, PUBLISHED_RATIO, no_effect=1)
         if (labels["dataset"], labels["scale"]) != ("CIFAR-10", "full"):
-            judged = "not judged: the claim is about CIFAR-10 at full scale"
+            judged = "not judged, the claim is about CIFAR-10 at full scale"
         print(
             "Claim (arXiv:2512.22192): L2 suppresses the growth of high-frequency energy "
             f"{PUBLISHED_RATIO}x, published protocol.\n"
@@ -194,4 +201,4 @@ def say_results(history: pd.DataFrame, ssr: pd.DataFrame, labels: dict) -> None:
 
 
 if __name__ == "__main__":
-    settings.run_script(main, (OSError, training.DivergedError))
+    settings.run_script(main, (OSError,))

@@ -66,12 +66,21 @@ def test_files(finished):
     assert sorted(p.stem for p in (results / "figures").iterdir()) == FIGURES
     for path in [*(results / "data").iterdir(), *(results / "figures").iterdir()]:
         assert str(path) in process.stdout
-    (job,) = (results / "checkpoints").iterdir()
+    (job,) = (results / "checkpoints").glob("*/")
+    assert (results / "checkpoints" / "latest").read_text() == job.name + "\n"
     runs = [f"{c}-seed{s}" for c in ("baseline", "dropout", "l2") for s in (0, 1)]
     assert sorted(p.name for p in job.iterdir()) == runs
     for run in job.iterdir():
         kept = ["epoch-000.pt", "epoch-001.pt", "epoch-002.pt", "epoch-003.pt"]
-        files = [*kept, "history.csv", "last.pt", "settings.json", "spectra.csv"]
+        files = [
+            *kept,
+            "history.csv",
+            "last.pt",
+            "lock",
+            "previous.pt",
+            "settings.json",
+        ]
+        files += ["spectra.csv", "times.csv"]
         assert sorted(p.name for p in run.iterdir()) == files
     settings = json.loads((job / "l2-seed1" / "settings.json").read_text())
     assert settings["settings"]["epochs"] == 3
@@ -179,7 +188,7 @@ def test_the_same_command_again_does_nothing_twice(finished, run_script):
         SCRIPT, *TINY, "--seeds", 0, 1, "--results-dir", results, **THREADS
     )
     assert process.returncode == 0, process.stderr
-    assert "6 of them finished" in process.stdout
+    assert "6 of 6 here are finished" in process.stdout
     assert tables(results) == before
     assert {p: p.stat().st_mtime_ns for p in results.rglob("*.pt")} == checkpoints
 

@@ -33,7 +33,7 @@ import torch
 from torch import Tensor, fx, nn
 
 CUTOFF = 0.25  # cycles/pixel, half the Nyquist frequency: the high band lies above it
-CHUNK = 2**18  # numbers made float64 at a time: few enough to stay in the cache
+CHUNK = 2**17  # numbers made float64 at a time: few enough to stay in the cache
 COLUMNS = ["layer", "kernel_size", "kernels", "energy", "high_share", "corner_share"]
 
 
@@ -139,9 +139,14 @@ def filter_moments(weight) -> Tensor:
     n = weight.shape[-3] if weight.ndim > 2 else 1
     kernels = weight.reshape(-1, n, kh * kw)
     step = max(1, CHUNK // (n * kh * kw))
-    moments = torch.cat(
-        [(chunk := part.double()).mT @ chunk for part in kernels.split(step)]
-    )
+    options = {"dtype": torch.float64, "device": weight.device}
+    buffer = torch.empty(
+        step, n, kh * kw, **options
+    )  # fresh memory would cost more time
+    moments = torch.empty(len(kernels), kh * kw, kh * kw, **options)
+    for part, result in zip(kernels.split(step), moments.split(step)):
+        chunk = buffer[: len(part)].copy_(part)
+        torch.matmul(chunk.mT, chunk, out=result)
     if not torch.isfinite(moments).all():
         if torch.isfinite(weight).all():
             raise ValueError("weight is so large that its energy overflows float64")

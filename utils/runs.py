@@ -2,23 +2,34 @@
 
 import hashlib
 import json
+import os
 import platform
 import shutil
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
 
 import pandas as pd
 import torch
+import torch.distributed as dist
 from matplotlib.figure import Figure
 
 from utils import checkpoints
 
-FORMAT = 1  # of the files in a run's folder
+FORMAT = 2  # of the files in a run's folder
 FLOAT = "%.7g"  # numbers in tables: as many digits as float32 holds
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).resolve().parent.parent
+
+WRITTEN = ("data", "figures")  # folders of results
+
+# Given by torchrun; a single process is rank 0 of 1.
+RANK, WORLD = (
+    int(os.environ.get(n, d)) for n, d in (("RANK", "0"), ("WORLD_SIZE", "1"))
+)
 
 # The settings that the weights depend on. A change of any means another folder.
 DECISIVE = ["width", "epochs", "train_images", "test_images", "batch_size"]
@@ -53,6 +64,33 @@ def list_runs(settings: SimpleNamespace) -> list[Run]:
     ]
 
 
+def share(runs: list[Run]) -> list[Run]:
+    """The runs of this process: every WORLD_SIZE-th where torchrun started several."""
+    return runs[RANK::WORLD]
+
+
+def meet() -> str:
+    """Wait for the processes that torchrun started besides this one; "" or what went wrong."""
+    try:
+        if WORLD > 1:
+            dist.barrier()
+            dist.destroy_process_group()
+    except RuntimeError:
+        return "another process ended before its runs were finished"
+    return ""
+
+
+def join() -> None:
+    """Begin to work together with the other processes of torchrun, until `meet`.
+
+    From here on, torchrun's request to stop because another process has died is ignored:
+    the runs of this one do not depend on it.
+    """
+    if WORLD > 1:
+        dist.init_process_group("gloo", timeout=timedelta(days=365))
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
 def job_folder(settings: SimpleNamespace, dataset: str, device: torch.device) -> Path:
     """results/checkpoints/<dataset>-<scale>-<hash of what decides over the weights>."""
     decisive = {name: getattr(settings, name) for name in DECISIVE}
@@ -76,14 +114,30 @@ def write_conditions(folder: Path, settings: SimpleNamespace, labels: dict) -> N
         "cuda": torch.version.cuda,
         "commit": _git_commit(),
     }
+    text = json.dumps(conditions, indent=2).replace(str(ROOT), ".")
     with checkpoints.replacing(folder / "settings.json") as path:
-        path.write_text(json.dumps(conditions, indent=2) + "\n", "utf-8")
+        path.write_text(text + "\n", "utf-8")
 
 
-def finished_epochs(folder: Path) -> int:
-    """Number of epochs a run has behind it, for planning."""
-    history = folder / "history.csv"
-    return int(pd.read_csv(history).epoch.max()) if history.exists() else 0
+def begin(settings: SimpleNamespace, folder: Path) -> None:
+    """Remove what killed processes left half written; note which job was started last."""
+    for place in (folder.parent, *(Path(settings.results_dir) / d for d in WRITTEN)):
+        checkpoints.clean(place)
+    with checkpoints.replacing(folder.parent / "latest") as path:
+        path.write_text(folder.name + "\n", "utf-8")
+
+
+def other_formats(results_dir: str) -> list[Path]:
+    """Folders of runs that another version of this project wrote; they are left alone."""
+    found = []
+    for file in sorted(Path(results_dir).glob("checkpoints/*/*/settings.json")):
+        try:
+            written = json.loads(file.read_text("utf-8")).get("format")
+        except (ValueError, AttributeError):
+            written = None
+        if written != FORMAT:
+            found.append(file.parent)
+    return found
 
 
 def device_name(device: torch.device) -> str:
@@ -130,16 +184,8 @@ def save_reference(
 
 def _git_commit() -> str | None:
     """Commit of this folder, marked where files differ from it; None without git."""
+    command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=40"]
     try:
-        command = [
-            "git",
-            "-C",
-            str(ROOT),
-            "describe",
-            "--always",
-            "--dirty",
-            "--abbrev=40",
-        ]
         return subprocess.check_output(
             command, text=True, stderr=subprocess.DEVNULL
         ).strip()

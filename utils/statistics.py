@@ -32,6 +32,8 @@ def mean_interval(values) -> tuple[float, float]:
 def interval_text(values, digits: str) -> str:
     """Mean and, from two values on, the 95 % interval: "94.46 ± 0.21"."""
     mean, half = mean_interval(values)
+    if np.isnan(mean):
+        return "-"
     return f"{mean:{digits}}" + (f" ± {half:{digits}}" if len(values) > 1 else "")
 
 
@@ -55,6 +57,35 @@ def verdict(values, published: float, no_effect: float) -> str:
     if abs(mean - published) > half:
         return "not reproduced"
     return "reproduced" if abs(mean - no_effect) > half else "inconclusive"
+
+
+def closing_table(history: pd.DataFrame, ssr: pd.DataFrame) -> pd.DataFrame:
+    """Text: a column per configuration, a row per number after the last epoch, raw weights."""
+    last = history[history.epoch == history.epoch.max()]
+    raw = ssr[ssr.weights == "raw"]
+    model, hidden = raw[raw.layer == MEAN], raw[raw.layer == HIDDEN]
+    first = raw[raw.layer == raw.layer.iloc[0]]
+    rows = {
+        "test accuracy %": (last, "test_accuracy", ".2f"),
+        "low cue only %": (last, "low_cue_accuracy", ".2f"),
+        "high cue only %": (last, "high_cue_accuracy", ".2f"),
+        "SSR": (model, "ssr", ".3f"),
+        "corner share*": (hidden, "corner_final", ".3f"),
+        "  initially": (hidden, "corner_initial", ".3f"),
+        "published SSR": (first, "published_ssr", ".3f"),
+        "share ratio": (model, "share_ratio", ".3f"),
+        "energy ratio": (model, "energy_ratio", ".3f"),
+        "published ratio": (first, "published_ratio", ".3f"),
+    }
+    cells = {
+        title: {
+            name: interval_text(values[column], digits)
+            for name, values in table.groupby("configuration", sort=False)
+        }
+        for title, (table, column, digits) in rows.items()
+        if column in table
+    }
+    return pd.DataFrame(cells).T
 
 
 def suppression_table(spectra: pd.DataFrame, cutoff: float) -> pd.DataFrame:

@@ -1,6 +1,8 @@
 """One training run: the loop, the record of spectra, and going on after an interruption."""
 
 import math
+import os
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,13 +29,58 @@ class DivergedError(ArithmeticError):
 
 
 def choose_device(name: str) -> torch.device:
-    """ "auto" is CUDA where there is a GPU, then MPS, then the CPU."""
+    """The GPU where there is one, then MPS, then the CPU, if the name is "auto".
+
+    Each process of torchrun gets a GPU of its own, as far as there are enough.
+    """
+    available = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
     if name == "auto":
-        if torch.cuda.is_available():
-            name = "cuda"
-        else:
-            name = "mps" if torch.backends.mps.is_available() else "cpu"
+        name = next(kind for kind, there in available.items() if there)
+    if not available[name]:
+        raise OSError(
+            f"DEVICE is {name}; this machine, or this build of torch, has none"
+        )
+    if name == "cuda":
+        local_rank = int(os.environ.get("LOCAL_RANK", "0"))
+        return torch.device(name, local_rank % torch.cuda.device_count())
     return torch.device(name)
+
+
+def resume(run: Run, job: Path) -> dict:
+    """State of a run after its last finished epoch; "epoch" is -1 where it was never begun.
+
+    A damaged last.pt is named and set aside, and the state of the epoch before is used. The
+    tables in the run's folder are made anew from the state.
+
+    Raises:
+        CheckpointError: the run was begun, but no undamaged state is left.
+    """
+    folder = job / run.name
+    identity = f"{job.name}/{run.name}"
+    checkpoints.clean(folder)
+    for name in ("last.pt", "previous.pt"):
+        path = folder / name
+        if not path.exists():
+            continue
+        try:
+            state = checkpoints.load(path, identity)
+        except checkpoints.CheckpointError as error:
+            aside = checkpoints.set_aside(path)
+            tqdm.write(f"{error}. It is kept as {aside.name}.", file=sys.stderr)
+            continue
+        _write_tables(state, folder)
+        return state
+    if list(folder.glob("*.pt*")):
+        raise checkpoints.CheckpointError(
+            f"{folder} holds no undamaged last.pt or previous.pt to go on from; "
+            "move the folder away to train this run from the start"
+        )
+    state = {"identity": identity, "epoch": -1, "diverged": ""}
+    return state | {"history": [], "spectra": [], "times": []}
 
 
 def train(
@@ -42,7 +89,7 @@ def train(
     windows: Tensor,
     train_labels: Tensor,
     test_sets: dict[str, ImageSet],
-    folder: Path,
+    job: Path,
     bar: tqdm,
 ) -> Iterator[int]:
     """Train one model, from its last finished epoch if it was begun before.
@@ -53,19 +100,21 @@ def train(
         windows, train_labels: as for `data.batches.training_batches`, on the device to use.
         test_sets: evaluated after every epoch, never used for selection. "test" must be
             among them.
-        folder: the run's own; gets last.pt, the weights of chosen epochs, history.csv and
-            spectra.csv.
+        job: folder of all runs; its subfolder <run.name> gets last.pt, previous.pt, the
+            weights of chosen epochs, history.csv, spectra.csv and times.csv.
         bar: counts the steps of the whole job.
 
     Yields the number of each epoch when it is finished and on disk; 0 is the initialisation.
 
     Raises:
-        DivergedError: the loss became NaN or infinite.
-        CheckpointError: last.pt is damaged.
+        DivergedError: the loss became NaN or infinite, now or when it was tried before.
+        CheckpointError: begun, but no undamaged state to go on from.
     """
     device = windows.device
+    folder = job / run.name
     torch.manual_seed(run.seed)
     model = ResNet18(settings.width, run.dropout)
+    batchnorms = following_batchnorms(model)
     model = model.to(device, memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(
         model.parameters(),  # all of them: weight decay acts on BatchNorm and biases too
@@ -74,34 +123,46 @@ def train(
         weight_decay=run.weight_decay,  # adds weight_decay * theta to the gradient
         fused=device.type != "mps",
     )
-    batchnorms = following_batchnorms(model)
-    state = {"epoch": -1, "history": [], "spectra": []}
-    if (folder / "last.pt").exists():
-        state = checkpoints.load(folder / "last.pt")
+    state = resume(run, job)
+    if state["diverged"]:
+        raise DivergedError(state["diverged"])
+    if state["epoch"] >= 0:
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
-        _write_tables(state, folder)  # in case it was stopped just before doing so
 
-    labels = {"configuration": run.configuration, "seed": run.seed}
     for epoch in range(state["epoch"] + 1, settings.epochs + 1):
-        row = labels | {"epoch": epoch, "learning_rate": math.nan}
-        row |= {"train_loss": math.nan, "train_accuracy": math.nan}
+        start = time.perf_counter()
+        key = {"configuration": run.configuration, "seed": run.seed, "epoch": epoch}
+        row = key | {"learning_rate": math.nan, "train_loss": math.nan}
+        row |= {"train_accuracy": math.nan, "diverged": ""}
         if epoch > 0:
             bar.set_description(f"{run.name} epoch {epoch}/{settings.epochs}")
             batches = training_batches(
                 windows, train_labels, settings.batch_size, run.seed, epoch
             )
-            row |= _train_epoch(model, optimizer, batches, run, epoch, settings, bar)
+            try:
+                row |= _train_epoch(
+                    model, optimizer, batches, run, epoch, settings, bar
+                )
+            except DivergedError as error:
+                state["diverged"] = str(error)
+                state["history"].append(row | {"diverged": str(error)})
+                _save(state, folder)
+                raise
         for name, images in test_sets.items():
             loss, accuracy = evaluate(model, images)
-            key = name.replace(" ", "_")
-            row |= {f"{key}_loss": loss, f"{key}_accuracy": accuracy}
+            name = name.replace(" ", "_")
+            row |= {f"{name}_loss": loss, f"{name}_accuracy": accuracy}
         state["epoch"] = epoch
+        state["model"] = model.state_dict()
+        state["optimizer"] = optimizer.state_dict()
         state["history"].append(row)
-        state["spectra"] += [
-            labels | {"epoch": epoch} | r for r in record_spectra(model, batchnorms)
-        ]
-        _save(state, model, optimizer, settings, folder)
+        state["spectra"] += [key | r for r in record_spectra(model, batchnorms)]
+        state["times"].append(key | {"seconds": time.perf_counter() - start})
+        if epoch in (0, 1, settings.epochs) or epoch % settings.checkpoint_every == 0:
+            weights = {name: state[name] for name in ("identity", "epoch", "model")}
+            checkpoints.save(weights, folder / f"epoch-{epoch:03d}.pt")
+        _save(state, folder)
         yield epoch
 
 
@@ -142,7 +203,7 @@ def _train_epoch(model, optimizer, batches, run, epoch, settings, bar) -> dict:
     steps = math.ceil(settings.train_images / settings.batch_size)
     step = (epoch - 1) * steps
     model.train()
-    loss_sum, correct, count = 0.0, 0, 0
+    losses, correct, count = [], 0, 0
     for images, labels in batches:
         for group in optimizer.param_groups:  # cosine from the full rate to 0
             progress = step / (steps * settings.epochs)
@@ -158,31 +219,40 @@ def _train_epoch(model, optimizer, batches, run, epoch, settings, bar) -> dict:
 
         step += 1
         count += len(labels)
-        loss = loss.detach()
-        loss_sum += loss * len(labels)
+        losses.append(loss.detach() * len(labels))
         correct += (logits.argmax(1) == labels).sum()
-        if step % 20 == 0:  # reading a number waits for the device
-            bar.set_postfix(
-                loss=f"{float(loss):.3f}",
-                accuracy=f"{100 * int(correct) / count:.1f} %",
-            )
         bar.update()
         _announce(bar)
-    if not math.isfinite(float(loss_sum)):
-        raise DivergedError(
-            f"{run.name}: the loss is {float(loss_sum)} in epoch {epoch} (steps "
-            f"{step - steps + 1} to {step}) at LEARNING_RATE {settings.learning_rate}; "
-            "a lower one may train"
-        )
+        if (
+            step % 20 == 0 or count == settings.train_images
+        ):  # reading waits for the device
+            _check(losses, run, epoch, settings)
+            bar.set_postfix(
+                loss=f"{float(losses[-1]) / len(labels):.3f}",
+                accuracy=f"{100 * int(correct) / count:.1f} %",
+            )
     return {
         "learning_rate": optimizer.param_groups[0]["lr"],
-        "train_loss": float(loss_sum) / count,
+        "train_loss": float(torch.stack(losses).double().sum()) / count,
         "train_accuracy": 100 * int(correct) / count,
     }
 
 
+def _check(losses: list[Tensor], run: Run, epoch: int, settings) -> None:
+    """Raise DivergedError at the first loss of the epoch that is not finite."""
+    finite = torch.stack(losses).isfinite()
+    if not finite.all():
+        step = int(finite.int().argmin()) + 1
+        raise DivergedError(
+            f"{run.name} diverged: the loss of step {step} in epoch {epoch} is not a finite "
+            f"number (LEARNING_RATE {settings.learning_rate:g}; a lower one may train)"
+        )
+
+
 def _announce(bar: tqdm) -> None:
     """Once the first steps are timed, say how long those of the whole job will take."""
+    if bar.disable:
+        return
     done = bar.n - bar.initial
     if done == WARM_UP:
         bar.timed_from = time.perf_counter()
@@ -195,18 +265,16 @@ def _announce(bar: tqdm) -> None:
         )
 
 
-def _save(state, model, optimizer, settings, folder: Path) -> None:
+def _save(state: dict, folder: Path) -> None:
     """The checkpoint first: it holds all rows, so the tables can always be made from it."""
-    epoch = state["epoch"]
-    weights = {"epoch": epoch, "model": model.state_dict()}
-    if epoch in (0, 1, settings.epochs) or epoch % settings.checkpoint_every == 0:
-        checkpoints.save(weights, folder / f"epoch-{epoch:03d}.pt")
-    state |= weights | {"optimizer": optimizer.state_dict()}
-    checkpoints.save(state, folder / "last.pt")
+    last = folder / "last.pt"
+    if last.exists():
+        last.replace(folder / "previous.pt")
+    checkpoints.save(state, last)
     _write_tables(state, folder)
 
 
 def _write_tables(state: dict, folder: Path) -> None:
-    for rows, name in ((state["history"], "history"), (state["spectra"], "spectra")):
+    for name in ("history", "spectra", "times"):
         with checkpoints.replacing(folder / f"{name}.csv") as path:
-            pd.DataFrame(rows).to_csv(path, index=False, float_format=FLOAT)
+            pd.DataFrame(state[name]).to_csv(path, index=False, float_format=FLOAT)
