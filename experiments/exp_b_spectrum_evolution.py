@@ -45,7 +45,7 @@ MOMENTUM = 0.9  # of stochastic gradient descent
 WEIGHT_DECAY = 1e-3  # L2 coefficient of configuration l2, on every parameter
 DROPOUT = 0.5  # probability in configuration dropout, inside every block
 CUTOFF = 0.25  # cycles/pixel; the high band is above (3x3: all but DC)
-CHECKPOINT_EVERY = 5  # epochs between weights that are kept
+CHECKPOINT_EVERY = None  # epochs between weights that are kept
 DEVICE = "auto"  # cuda, mps, cpu, or auto: the first of these there is
 DATA_ROOT = None  # parent of cifar-10-batches-py; else CIFAR10_ROOT, then data/
 RESULTS_DIR = str(ROOT / "results")  # where everything is written
@@ -63,6 +63,7 @@ SCALES = {
         "train_images": 5_000,
         "test_images": 1_000,
         "batch_size": 32,
+        "checkpoint_every": 1,
     },
     "full": {
         "seeds": (0, 1, 2),
@@ -71,6 +72,7 @@ SCALES = {
         "train_images": 50_000,
         "test_images": 10_000,
         "batch_size": 128,
+        "checkpoint_every": 5,
     },
 }
 
