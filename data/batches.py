@@ -33,6 +33,11 @@ class ImageSet:
         return ImageSet(self.images.to(device), self.labels.to(device), self.name)
 
 
+def to_float(images: Tensor) -> Tensor:
+    """uint8 images to float32 in [0, 1]; float images stay as they are."""
+    return images if images.is_floating_point() else images.float().div_(255)
+
+
 def normalize(images: Tensor) -> Tensor:
     """Images in [0, 1], (N, 3, H, W), to zero mean and unit variance per colour channel."""
     mean = torch.tensor(MEAN, device=images.device).view(3, 1, 1)

@@ -1,5 +1,6 @@
 """CIFAR-10 (Krizhevsky 2009): found on disk or downloaded, verified before it is unpickled."""
 
+import importlib
 import os
 import shutil
 import socket
@@ -34,7 +35,7 @@ def load(data_root: str | None = None) -> tuple[ImageSet, ImageSet]:
         DataError: a file is missing from the set, or is not the official one.
         DataNotAvailable: not found and not downloadable.
     """
-    dataset = _torchvision_dataset()
+    dataset = torchvision("datasets").CIFAR10
     roots = [data_root, os.environ.get("CIFAR10_ROOT"), HERE]
     roots = [Path(root).expanduser() for root in roots if root]
     found = [root for root in roots if (root / dataset.base_folder).is_dir()]
@@ -50,23 +51,21 @@ def _image_set(official) -> ImageSet:
     return ImageSet(images, torch.tensor(official.targets), "CIFAR-10")
 
 
-def _torchvision_dataset():
-    """torchvision's CIFAR10 class, or one sentence where torchvision does not match torch."""
+def torchvision(module: str):
+    """A module of torchvision, or one sentence where torchvision does not match torch."""
     try:
-        from torchvision.datasets import CIFAR10
+        return importlib.import_module(f"torchvision.{module}")
     except Exception as error:  # a mismatched build fails in its own ways
         raise DataError(
             f"torchvision does not work with the installed torch {torch.__version__} "
             f"({str(error).splitlines()[0]}): the two are of different builds; install both "
             "from one place: pip install --force-reinstall torch torchvision"
         ) from error
-    return CIFAR10
 
 
 def _verify(dataset, folder: Path) -> None:
     """Compare every file with torchvision's list of MD5 sums."""
-    from torchvision.datasets.utils import check_md5
-
+    check_md5 = torchvision("datasets.utils").check_md5
     meta = (dataset.meta["filename"], dataset.meta["md5"])
     for name, md5 in (*dataset.train_list, *dataset.test_list, meta):
         path = folder / name

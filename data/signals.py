@@ -19,7 +19,8 @@ def sinusoids(positions: Tensor, frequencies, amplitudes, phases) -> Tensor:
         frequencies: whole cycles per interval; amplitudes; phases (radians): (K,) each.
     """
     f, a, p = (
-        torch.as_tensor(x, dtype=torch.float64) for x in (frequencies, amplitudes, phases)
+        torch.as_tensor(x, dtype=torch.float64)
+        for x in (frequencies, amplitudes, phases)
     )
     return (a * torch.sin(2 * math.pi * f * positions[..., None] + p)).sum(-1)
 

@@ -82,7 +82,11 @@ def main() -> int:
     device = training.choose_device(s.device)
     sets, notice = datasets.load(s.dataset, s.data_root, s.train_images, s.test_images)
     dataset = sets["train"].name
-    labels = {"dataset": dataset, "scale": s.scale, "device": runs.device_name(device)}
+    labels = {
+        "dataset": dataset,
+        "scale": runs.scale_name(s),
+        "device": runs.device_name(device),
+    }
     jobs = runs.list_runs(s)
     mine = runs.share(jobs)
     folder = runs.job_folder(s, dataset, device)
@@ -101,7 +105,9 @@ def main() -> int:
     left = steps * sum(s.epochs - done for done in epochs.values())
     with tqdm(total=left, unit="step", disable=runs.RANK > 0) as bar:
         for run in mine:
-            runs.write_conditions(folder / run.name, s, labels)
+            conditions = folder / run.name / "settings.json"
+            if not conditions.exists():
+                runs.write_conditions(conditions, s, labels)
             try:
                 for _ in training.train(
                     run, s, windows, train_set.labels, sets, folder, bar
@@ -114,9 +120,7 @@ def main() -> int:
     problems.append(runs.meet())
     if runs.RANK == 0:
         problems += merge(s, folder, jobs, labels)
-    for problem in filter(None, problems):
-        print(f"error: {problem}", file=sys.stderr)
-    return 1 if any(problems) else 0
+    return runs.report(problems)
 
 
 def draw_evolution(s, folder: Path, jobs: list, labels: dict) -> list[Path]:
@@ -149,7 +153,8 @@ def merge(s, folder: Path, jobs: list, labels: dict) -> list[str]:
         written.append(runs.write_figure(s, "exp_b_layers", visualizer.layers(ssr)))
         say_results(history, ssr, labels)
     if s.save_reference:
-        written += runs.save_reference(s, written, folder / jobs[0].name)
+        files = [*written, folder / jobs[0].name / "settings.json"]
+        written += runs.save_reference(s.results_dir, s.scale, files)
     print("\nWritten:", *written, sep="\n  ")
     if unfinished:
         return [f"not finished: {', '.join(unfinished)}; the same command goes on"]
@@ -183,7 +188,7 @@ def say_plan(s, labels: dict, notice: str, epochs: dict, folder: Path) -> None:
 def say_results(history: pd.DataFrame, ssr: pd.DataFrame, labels: dict) -> None:
     """A line per number: mean over seeds and, from two seeds on, the 95 % interval."""
     print(
-        f"\n{labels['dataset']}, {labels['scale']} scale, {labels['device']}, "
+        f"\n{labels['dataset']}, scale {labels['scale']}, {labels['device']}, "
         f"n = {history.seed.nunique()} per configuration, after the last epoch, raw weights"
     )
     print(statistics.closing_table(history, ssr).to_string())
@@ -192,14 +197,12 @@ def say_results(history: pd.DataFrame, ssr: pd.DataFrame, labels: dict) -> None:
     )
     ratio = ssr[ssr.configuration == "l2"].published_ratio.dropna()
     if len(ratio):
-        judged = statistics.verdict(ratio, PUBLISHED_RATIO, no_effect=1)
-        if (labels["dataset"], labels["scale"]) != ("CIFAR-10", "full"):
-            judged = "not judged, the claim is about CIFAR-10 at full scale"
         print(
             "Claim (arXiv:2512.22192): L2 suppresses the growth of high-frequency energy "
-            f"{PUBLISHED_RATIO}x, published protocol.\n"
-            f"Here {statistics.interval_text(ratio, '.2f')}x, n = {len(ratio)}: {judged}."
+            f"{PUBLISHED_RATIO}x, published protocol."
         )
+        outcome = statistics.verdict(ratio, PUBLISHED_RATIO, no_effect=1)
+        print(statistics.claim(ratio, outcome, labels, "x"))
 
 
 if __name__ == "__main__":

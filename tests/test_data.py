@@ -68,7 +68,7 @@ def nowhere(monkeypatch, tmp_path):
     """CIFAR-10 is nowhere and the network is dead: connecting is refused at once."""
     monkeypatch.delenv("CIFAR10_ROOT", raising=False)
     monkeypatch.setattr(cifar10, "HERE", tmp_path)
-    dataset = cifar10._torchvision_dataset()
+    dataset = cifar10.torchvision("datasets").CIFAR10
     monkeypatch.setattr(dataset, "url", "http://127.0.0.1:9/cifar-10-python.tar.gz")
     return tmp_path
 
@@ -89,7 +89,7 @@ def test_a_server_that_never_answers(nowhere, monkeypatch):
 
     monkeypatch.setattr(cifar10, "TIME_LIMIT", 0.5)
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        dataset = cifar10._torchvision_dataset()
+        dataset = cifar10.torchvision("datasets").CIFAR10
         address = f"http://127.0.0.1:{silent.getsockname()[1]}/x.tar.gz"
         monkeypatch.setattr(dataset, "url", address)
         with pytest.raises(cifar10.DataNotAvailable, match="no answer|timed out"):

@@ -96,7 +96,10 @@ def test_spectrum_table(finished):
     )  # runs, epochs, layers, raw or folded, radii
     assert set(table.epoch) == {0, 1, 2, 3}
     assert table.dataset.str.contains("not CIFAR-10").all()
-    assert (table.scale == "quick").all() and table.device.str.startswith("cpu").all()
+    assert (
+        table.scale.str.startswith("quick, changed: epochs, width, ").all()
+        and table.device.str.startswith("cpu").all()
+    )
     shares = table.groupby(
         ["configuration", "seed", "epoch", "layer", "weights"]
     ).share.sum()

@@ -1,12 +1,16 @@
-"""Loss and accuracy of a model on a set of images."""
+"""Loss and accuracy of models on sets of images, clean or corrupted."""
+
+from collections.abc import Callable, Iterable
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
+from tqdm import tqdm
 
-from data.batches import ImageSet, normalize
+from data.batches import ImageSet, normalize, to_float
 
-BATCH = 64  # images: few enough for a CPU cache; the result does not depend on it
+# Images at a time: on a CPU few enough for its cache. The result does not depend on it.
+BATCH = {"cpu": 64, "mps": 256, "cuda": 1000}
 
 
 def autocast(device: torch.device) -> torch.autocast:
@@ -18,16 +22,49 @@ def autocast(device: torch.device) -> torch.autocast:
 def evaluate(model: nn.Module, images: ImageSet) -> tuple[float, float]:
     """Mean cross-entropy and accuracy in percent, over all images, at inference.
 
-    The images must be on the model's device.
+    The images, uint8 or already float in [0, 1], must be on the model's device.
     """
     was_training = model.training
     model.eval()
     loss, correct = 0.0, 0
-    for pixels, labels in zip(images.images.split(BATCH), images.labels.split(BATCH)):
-        batch = normalize(pixels.float().div_(255))
+    size = BATCH[images.labels.device.type]
+    for pixels, labels in zip(images.images.split(size), images.labels.split(size)):
+        batch = normalize(to_float(pixels))
         with autocast(pixels.device):
             logits = model(batch.contiguous(memory_format=torch.channels_last))
         loss += F.cross_entropy(logits.float(), labels, reduction="sum").double()
         correct += (logits.argmax(1) == labels).sum()
     model.train(was_training)
     return float(loss) / len(images), 100 * int(correct) / len(images)
+
+
+def sweep(
+    models: dict[tuple, nn.Module],
+    sets: dict[str, ImageSet],
+    corruptions: Iterable[tuple[dict, Callable[[Tensor], Tensor]]],
+    bar: tqdm,
+) -> list[dict]:
+    """Accuracy of every model on every set under every corruption.
+
+    A set is corrupted once, as a whole, so all models see the same images.
+
+    Args:
+        models: (configuration, seed, epoch) -> model.
+        sets: test sets on the models' device.
+        corruptions: what describes it in the table, and the function of float images
+            (N, 3, H, W) in [0, 1], applied before normalisation.
+        bar: counts the images evaluated.
+
+    Returns rows of (configuration, seed, epoch, images, the description, accuracy in percent).
+    """
+    rows = []
+    for description, corrupt in corruptions:
+        for name, images in sets.items():
+            pixels = corrupt(to_float(images.images))
+            corrupted = ImageSet(pixels, images.labels, images.name)
+            for (configuration, seed, epoch), model in models.items():
+                row = {"configuration": configuration, "seed": seed, "epoch": epoch}
+                row |= {"images": name} | description
+                rows.append(row | {"accuracy": evaluate(model, corrupted)[1]})
+                bar.update(len(images))
+    return rows

@@ -101,10 +101,14 @@ def job_folder(settings: SimpleNamespace, dataset: str, device: torch.device) ->
     return Path(settings.results_dir) / "checkpoints" / folder
 
 
-def write_conditions(folder: Path, settings: SimpleNamespace, labels: dict) -> None:
-    """settings.json of a run that begins: constants, versions, device, commit and command."""
-    if (folder / "settings.json").exists():
-        return
+def scale_name(settings: SimpleNamespace) -> str:
+    """The scale, and which of its settings were changed; the seeds are named as n."""
+    changed = [name for name in settings.changed if name != "seeds"]
+    return settings.scale + (f", changed: {', '.join(changed)}" if changed else "")
+
+
+def write_conditions(path: Path, settings: SimpleNamespace, labels: dict) -> None:
+    """How results arose, as JSON: constants, versions, device, commit and command."""
     conditions = labels | {
         "format": FORMAT,
         "settings": vars(settings),
@@ -115,8 +119,8 @@ def write_conditions(folder: Path, settings: SimpleNamespace, labels: dict) -> N
         "commit": _git_commit(),
     }
     text = json.dumps(conditions, indent=2).replace(str(ROOT), ".")
-    with checkpoints.replacing(folder / "settings.json") as path:
-        path.write_text(text + "\n", "utf-8")
+    with checkpoints.replacing(path) as temporary:
+        temporary.write_text(text + "\n", "utf-8")
 
 
 def begin(settings: SimpleNamespace, folder: Path) -> None:
@@ -173,13 +177,36 @@ def write_figure(settings: SimpleNamespace, name: str, figure: Figure) -> Path:
     return path
 
 
-def save_reference(
-    settings: SimpleNamespace, files: list[Path], run: Path
-) -> list[Path]:
-    """Copy result files, and the conditions under which they arose, to results/reference."""
-    folder = Path(settings.results_dir) / "reference" / settings.scale
+def report(problems: list[str]) -> int:
+    """Print what went wrong, a line each; the exit code."""
+    for problem in filter(None, problems):
+        print(f"error: {problem}", file=sys.stderr)
+    return 1 if any(problems) else 0
+
+
+def close(
+    settings: SimpleNamespace,
+    name: str,
+    scale: str,
+    labels: dict,
+    written: list[Path],
+    problems: list[str],
+) -> int:
+    """Write how the results of a script arose, say what was written; the exit code."""
+    conditions = Path(settings.results_dir) / "data" / f"{name}_settings.json"
+    write_conditions(conditions, settings, labels)
+    written = [*written, conditions]
+    if settings.save_reference:
+        written += save_reference(settings.results_dir, scale, written)
+    print("\nWritten:", *written, sep="\n  ")
+    return report(problems)
+
+
+def save_reference(results_dir: str, scale: str, files: list[Path]) -> list[Path]:
+    """Copy result files to results/reference/<scale>."""
+    folder = Path(results_dir) / "reference" / scale
     folder.mkdir(parents=True, exist_ok=True)
-    return [Path(shutil.copy(file, folder)) for file in (*files, run / "settings.json")]
+    return [Path(shutil.copy(file, folder)) for file in files]
 
 
 def _git_commit() -> str | None:

@@ -54,6 +54,11 @@ def _distinct(check: Callable) -> Callable:
     return all_distinct
 
 
+def _numbers(low: float, high: float) -> tuple[Callable, str]:
+    check = _distinct(lambda x: type(x) in (int, float) and low <= x <= high)
+    return check, f"distinct numbers from {low:g} to {high:g}"
+
+
 # What each constant may be: a test and its description.
 ALLOWED = {
     "SCALE": one_of("auto", "quick", "full"),
@@ -76,6 +81,26 @@ ALLOWED = {
     "CUTOFF": number(
         0, math.sqrt(2) / 3, "a radius in cycles/pixel from 0 to below sqrt(2)/3"
     ),
+    "RUN": (lambda x: x not in ("", ".", ".."), "latest, or the name of a folder"),
+    "TRAINING_FLAGS": (lambda x: True, "flags of experiment B"),
+    "SIGMAS": _numbers(0, 10),
+    "CENTRES": _numbers(0.01, 0.7),
+    "RESOLUTIONS": (
+        _distinct(whole(1, 32)[0]),
+        "distinct whole numbers of pixels from 1 to 32",
+    ),
+    "BLUR_SIZES": (
+        _distinct(lambda x: x == 0 or (whole(1, 31)[0](x) and x % 2 == 1)),
+        "distinct sizes: 0, or odd from 1 to 31 pixels",
+    ),
+    "LOW_PASS_CUTOFFS": _numbers(0, 0.75),
+    "HIGH_PASS_CUTOFFS": _numbers(0, 0.7),
+    "BAND_WIDTH": number(0.05, 1, "a number of cycles/pixel from 0.05 to below 1"),
+    "BAND_NORM": number(0, 1e6, "a number of at least 0"),
+    "MODE_NORM": number(0, 1e6, "a number of at least 0"),
+    "HEATMAP_IMAGES": whole(1, 10**7),
+    "CLIP": (lambda x: type(x) is bool, "True or False"),
+    "NOISE_SEED": whole(0, 10**6),
     "DEVICE": one_of("auto", "cuda", "mps", "cpu"),
     "DATA_ROOT": (lambda x: Path(x).expanduser().is_dir(), "an existing folder"),
     "RESULTS_DIR": (lambda x: not Path(x).is_file(), "a folder, made if needed"),
@@ -113,9 +138,7 @@ def read_settings(script: dict, arguments: list[str] | None = None) -> SimpleNam
 
     if getattr(settings, "scale", None) == "auto":
         settings.scale = "full" if torch.cuda.is_available() else "quick"
-    for name, value in scales.get(getattr(settings, "scale", None), {}).items():
-        if getattr(settings, name) is None:
-            setattr(settings, name, value)
+    complete(settings, scales.get(getattr(settings, "scale", None), {}))
     for name in comments:
         value = getattr(settings, name.lower())
         if value is None and script[name] is None:
@@ -125,6 +148,14 @@ def read_settings(script: dict, arguments: list[str] | None = None) -> SimpleNam
             shown = " ".join(map(str, value)) if isinstance(value, list) else value
             parser.error(f"{name} (--{_flag(name)}) is {shown!r}; allowed: {text}")
     return SimpleNamespace(**vars(settings))
+
+
+def complete(settings, values: dict) -> None:
+    """Give settings that are None their values; note in "changed" which others differ."""
+    for name, value in values.items():
+        if getattr(settings, name) is None:
+            setattr(settings, name, value)
+    settings.changed = [n for n in values if getattr(settings, n) != values[n]]
 
 
 def run_script(main: Callable[[], int | None], errors: tuple[type[Exception], ...]):

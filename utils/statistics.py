@@ -188,3 +188,85 @@ def _with_means(table: pd.DataFrame, first_layer: str) -> pd.DataFrame:
     means = pd.concat(means)
     means[published] = np.nan  # these are of the first layer alone
     return pd.concat([table, means], ignore_index=True)[table.columns]
+
+
+def at_published_scale(labels) -> bool:
+    """Are results about CIFAR-10 at full scale, as the published ones are?"""
+    return (labels["dataset"], labels["scale"]) == ("CIFAR-10", "full")
+
+
+def exceeds(values, bound: float) -> str:
+    """Does a claim "more than `bound`" reproduce, judged by the 95 % interval over seeds?
+
+    "reproduced" where the whole interval lies above, "not reproduced" where it lies below.
+    """
+    mean, half = mean_interval(values)
+    if abs(mean - bound) > half:
+        return "reproduced" if mean > bound else "not reproduced"
+    return "inconclusive"
+
+
+def claim(values, outcome: str, labels: dict, unit: str) -> str:
+    """One line: what was measured, from how many seeds, and the outcome for the claim."""
+    if not at_published_scale(labels):
+        outcome = "not judged, the claim is about CIFAR-10 at full scale"
+    text = interval_text(values, ".2f")
+    return f"Here {text}{unit}, n = {len(values)}: {outcome}."
+
+
+def level_table(accuracy: pd.DataFrame, corruption: str) -> pd.DataFrame:
+    """Text: accuracy in percent, a row per set of images and level, a column per model."""
+    rows = accuracy[accuracy.corruption == corruption]
+    key = ["images", "level"] if accuracy.images.nunique() > 1 else ["level"]
+    rows = rows.assign(level=rows.level.map("{:g}".format))
+    sets = list(dict.fromkeys(rows.images))
+    rows = rows.sort_values("images", key=lambda s: s.map(sets.index), kind="stable")
+    cells = rows.groupby([*key, "configuration"], sort=False).accuracy
+    return cells.agg(lambda values: interval_text(values, ".2f")).unstack(sort=False)
+
+
+def leads(accuracy: pd.DataFrame) -> pd.DataFrame:
+    """Lead over the baseline of the same seed, in percentage points.
+
+    Args:
+        accuracy: rows of (configuration, seed, images, corruption, level, accuracy), one of
+            them per configuration and seed with corruption "none".
+
+    Returns rows of (configuration, seed, images, corruption, level, lead, excess), where
+    excess is the lead beyond that on clean images. Runs without their baseline are left out.
+    """
+    key = ["seed", "images", "corruption", "level"]
+    baseline = accuracy[accuracy.configuration == "baseline"].set_index(key).accuracy
+    rows = accuracy[accuracy.configuration != "baseline"].copy()
+    rows["lead"] = rows.accuracy - rows[key].join(baseline.rename("of"), on=key)["of"]
+    key = ["configuration", "seed", "images"]
+    clean = rows[rows.corruption == "none"].set_index(key).lead
+    rows["excess"] = rows.lead - rows[key].join(clean.rename("of"), on=key)["of"]
+    columns = [*key, "corruption", "level", "lead", "excess"]
+    return rows[rows.lead.notna()][columns].reset_index(drop=True)
+
+
+def matched_epochs(kept: pd.DataFrame) -> dict[int, dict[str, int]]:
+    """Epochs at which baseline and L2 are about equally accurate on clean images, by seed.
+
+    The one with the lower final accuracy is taken at its end; of the other the epoch whose
+    accuracy is nearest to that, the latest of several. Nothing else decides.
+
+    Args:
+        kept: rows of (configuration, seed, epoch, test_accuracy) to choose from.
+    """
+    chosen = {}
+    for seed, table in kept.groupby("seed"):
+        runs = {
+            name: table[table.configuration == name].set_index("epoch").test_accuracy
+            for name in ("baseline", "l2")
+        }
+        if any(run.empty for run in runs.values()):
+            continue
+        weaker, better = sorted(runs, key=lambda name: runs[name].iloc[-1])
+        distance = (runs[better] - runs[weaker].iloc[-1]).abs()[::-1]
+        chosen[seed] = {
+            weaker: int(runs[weaker].index[-1]),
+            better: int(distance.idxmin()),
+        }
+    return chosen

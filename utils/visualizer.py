@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from utils.statistics import HIDDEN, MEAN, POOLED, summarize
+from utils.statistics import HIDDEN, MEAN, POOLED, at_published_scale, summarize
 
 STYLES = {  # the same look for the same configuration in every figure, distinct in grey too
     "baseline": {"color": "#0072B2", "linestyle": "-", "marker": "o"},
@@ -17,6 +17,49 @@ RADIUS_LABELS = ["0 (DC)", "1/3", r"$\sqrt{2}/3$"]  # of a 3x3 kernel, cycles/pi
 
 # arXiv:2512.22192, full scale, one seed.
 PUBLISHED_SSR = {"baseline": -4.463, "l2": -1.397, "dropout": -1.598}
+SIGMAS, PIXELS, SIZES = (0.05, 0.1, 0.15), (28, 24, 20, 16, 12, 10, 8), (3, 5, 7, 9, 11)
+PUBLISHED_ACCURACY = {
+    corruption: {name: dict(zip(levels, values)) for name, values in curves.items()}
+    for corruption, levels, curves in (
+        (
+            "Gaussian noise",
+            SIGMAS,
+            {
+                "baseline": (76.93, 36.77, 16.87),
+                "l2": (68.73, 25.74, 13.37),
+                "dropout": (71.13, 30.65, 15.16),
+            },
+        ),
+        (
+            "low resolution, bilinear",
+            PIXELS,
+            {
+                "baseline": (79.10, 75.96, 70.67, 44.30, 32.35, 24.68, 19.83),
+                "l2": (81.09, 82.27, 76.70, 44.50, 36.67, 27.66, 20.48),
+                "dropout": (76.51, 73.87, 68.66, 37.82, 30.20, 24.47, 20.13),
+            },
+        ),
+        (
+            "Gaussian blur",
+            SIZES,
+            {
+                "baseline": (51.13, 23.09, 19.39, 18.63, 19.51),
+                "l2": (52.88, 21.26, 18.40, 16.97, 15.41),
+                "dropout": (44.75, 21.78, 18.83, 18.07, 18.23),
+            },
+        ),
+    )
+}
+
+LEVELS = {  # what the level of a corruption means, and whether a lower one is worse
+    "Gaussian noise": ("sigma (pixel units)", False),
+    "band noise": ("centre of the band (cycles/pixel)", False),
+    "low resolution, bilinear": ("pixels along an edge", True),
+    "low resolution, antialiased": ("pixels along an edge", True),
+    "Gaussian blur": ("size of the kernel (pixels)", False),
+    "ideal low-pass": ("cutoff (cycles/pixel)", True),
+    "ideal high-pass": ("cutoff (cycles/pixel)", False),
+}
 
 matplotlib.rcParams.update(
     {
@@ -84,9 +127,8 @@ def spectrum_evolution(spectra: pd.DataFrame) -> Figure:
         ax.grid(False)
     axes[0].set_ylabel("radial frequency (cycles/pixel)")
     figure.colorbar(mesh, ax=axes, label="density against white kernels (dB)")
-    _finish(
-        figure, "Spectrum of the 3x3 kernels during training, mean over layers", spectra
-    )
+    title = "Spectrum of the 3x3 kernels during training, mean over layers"
+    _finish(figure, title, spectra, "mean over seeds")
     return figure
 
 
@@ -109,7 +151,7 @@ def ssr_comparison(ssr: pd.DataFrame) -> Figure:
     first = raw[raw.published_ssr.notna()]
     _bars(published, {"first convolution\nfrom epoch 1 on": (first, "published_ssr")})
     published.set(title="SSR by the published protocol", ylabel="published SSR")
-    if _at_published_scale(ssr):
+    if at_published_scale(ssr.iloc[0]):
         names = [name for name in PUBLISHED_SSR if name in set(first.configuration)]
         offsets = (np.arange(len(names)) - (len(names) - 1) / 2) * 0.8 / len(names)
         values = [PUBLISHED_SSR[name] for name in names]
@@ -186,7 +228,13 @@ def training(history: pd.DataFrame) -> Figure:
             style |= {"linewidth": 0.8, "alpha": 0.7}
             rows = table[table[thin].notna()]
             _curve(
-                ax, rows, "epoch", thin, **style, label=f"{_label(name)}, {names[1]}"
+                ax,
+                rows,
+                "epoch",
+                thin,
+                False,
+                **style,
+                label=f"{_label(name)}, {names[1]}",
             )
         ax.set(xlabel="epoch (0: initialisation)", ylabel=text)
         ax.xaxis.get_major_locator().set_params(integer=True)
@@ -196,15 +244,119 @@ def training(history: pd.DataFrame) -> Figure:
     return figure
 
 
+def robustness(
+    accuracy: pd.DataFrame, leads: pd.DataFrame, corruptions: list[str], title: str
+) -> Figure:
+    """Accuracy by level, a column per corruption; in the last row the lead on the test set.
+
+    Further rows show the other sets of images, if there are any. Dotted: clean images.
+    """
+    sets = list(dict.fromkeys(accuracy.images))
+    rows, columns = len(sets) + 1, len(corruptions)
+    figure = Figure(figsize=(1 + 5 * columns, 0.8 + 3.1 * rows), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False, sharey="row", sharex="col")
+    for ax_column, corruption in zip(axes.T, corruptions):
+        for ax, images in zip(ax_column, sets):
+            table = accuracy[accuracy.images == images]
+            for name, run in table.groupby("configuration", sort=False):
+                clean = run[run.corruption == "none"].accuracy.mean()
+                ax.axhline(clean, color=STYLES[name]["color"], linestyle=":", lw=1)
+                rows = run[run.corruption == corruption]
+                _curve(
+                    ax, rows, "level", "accuracy", **STYLES[name], label=_label(name)
+                )
+            if images == "test" and at_published_scale(accuracy.iloc[0]):
+                _published_curves(ax, corruption)
+        _leads(ax_column[-1], leads[leads.images == "test"], corruption)
+        text, reverse = LEVELS[corruption]
+        ax_column[-1].set_xlabel(text)
+        if reverse:
+            ax_column[-1].invert_xaxis()
+        ax_column[0].set_title(corruption)
+    for ax, images in zip(axes[:, 0], sets):
+        ax.set_ylabel("accuracy (%)" + (f", {images}" if len(sets) > 1 else ""))
+    axes[-1, 0].set_ylabel("lead over the baseline (points)")
+    axes[0, 0].legend(fontsize=8)
+    _finish(figure, title, accuracy)
+    return figure
+
+
+def _leads(ax, leads: pd.DataFrame, corruption: str) -> None:
+    """Lead over the baseline by level; dotted: on clean images."""
+    ax.axhline(0, color="0.3", linewidth=1)
+    for (name, comparison), run in leads.groupby(
+        ["configuration", "comparison"], sort=False
+    ):
+        style, label = STYLES[name], _label(name)
+        if comparison != "last epoch":
+            style = style | {"color": "0.35", "marker": "D"}
+            label = f"{label}, {comparison}"
+        clean = run[run.corruption == "none"].lead.mean()
+        ax.axhline(clean, color=style["color"], linestyle=":", linewidth=1)
+        rows = run[run.corruption == corruption]
+        _curve(ax, rows, "level", "lead", **style, label=label)
+    ax.legend(fontsize=8)
+
+
+def _published_curves(ax, corruption: str) -> None:
+    for name, values in PUBLISHED_ACCURACY.get(corruption, {}).items():
+        style = STYLES[name] | {"marker": "x", "linewidth": 0.7, "markersize": 4}
+        label = f"{_label(name)}, arXiv:2512.22192"
+        ax.plot(*zip(*values.items()), **style, alpha=0.6, zorder=1, label=label)
+
+
+def fourier_heatmap(heatmap: pd.DataFrame, norm: float) -> Figure:
+    """Error by Fourier mode, a panel per configuration, and of L2 against the baseline."""
+    means = heatmap.groupby(["configuration", "u", "v"], sort=False).error.mean()
+    grids = {
+        name: _both_halves(means[name]) for name in dict.fromkeys(heatmap.configuration)
+    }
+    low = min(grid.min() for grid in grids.values())
+    high = max(grid.max() for grid in grids.values())
+    compare = {"baseline", "l2"} <= set(grids)
+    figure = Figure(
+        figsize=(3.5 * (len(grids) + compare) + 1.5, 4.3), layout="constrained"
+    )
+    axes = figure.subplots(1, len(grids) + compare, sharey=True, squeeze=False)[0]
+    edge = {"extent": (-0.5, 0.5, -0.5, 0.5), "origin": "lower"}
+    for ax, (name, grid) in zip(axes, grids.items()):
+        mesh = ax.imshow(grid, vmin=low, vmax=high, cmap="viridis", **edge)
+        ax.set_title(_label(name))
+    figure.colorbar(mesh, ax=axes[: len(grids)], label="error (%)", shrink=0.8)
+    if compare:
+        lead = grids["l2"] - grids["baseline"]
+        limit = max(0.1, np.abs(lead).max())
+        mesh = axes[-1].imshow(lead, vmin=-limit, vmax=limit, cmap="RdBu_r", **edge)
+        axes[-1].set_title("L2 minus baseline")
+        figure.colorbar(mesh, ax=axes[-1], label="error (points)", shrink=0.8)
+    for ax in axes:
+        ax.set_xlabel("horizontal (cycles/pixel)")
+        ax.grid(False)
+    axes[0].set_ylabel("vertical (cycles/pixel)")
+    title = f"Error under one Fourier mode of norm {norm:g} per image"
+    _finish(figure, title, heatmap, "mean over seeds")
+    return figure
+
+
+def _both_halves(modes: pd.Series) -> np.ndarray:
+    """Square image of values by (u, v), zero frequency in the middle, and their mirror."""
+    u, v = (modes.index.get_level_values(n).to_numpy() for n in ("u", "v"))
+    size = 2 * int(v.max())
+    image = np.full((size, size), np.nan)
+    for sign in (1, -1):
+        image[(sign * u + size // 2) % size, (sign * v + size // 2) % size] = modes
+    return image
+
+
 def _label(configuration: str) -> str:
     return LABELS.get(configuration, configuration)
 
 
-def _curve(ax, table: pd.DataFrame, x: str, y: str, **style) -> None:
+def _curve(ax, table: pd.DataFrame, x: str, y: str, band=True, **style) -> None:
     """Mean over seeds with its 95 % interval as a band, where there is more than one seed."""
     means = summarize(table, [x], y)
     (line,) = ax.plot(means[x], means["mean"], markersize=5, **style)
-    if (means.n > 1).any():
+    if band and (means.n > 1).any():
         low, high = means["mean"] - means.half, means["mean"] + means.half
         ax.fill_between(means[x], low, high, color=line.get_color(), alpha=0.2, lw=0)
 
@@ -232,15 +384,15 @@ def _bars(ax, groups: dict[str, tuple[pd.DataFrame, str]]) -> None:
                 capsize=3,
                 label=_label(name) if position == 0 else None,
             )
+            sign = 1 if means["mean"] >= 0 else -1
             ax.annotate(
                 f"{means['mean']:.2f}",
-                (x, means["mean"]),
-                xytext=(0, 3 if means["mean"] >= 0 else -3),
+                (x, means["mean"] + sign * (means.half if means.n > 1 else 0)),
+                xytext=(0, 3 * sign),
                 textcoords="offset points",
                 ha="center",
-                va="bottom" if means["mean"] >= 0 else "top",
+                va="bottom" if sign > 0 else "top",
                 fontsize=8,
-                bbox={"fc": "white", "ec": "none", "pad": 0.5},
             )
     ax.axhline(0, color="0.3", linewidth=1)
     ax.set_xticks(range(len(groups)), groups)
@@ -248,22 +400,21 @@ def _bars(ax, groups: dict[str, tuple[pd.DataFrame, str]]) -> None:
     ax.margins(y=0.12)
 
 
-def _at_published_scale(table: pd.DataFrame) -> bool:
-    return (table.dataset.iloc[0], table.scale.iloc[0]) == ("CIFAR-10", "full")
-
-
-def _finish(figure: Figure, title: str, table: pd.DataFrame) -> None:
+def _finish(
+    figure: Figure,
+    title: str,
+    table: pd.DataFrame,
+    spread: str = "mean and 95 % t-interval over seeds",
+) -> None:
     """Title, and below the figure the conditions; red where the data are not CIFAR-10."""
     first = table.iloc[0]
     seeds = table.seed.nunique()
-    interval = (
-        "95 % t-interval over seeds" if seeds > 1 else "no interval from one seed"
-    )
+    spread = spread if seeds > 1 else "no interval from one seed"
     planted = "PLANTED" in first.dataset
     figure.suptitle(title, fontsize=13)
     figure.supxlabel(
-        f"{first.dataset}   |   {first.scale} scale   |   n = {seeds} "
-        f"{'seeds' if seeds > 1 else 'seed'}, {interval}   |   {first.device}",
+        f"{first.dataset}   |   scale {first.scale}   |   n = {seeds} "
+        f"{'seeds' if seeds > 1 else 'seed'}, {spread}   |   {first.device}",
         fontsize=9,
         color="#C00000" if planted else "0.3",
         weight="bold" if planted else "normal",

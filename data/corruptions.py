@@ -1,0 +1,141 @@
+"""What robustness is tested against: noise, low resolution, blur, ideal filters.
+
+Every function takes a batch of images, float (N, C, H, W) in [0, 1] and not yet normalised, on
+any device, and returns a new one. Noise is made apart from the images, from a generator of its
+own, so that every model sees the same.
+
+Frequencies are radial, in cycles/pixel: 0.5 is the Nyquist frequency along an axis, sqrt(0.5)
+that of the diagonal.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from .cifar10 import torchvision
+
+
+def white_noise(shape: tuple[int, ...], seed: int, device="cpu") -> Tensor:
+    """Independent normal numbers of variance 1, the same on every device."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(shape, generator=generator).to(device)
+
+
+def add_noise(images: Tensor, noise: Tensor, clip: bool = True) -> Tensor:
+    """Images plus noise, clipped to [0, 1] as by a camera unless `clip` is false.
+
+    Clipping makes the noise depend on the image: less of it where pixels are black or white.
+    """
+    noisy = images + noise
+    return noisy.clamp_(0, 1) if clip else noisy
+
+
+def gaussian_noise(
+    images: Tensor, sigma: float, white: Tensor, clip: bool = True
+) -> Tensor:
+    """Add noise of standard deviation `sigma` in pixel units, before clipping.
+
+    Args:
+        white: from `white_noise`, of the shape of the images.
+    """
+    _require(sigma >= 0, "sigma", sigma, "at least 0")
+    return add_noise(images, sigma * white, clip)
+
+
+def band_noise(white: Tensor, centre: float, width: float, norm: float) -> Tensor:
+    """Noise whose frequencies have a radius within width / 2 of `centre`, cycles/pixel.
+
+    Args:
+        white: from `white_noise`; its spectrum outside the band is set to 0.
+        norm: L2 norm of the noise of every image, all colours together, in pixel units.
+    """
+    radius = radial_frequency(*white.shape[-2:])
+    band = (radius - centre).abs() <= width / 2
+    _require(
+        bool(band.any()), "band", f"{centre} +- {width / 2}", "one that holds modes"
+    )
+    noise = _filter(white, band)
+    return noise * (norm / noise.flatten(1).norm(dim=1).view(-1, 1, 1, 1))
+
+
+def fourier_basis(u: int, v: int, size: int) -> Tensor:
+    """Real image (size, size) of L2 norm 1 with vertical and horizontal frequency u, v.
+
+    In whole cycles per image; Yin et al., NeurIPS 2019, "A Fourier Perspective on Model
+    Robustness in Computer Vision". (u, v) and (-u, -v) give the same image.
+    """
+    axis = torch.arange(size, dtype=torch.float64)
+    wave = torch.cos(2 * math.pi * (u * axis[:, None] + v * axis) / size)
+    return (wave / wave.norm()).float()
+
+
+def half_plane(size: int) -> list[tuple[int, int]]:
+    """The (u, v) of all different Fourier modes of size x size images.
+
+    u from -size / 2 + 1 to size / 2, v from 0 to size / 2.
+    """
+    top = size // 2
+    own_mirror = {0, top} if size % 2 == 0 else {0}  # columns that hold (u, v), (-u, v)
+    return [
+        (u, v)
+        for u in range(-((size - 1) // 2), top + 1)
+        for v in range(top + 1)
+        if u >= 0 or v not in own_mirror
+    ]
+
+
+def downscale(images: Tensor, size: int, antialias: bool) -> Tensor:
+    """To size x size pixels, bilinear. Without antialiasing high frequencies fold down."""
+    smaller = min(images.shape[-2:])
+    _require(1 <= size <= smaller, "resolution", size, f"from 1 to {smaller}")
+    return F.interpolate(images, (size, size), mode="bilinear", antialias=antialias)
+
+
+def low_resolution(images: Tensor, size: int, antialias: bool) -> Tensor:
+    """To size x size pixels and back, bilinear both ways."""
+    small = downscale(images, size, antialias)
+    return F.interpolate(small, images.shape[-2:], mode="bilinear")
+
+
+def gaussian_blur(images: Tensor, size: int) -> Tensor:
+    """Blur by a size x size Gaussian kernel of sigma = 0.3 size + 0.8 pixels; 0: none.
+
+    The sizes and their sigmas are those of arXiv:2512.22192.
+    """
+    allowed = size == 0 or (size % 2 == 1 and 1 <= size < 2 * min(images.shape[-2:]))
+    _require(allowed, "blur size", size, "0, or odd and less than twice the image")
+    if size == 0:
+        return images.clone()
+    blur = torchvision("transforms.v2.functional").gaussian_blur
+    return blur(images, [size, size], [0.3 * size + 0.8])
+
+
+def low_pass(images: Tensor, cutoff: float) -> Tensor:
+    """Remove everything above a radial frequency in cycles/pixel; overshoots [0, 1]."""
+    _require(cutoff >= 0, "cutoff", cutoff, "at least 0")
+    return _filter(images, radial_frequency(*images.shape[-2:]) <= cutoff)
+
+
+def high_pass(images: Tensor, cutoff: float) -> Tensor:
+    """Remove everything up to a radial frequency in cycles/pixel, except the mean colour."""
+    _require(cutoff >= 0, "cutoff", cutoff, "at least 0")
+    radius = radial_frequency(*images.shape[-2:])
+    return _filter(images, (radius > cutoff) | (radius == 0))
+
+
+def radial_frequency(height: int, width: int) -> Tensor:
+    """Radius in cycles/pixel of the coefficients of torch.fft.rfft2: (H, W // 2 + 1)."""
+    fy = torch.fft.fftfreq(height, dtype=torch.float64)[:, None]
+    return torch.hypot(fy, torch.fft.rfftfreq(width, dtype=torch.float64))
+
+
+def _filter(images: Tensor, keep: Tensor) -> Tensor:
+    spectrum = torch.fft.rfft2(images) * keep.to(images.device)
+    return torch.fft.irfft2(spectrum, images.shape[-2:])
+
+
+def _require(allowed: bool, name: str, value, text: str) -> None:
+    if not allowed:
+        raise ValueError(f"{name} is {value}; allowed: {text}")

@@ -1,0 +1,165 @@
+"""Corruptions: energies on known gratings and white images, seeded noise, valid ranges."""
+
+import numpy as np
+import pytest
+import torch
+
+from data import batches, corruptions
+
+
+def grating(u, v, size=32, mean=0.5, amplitude=0.25):
+    """A cosine of whole-numbered frequency (cycles per image): (1, 3, size, size) float64."""
+    y, x = np.meshgrid(np.arange(size), np.arange(size), indexing="ij")
+    wave = mean + amplitude * np.cos(2 * np.pi * (u * y + v * x) / size + 0.3)
+    return torch.from_numpy(wave).expand(1, 3, size, size).clone()
+
+
+@pytest.mark.parametrize("u, v", [(1, 0), (0, 5), (3, 4), (-6, 8), (8, 8), (0, 16)])
+def test_ideal_filters_keep_or_remove_gratings(u, v):
+    image, radius = grating(u, v), np.hypot(u, v) / 32
+    for cutoff in (0.02, 0.1, 0.15625, 0.3, 0.3125, 0.36, 0.5, 0.6):
+        low = corruptions.low_pass(image, cutoff)
+        high = corruptions.high_pass(image, cutoff)
+        kept, removed = (low, high) if radius <= cutoff else (high, low)
+        assert (kept - image).abs().max() < 1e-6
+        assert (removed - image.mean()).abs().max() < 1e-6  # the mean colour stays
+
+
+def test_filters_split_the_energy_exactly():
+    image = torch.rand(2, 3, 32, 32, dtype=torch.float64)
+    low, high = corruptions.low_pass(image, 0.2), corruptions.high_pass(image, 0.2)
+    mean = image.mean((2, 3), keepdim=True)
+    np.testing.assert_allclose(low + high - mean, image, atol=1e-12)
+    spectrum = np.abs(np.fft.fft2(low.numpy()))
+    f = np.fft.fftfreq(32)
+    radius = np.hypot(f[:, None], f)
+    assert spectrum[..., radius > 0.2].max() < 1e-9 < spectrum[..., radius <= 0.2].min()
+
+
+def test_gaussian_noise_has_its_standard_deviation():
+    white = corruptions.white_noise((200, 3, 32, 32), seed=1)
+    images = torch.full_like(white, 0.5)
+    for sigma in (0.0, 0.05, 0.3):
+        noise = corruptions.gaussian_noise(images, sigma, white, clip=False) - images
+        assert abs(noise.double().std() - sigma) < 0.003 * max(sigma, 1e-4)
+        assert abs(noise.double().mean()) < 0.005 * sigma + 1e-9
+    clipped = corruptions.gaussian_noise(images, 0.3, white)
+    assert clipped.min() == 0 and clipped.max() == 1
+    free = corruptions.gaussian_noise(images, 0.3, white, clip=False)
+    np.testing.assert_array_equal(clipped, free.clamp(0, 1))
+    assert free.min() < 0 and free.max() > 1
+    # Two-sided tails of a normal distribution beyond 0.5 / 0.3 standard deviations.
+    outside = ((free < 0) | (free > 1)).double().mean()
+    assert abs(outside - 0.09558) < 0.002
+
+
+def test_noise_is_the_same_for_everyone():
+    first = corruptions.white_noise((10, 3, 32, 32), seed=3)
+    torch.manual_seed(99)
+    torch.randn(5)
+    assert torch.equal(first, corruptions.white_noise((10, 3, 32, 32), seed=3))
+    assert not torch.equal(first, corruptions.white_noise((10, 3, 32, 32), seed=4))
+
+
+@pytest.mark.parametrize("centre", [0.05, 0.25, 0.45, 0.65])
+def test_band_noise_lies_in_its_band_with_its_norm(centre):
+    white = corruptions.white_noise((20, 3, 32, 32), seed=0)
+    noise = corruptions.band_noise(white, centre, width=0.1, norm=5.5).double().numpy()
+    np.testing.assert_allclose((noise**2).sum((1, 2, 3)), 5.5**2, rtol=1e-5)
+    f = np.fft.fftfreq(32)
+    radius = np.hypot(f[:, None], f)
+    energy = (np.abs(np.fft.fft2(noise)) ** 2).mean((0, 1))
+    inside = (radius >= centre - 0.05 - 1e-9) & (radius <= centre + 0.05 + 1e-9)
+    assert energy[~inside].max() < 1e-9 * energy[inside].min()
+    # White inside its band: every mode has the same expectation.
+    level = energy[inside] / energy[inside].mean()
+    assert 0.4 < level.min() and level.max() < 2
+
+
+@pytest.mark.parametrize("size", [31, 32])
+def test_fourier_basis_is_orthonormal_and_complete(size):
+    modes = corruptions.half_plane(size)
+    basis = torch.stack([corruptions.fourier_basis(u, v, size) for u, v in modes])
+    gram = basis.flatten(1).double() @ basis.flatten(1).double().T
+    np.testing.assert_allclose(gram, np.eye(len(modes)), atol=1e-6)
+    assert len(modes) == (514 if size == 32 else 481)  # (size^2 + own mirrors) / 2
+    for number in (1, 100, len(modes) - 1):
+        spectrum = np.abs(np.fft.fft2(basis[number].double().numpy()))
+        found = {tuple(index) for index in np.argwhere(spectrum > 1e-4)}
+        u, v = modes[number]
+        assert found == {(u % size, v % size), (-u % size, -v % size)}
+
+
+@pytest.mark.parametrize(
+    "size, plain, antialiased",
+    [(24, 0.22, 0.046), (20, 0.27, 0.026), (16, 0.10, 0.009), (12, 0.34, 0.007)]
+    + [(8, 0.20, 0.002)],
+)
+def test_alias_energy_of_both_reductions(size, plain, antialiased):
+    """Share of white images' content above the new Nyquist frequency that survives."""
+    white = np.random.default_rng(0).standard_normal((300, 3, 32, 32))
+    f = np.abs(np.fft.fftfreq(32))
+    above = np.maximum(f[:, None], f) > 0.5 * size / 32
+    high = np.fft.ifft2(np.fft.fft2(white) * above).real
+    for antialias, expected in ((False, plain), (True, antialiased)):
+        small = corruptions.downscale(torch.from_numpy(high), size, antialias)
+        assert small.shape == (300, 3, size, size)
+        share = float((small**2).mean()) / (high**2).mean()
+        assert abs(share - expected) < (0.004 if antialias else 0.02)
+
+
+def test_low_resolution_and_blur_of_known_images():
+    flat = torch.full((2, 3, 32, 32), 0.3)
+    for size in (32, 24, 1):
+        for antialias in (False, True):
+            out = corruptions.low_resolution(flat, size, antialias)
+            np.testing.assert_allclose(out, flat, atol=1e-6)
+    image = torch.rand(2, 3, 32, 32)
+    np.testing.assert_allclose(
+        corruptions.low_resolution(image, 32, True), image, atol=1e-6
+    )
+    # Half size without antialiasing is the mean of 2 x 2 pixels.
+    small = corruptions.downscale(image, 16, antialias=False)
+    blocks = image.unfold(2, 2, 2).unfold(3, 2, 2).mean((-1, -2))
+    np.testing.assert_allclose(small, blocks, atol=1e-6)
+
+    assert torch.equal(corruptions.gaussian_blur(image, 0), image)
+    for size in (3, 5, 11):  # a point becomes the normalised Gaussian kernel
+        point = torch.zeros(1, 1, 32, 32)
+        point[0, 0, 16, 16] = 1
+        offsets = np.arange(size) - size // 2
+        kernel = np.exp(-(offsets**2) / (2 * (0.3 * size + 0.8) ** 2))
+        kernel = np.outer(kernel, kernel) / kernel.sum() ** 2
+        half = size // 2
+        found = corruptions.gaussian_blur(point, size)[0, 0]
+        centre = found[16 - half : 17 + half, 16 - half : 17 + half]
+        np.testing.assert_allclose(centre, kernel, atol=1e-6)
+        assert abs(found.sum() - 1) < 1e-5
+
+
+@pytest.mark.parametrize(
+    "corrupt, text",
+    [
+        (lambda x: corruptions.gaussian_noise(x, -0.1, x), "sigma is -0.1"),
+        (lambda x: corruptions.low_resolution(x, 0, True), "resolution is 0.*1 to 32"),
+        (lambda x: corruptions.low_resolution(x, 33, False), "resolution is 33"),
+        (lambda x: corruptions.gaussian_blur(x, 4), "blur size is 4.*odd"),
+        (lambda x: corruptions.gaussian_blur(x, -1), "blur size is -1"),
+        (lambda x: corruptions.low_pass(x, -0.1), "cutoff is -0.1"),
+        (lambda x: corruptions.high_pass(x, float("nan")), "cutoff is nan"),
+        (lambda x: corruptions.band_noise(x, 0.9, 0.1, 1), "band is 0.9"),
+    ],
+)
+def test_levels_outside_the_valid_range(corrupt, text):
+    with pytest.raises(ValueError, match=text):
+        corrupt(torch.rand(1, 3, 32, 32))
+
+
+def test_inputs_stay_as_they_are():
+    image = torch.rand(2, 3, 32, 32)
+    copy, white = image.clone(), torch.randn_like(image)
+    corruptions.gaussian_noise(image, 0.2, white)
+    corruptions.low_pass(image, 0.2)
+    corruptions.gaussian_blur(image, 0).zero_()
+    assert torch.equal(image, copy)
+    assert torch.equal(batches.to_float(image), copy)
