@@ -247,38 +247,45 @@ def training(history: pd.DataFrame) -> Figure:
 def robustness(
     accuracy: pd.DataFrame, leads: pd.DataFrame, corruptions: list[str], title: str
 ) -> Figure:
-    """Accuracy by level, a column per corruption; in the last row the lead on the test set.
+    """A row per corruption: accuracy by level on each set of images, and leads on "test".
 
-    Further rows show the other sets of images, if there are any. Dotted: clean images.
+    Dotted lines: clean images.
     """
     sets = list(dict.fromkeys(accuracy.images))
-    rows, columns = len(sets) + 1, len(corruptions)
-    figure = Figure(figsize=(1 + 5 * columns, 0.8 + 3.1 * rows), layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False, sharey="row", sharex="col")
-    for ax_column, corruption in zip(axes.T, corruptions):
-        for ax, images in zip(ax_column, sets):
-            table = accuracy[accuracy.images == images]
-            for name, run in table.groupby("configuration", sort=False):
-                clean = run[run.corruption == "none"].accuracy.mean()
-                ax.axhline(clean, color=STYLES[name]["color"], linestyle=":", lw=1)
-                rows = run[run.corruption == corruption]
-                _curve(
-                    ax, rows, "level", "accuracy", **STYLES[name], label=_label(name)
-                )
+    size = (5.2 * (len(sets) + 1), 0.9 + 3.2 * len(corruptions))
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots(
+        len(corruptions), len(sets) + 1, squeeze=False, sharex="row", sharey="col"
+    )
+    for row, corruption in zip(axes, corruptions):
+        for ax, images in zip(row, sets):
+            _accuracies(ax, accuracy[accuracy.images == images], corruption)
             if images == "test" and at_published_scale(accuracy.iloc[0]):
                 _published_curves(ax, corruption)
-        _leads(ax_column[-1], leads[leads.images == "test"], corruption)
+            of = f" with {images} only" if images != "test" else ""
+            ax.set_ylabel(f"accuracy (%){of}")
+            ax.set_title(corruption)
+        _leads(row[-1], leads[leads.images == "test"], corruption)
+        row[-1].set(title=corruption, ylabel="lead over the baseline (points)")
         text, reverse = LEVELS[corruption]
-        ax_column[-1].set_xlabel(text)
+        for ax in row:
+            ax.set_xlabel(text)
         if reverse:
-            ax_column[-1].invert_xaxis()
-        ax_column[0].set_title(corruption)
-    for ax, images in zip(axes[:, 0], sets):
-        ax.set_ylabel("accuracy (%)" + (f", {images}" if len(sets) > 1 else ""))
-    axes[-1, 0].set_ylabel("lead over the baseline (points)")
-    axes[0, 0].legend(fontsize=8)
+            row[0].invert_xaxis()
+    for ax in (axes[0, 0], axes[0, -1]):
+        ax.legend(fontsize=8)
     _finish(figure, title, accuracy)
     return figure
+
+
+def _accuracies(ax, accuracy: pd.DataFrame, corruption: str) -> None:
+    for name, run in accuracy.groupby("configuration", sort=False):
+        clean = run[run.corruption == "none"].accuracy.mean()
+        ax.axhline(clean, color=STYLES[name]["color"], linestyle=":", linewidth=1)
+        rows = run[run.corruption == corruption]
+        _curve(ax, rows, "level", "accuracy", **STYLES[name], label=_label(name))
+    low, high = ax.get_ylim()
+    ax.set_ylim(max(low, 0), min(high, 100))
 
 
 def _leads(ax, leads: pd.DataFrame, corruption: str) -> None:
@@ -295,7 +302,6 @@ def _leads(ax, leads: pd.DataFrame, corruption: str) -> None:
         ax.axhline(clean, color=style["color"], linestyle=":", linewidth=1)
         rows = run[run.corruption == corruption]
         _curve(ax, rows, "level", "lead", **style, label=label)
-    ax.legend(fontsize=8)
 
 
 def _published_curves(ax, corruption: str) -> None:

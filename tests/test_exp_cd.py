@@ -1,0 +1,251 @@
+"""Experiments C and D through their command lines, on tiny models of experiment B."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+import matplotlib.image
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from test_exp_b import ROOT, THREADS, TINY
+from tqdm import tqdm
+
+from data import batches, corruptions, planted
+from models.resnet import ResNet18
+from utils import evaluation, statistics, visualizer
+
+C, D = "exp_c_robustness.py", "exp_d_resolution_robustness.py"
+SEEDS = "--seeds 0 1 --checkpoint-every 1 --epochs 2"
+FEW = ["--sigmas", "0", "0.1", "--centres", "0.05", "0.45", "--heatmap-images", "2", "--device", "cpu"]
+FEW_D = ["--resolutions", "32", "8", "--blur-sizes", "0", "5", "--low-pass-cutoffs", "0.75", "0.2"]
+FEW_D += ["--high-pass-cutoffs", "0.1", "--device", "cpu"]
+
+
+def run_module(script, folder, *arguments):
+    """As the fixture run_script, for fixtures of a whole module."""
+    command = [sys.executable, ROOT / "experiments" / script, *map(str, arguments)]
+    return subprocess.run(
+        [*command, "--results-dir", folder / "results"],
+        cwd=folder,
+        check=False,
+        env=os.environ | THREADS,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """C, which has to train first, then D, in one results folder; and what they printed."""
+    folder = tmp_path_factory.mktemp("robustness")
+    flags = f"{' '.join(TINY)} {SEEDS}"
+    c = run_module(C, folder, "--training-flags", flags, *FEW)
+    assert c.returncode == 0, c.stderr
+    d = run_module(D, folder, *FEW_D, "--save-reference")
+    assert d.returncode == 0, d.stderr
+    return folder / "results", c.stdout, d.stdout
+
+
+def test_trains_first_and_says_so(finished):
+    results, c, d = finished
+    assert "No models of experiment B" in c and "trains them first" in c
+    assert "trains them first" not in d
+    (job,) = (results / "checkpoints").glob("*/")
+    for printed in (c, d):
+        assert f"from     {job}" in printed and "x seeds 0, 1, after epoch 2" in printed
+    for name in ("exp_c_robustness", "exp_c_band_noise", "exp_c_fourier_heatmap"):
+        assert str(results / "figures" / f"{name}.png") in c
+    for name in ("exp_d_resolution_robustness", "exp_d_blur_robustness"):
+        assert str(results / "figures" / f"{name}.png") in d
+    for path in (results / "figures").glob("exp_[cd]*.png"):
+        assert matplotlib.image.imread(path)[..., :3].std() > 0.05
+    assert (results / "reference" / "quick" / "exp_d_settings.json").exists()
+
+
+def test_tables(finished):
+    results = finished[0]
+    c = pd.read_csv(results / "data" / "exp_c_robustness.csv")
+    runs, sets = 6, 3
+    assert len(c) == runs * sets * (1 + 2 + 2)
+    assert set(c.images) == {"test", "low cue", "high cue"}
+    d = pd.read_csv(results / "data" / "exp_d_resolution_robustness.csv")
+    last = d[d.epoch == 2]
+    assert len(last) == runs * sets * (1 + 2 + 2 + 2 + 2 + 1)
+    heatmap = pd.read_csv(results / "data" / "exp_c_fourier_heatmap.csv")
+    assert len(heatmap) == runs * 514 and set(heatmap.error) <= {0, 50, 100}
+    for table in (c, d, heatmap):
+        assert table.dataset.str.contains("not CIFAR-10").all()
+
+    # Levels that change nothing agree with clean images, and C with D.
+    key = ["configuration", "seed", "images"]
+    clean = c[c.corruption == "none"].set_index(key).accuracy.sort_index()
+    for table, corruption, level in (
+        (c, "Gaussian noise", 0),
+        (last, "none", 0),
+        (last, "low resolution, bilinear", 32),
+        (last, "low resolution, antialiased", 32),
+        (last, "Gaussian blur", 0),
+    ):
+        same = table[(table.corruption == corruption) & (table.level == level)]
+        same = same.set_index(key).accuracy.sort_index()
+        pd.testing.assert_series_equal(same, clean)
+    # And both with what experiment B saw after its last epoch.
+    b = pd.read_csv(next((results / "checkpoints").glob("*/l2-seed1/history.csv")))
+    assert clean["l2", 1, "test"] == pytest.approx(b.test_accuracy.iloc[-1])
+    assert clean["l2", 1, "high cue"] == pytest.approx(b.high_cue_accuracy.iloc[-1])
+
+
+def test_one_row_computed_by_hand(finished):
+    """Corruption on pixels, then normalisation; the noise from its own generator."""
+    results = finished[0]
+    table = pd.read_csv(results / "data" / "exp_c_robustness.csv")
+    images = planted.image_set(40, 1, 1, 1)
+    noise = torch.randn(40, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    pixels = (images.images / 255 + 0.1 * noise).clip(0, 1)
+    mean = torch.tensor([0.4914, 0.4822, 0.4465]).view(3, 1, 1)
+    std = torch.tensor([0.2470, 0.2435, 0.2616]).view(3, 1, 1)
+    for configuration in ("baseline", "l2"):
+        path = f"*/{configuration}-seed1/epoch-002.pt"
+        (path,) = (results / "checkpoints").glob(path)
+        model = ResNet18(4).eval()
+        model.load_state_dict(torch.load(path, weights_only=True)["model"])
+        with torch.no_grad():
+            right = model((pixels - mean) / std).argmax(1) == images.labels
+        row = table[(table.configuration == configuration) & (table.seed == 1)]
+        row = row[(row.images == "test") & (row.corruption == "Gaussian noise")]
+        assert row[row.level == 0.1].accuracy.item() == 100 * int(right.sum()) / 40
+
+
+def test_the_same_again_gives_the_same_bytes(finished, run_script, tmp_path):
+    results = shutil.copytree(finished[0], tmp_path / "results")
+    before = {p.name: p.read_bytes() for p in (results / "data").glob("exp_c*.csv")}
+    for path in (results / "data").iterdir():
+        path.unlink()
+    process = run_script(C, *FEW, "--results-dir", results, **THREADS)
+    assert process.returncode == 0, process.stderr
+    after = {p.name: p.read_bytes() for p in (results / "data").glob("exp_c*.csv")}
+    assert len(before) == 3 and after == before
+
+
+@pytest.mark.parametrize("script, few", [(C, FEW), (D, FEW_D)])
+def test_unusable_checkpoints_are_named_and_left_out(
+    finished, run_script, tmp_path, script, few
+):
+    results = shutil.copytree(finished[0], tmp_path / "results")
+    (job,) = (results / "checkpoints").glob("*/")
+    (job / "baseline-seed1" / "epoch-002.pt").unlink()
+    path = job / "l2-seed1" / "epoch-002.pt"
+    content = bytearray(path.read_bytes())
+    content[1000] ^= 1
+    path.write_bytes(content)
+    shutil.copy(job / "l2-seed0" / "epoch-002.pt", job / "dropout-seed1")
+    process = run_script(script, *few, "--results-dir", results, **THREADS)
+    assert process.returncode == 1
+    for pattern in (
+        "baseline-seed1 is left out: .*epoch-002.pt is missing",
+        "l2-seed1 is left out: .*epoch-002.pt is damaged",
+        "dropout-seed1 is left out: .*belongs to .*l2-seed0",
+    ):
+        assert re.search(pattern, process.stderr), process.stderr
+    name = "exp_c_robustness" if script == C else "exp_d_resolution_robustness"
+    table = pd.read_csv(results / "data" / f"{name}.csv")
+    assert set(table[table.epoch == 2].seed) == {0}
+
+
+@pytest.mark.parametrize(
+    "script, arguments, named",
+    [
+        (C, ["--sigmas", "-0.1"], "SIGMAS.*-0.1.*from 0 to 10"),
+        (C, ["--sigmas", "nan"], "SIGMAS.*nan"),
+        (C, ["--centres", "0.9"], "CENTRES.*0.9.*0.7"),
+        (C, ["--band-width", "0"], "BAND_WIDTH.*0.05"),
+        (D, ["--resolutions", "0"], "RESOLUTIONS.*0.*from 1 to 32"),
+        (D, ["--resolutions", "33"], "RESOLUTIONS.*33"),
+        (D, ["--blur-sizes", "3", "4"], "BLUR_SIZES.*3 4.*odd"),
+        (D, ["--low-pass-cutoffs", "-1"], "LOW_PASS_CUTOFFS.*-1"),
+    ],
+)
+def test_bad_settings(run_script, tmp_path, script, arguments, named):
+    process = run_script(script, "--results-dir", tmp_path / "r", *arguments)
+    assert process.returncode == 2 and process.stdout == ""
+    assert process.stderr.count("\n") == 1 and re.search(named, process.stderr)
+    assert not (tmp_path / "r").exists()
+
+
+def test_a_run_that_is_not_there(finished, run_script, tmp_path):
+    process = run_script(C, "--results-dir", finished[0], "--run", "cifar10-full-0")
+    assert process.returncode == 1 and process.stderr.count("\n") == 1
+    assert re.search("RUN is 'cifar10-full-0'.*planted-quick-", process.stderr)
+
+
+def test_all_models_see_the_same_images_whatever_the_batch(monkeypatch):
+    """Two models that report what they see; and the result at several batch sizes."""
+    seen = []
+
+    class Witness(torch.nn.Module):
+        def forward(self, x):
+            seen[-1].append(x.clone())
+            return x.flatten(1)[:, :10]
+
+    images = planted.image_set(50, 0, 1, 1)
+    white = corruptions.white_noise(images.images.shape, 0)
+    noisy = ({"level": 1}, lambda x: corruptions.gaussian_noise(x, 0.2, white))
+    rows = []
+    for size in (7, 50):
+        monkeypatch.setitem(evaluation.BATCH, "cpu", size)
+        for name in ("a", "b"):
+            seen.append([])
+            models = {(name, 0, 0): Witness()}
+            bar = tqdm(disable=True)
+            rows += evaluation.sweep(models, {"test": images}, [noisy], bar)
+    whole = [torch.cat(parts) for parts in seen]
+    assert all(torch.equal(whole[0], other) for other in whole[1:])
+    expected = (images.images / 255 + 0.2 * white).clip(0, 1)
+    np.testing.assert_allclose(whole[0], batches.normalize(expected), atol=1e-6)
+    assert len({row["accuracy"] for row in rows}) == 1
+
+
+def test_leads_and_matched_epochs():
+    key = ["configuration", "seed", "images", "corruption", "level", "accuracy"]
+    rows = [
+        ("baseline", 0, "test", "none", 0, 50.0),
+        ("baseline", 0, "test", "x", 1, 40.0),
+        ("l2", 0, "test", "none", 0, 53.0),
+        ("l2", 0, "test", "x", 1, 48.0),
+        ("l2", 1, "test", "none", 0, 99.0),  # has no baseline
+    ]
+    leads = statistics.leads(pd.DataFrame(rows, columns=key))
+    assert leads.lead.tolist() == [3, 8] and leads.excess.tolist() == [0, 5]
+    assert set(leads.seed) == {0}
+
+    kept = pd.DataFrame(
+        [("baseline", 0, e, a) for e, a in ((0, 10), (5, 40), (10, 50))]
+        + [("l2", 0, e, a) for e, a in ((0, 10), (4, 48.5), (5, 51), (6, 49), (10, 60))]
+        + [("baseline", 1, 10, 70), ("baseline", 1, 9, 59), ("l2", 1, 10, 60)]
+        + [("l2", 2, 10, 60)],
+        columns=["configuration", "seed", "epoch", "test_accuracy"],
+    ).sort_values(["seed", "configuration", "epoch"])
+    assert statistics.matched_epochs(kept) == {
+        0: {"baseline": 10, "l2": 6},  # of two as near, the later
+        1: {"l2": 10, "baseline": 9},
+    }
+
+
+def test_the_heat_map_has_its_modes_in_place():
+    modes = corruptions.half_plane(32)
+    table = pd.DataFrame(modes, columns=["u", "v"])
+    table["error"] = [100 * (u / 32) ** 2 + v / 32 for u, v in modes]
+    labels = {"dataset": "CIFAR-10", "scale": "quick", "device": "cpu", "seed": 0}
+    table = table.assign(configuration="l2", **labels)
+    figure = visualizer.fourier_heatmap(table, norm=4)
+    image = figure.axes[0].images[0].get_array()
+    f = np.fft.fftshift(np.fft.fftfreq(32))
+    expected = 100 * f[:, None] ** 2 + np.abs(f)
+    np.testing.assert_allclose(
+        image, expected
+    )  # symmetric, zero frequency in the middle
