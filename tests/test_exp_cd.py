@@ -20,8 +20,29 @@ from utils import evaluation, statistics, visualizer
 
 C, D = "exp_c_robustness.py", "exp_d_resolution_robustness.py"
 SEEDS = "--seeds 0 1 --checkpoint-every 1 --epochs 2"
-FEW = ["--sigmas", "0", "0.1", "--centres", "0.05", "0.45", "--heatmap-images", "2", "--device", "cpu"]
-FEW_D = ["--resolutions", "32", "8", "--blur-sizes", "0", "5", "--low-pass-cutoffs", "0.75", "0.2"]
+FEW = [
+    "--sigmas",
+    "0",
+    "0.1",
+    "--centres",
+    "0.05",
+    "0.45",
+    "--heatmap-images",
+    "2",
+    "--device",
+    "cpu",
+]
+FEW_D = [
+    "--resolutions",
+    "32",
+    "8",
+    "--blur-sizes",
+    "0",
+    "5",
+    "--low-pass-cutoffs",
+    "0.75",
+    "0.2",
+]
 FEW_D += ["--high-pass-cutoffs", "0.1", "--device", "cpu"]
 
 

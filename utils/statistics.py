@@ -63,15 +63,19 @@ def closing_table(history: pd.DataFrame, ssr: pd.DataFrame) -> pd.DataFrame:
     """Text: a column per configuration, a row per number after the last epoch, raw weights."""
     last = history[history.epoch == history.epoch.max()]
     raw = ssr[ssr.weights == "raw"]
-    model, hidden = raw[raw.layer == MEAN], raw[raw.layer == HIDDEN]
+    model, hidden = raw[raw.layer == MEAN].copy(), raw[raw.layer == HIDDEN].copy()
+    model["difference"] = _minus_baseline(model, "ssr")
+    hidden["difference"] = _minus_baseline(hidden, "corner_final")
     first = raw[raw.layer == raw.layer.iloc[0]]
     rows = {
         "test accuracy %": (last, "test_accuracy", ".2f"),
         "low cue only %": (last, "low_cue_accuracy", ".2f"),
         "high cue only %": (last, "high_cue_accuracy", ".2f"),
         "SSR": (model, "ssr", ".3f"),
+        "  minus baseline": (model, "difference", ".3f"),
         "corner share*": (hidden, "corner_final", ".3f"),
-        "  initially": (hidden, "corner_initial", ".3f"),
+        "  minus baseline*": (hidden, "difference", ".3f"),
+        "  initially*": (hidden, "corner_initial", ".3f"),
         "published SSR": (first, "published_ssr", ".3f"),
         "share ratio": (model, "share_ratio", ".3f"),
         "energy ratio": (model, "energy_ratio", ".3f"),
@@ -86,6 +90,13 @@ def closing_table(history: pd.DataFrame, ssr: pd.DataFrame) -> pd.DataFrame:
         if column in table
     }
     return pd.DataFrame(cells).T
+
+
+def _minus_baseline(table: pd.DataFrame, column: str) -> pd.Series:
+    """A number minus that of the baseline of the same seed; NaN for the baseline itself."""
+    baseline = table[table.configuration == "baseline"].set_index("seed")[column]
+    difference = table[column] - table.seed.map(baseline)
+    return difference.where(table.configuration != "baseline")
 
 
 def suppression_table(spectra: pd.DataFrame, cutoff: float) -> pd.DataFrame:

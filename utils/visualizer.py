@@ -272,8 +272,11 @@ def robustness(
             ax.set_xlabel(text)
         if reverse:
             row[0].invert_xaxis()
-    for ax in (axes[0, 0], axes[0, -1]):
-        ax.legend(fontsize=8)
+    for ax in axes[0, :-1]:  # intervals may reach beyond what an accuracy can be
+        low, high = ax.get_ylim()
+        ax.set_ylim(max(low, 0), min(high, 100))
+    axes[0, 0].legend(fontsize=8)
+    axes[0, -1].legend(fontsize=8)
     _finish(figure, title, accuracy)
     return figure
 
@@ -284,8 +287,6 @@ def _accuracies(ax, accuracy: pd.DataFrame, corruption: str) -> None:
         ax.axhline(clean, color=STYLES[name]["color"], linestyle=":", linewidth=1)
         rows = run[run.corruption == corruption]
         _curve(ax, rows, "level", "accuracy", **STYLES[name], label=_label(name))
-    low, high = ax.get_ylim()
-    ax.set_ylim(max(low, 0), min(high, 100))
 
 
 def _leads(ax, leads: pd.DataFrame, corruption: str) -> None:
