@@ -55,7 +55,7 @@ def main() -> int:
     job = trained.find_job(s)
     settings.complete(s, SCALES[job.settings.scale])
     sets = trained.load_test_sets(job, s, device)
-    models, problems = trained.load_models(job, job.last, device)
+    models, problems = trained.load_final_models(job, device)
     trained.say_job(job, sets, problems)
     labels = job.labels | {"device": runs.device_name(device)}
 

@@ -51,34 +51,34 @@ def main() -> int:
     device = training.choose_device(s.device)
     job = trained.find_job(s)
     sets = trained.load_test_sets(job, s, device)
-    matched = statistics.matched_epochs(trained.kept_accuracies(job))
-    keys = [
-        (name, seed, epochs[name])
-        for seed, epochs in matched.items()
-        for name in epochs
+    final, problems = trained.load_final_models(job, device)
+    matched = statistics.matched_epochs(trained.kept_accuracies(job, list(final)))
+    pairs = [
+        (name, seed, e) for seed, pair in matched.items() for name, e in pair.items()
     ]
-    models, problems = trained.load_models(
-        job, list(dict.fromkeys(job.last + keys)), device
+    earlier, more = trained.load_models(
+        job, [k for k in pairs if k not in final], device
     )
+    problems += more
     trained.say_job(job, sets, problems)
     labels = job.labels | {"device": runs.device_name(device)}
 
     degradations = list_degradations(s)
-    images = len(degradations) * sum(map(len, sets.values()))
-    with tqdm(total=len(models) * images, unit="image", unit_scale=True) as bar:
-        accuracy = pd.DataFrame(evaluation.sweep(models, sets, degradations, bar))
-    accuracy = runs.label(accuracy, labels)
-    last = accuracy[accuracy.epoch == job.settings.epochs]
-    place = pd.MultiIndex.from_frame(accuracy[["configuration", "seed", "epoch"]])
-    leads = pd.concat(
-        [
-            statistics.leads(last).assign(comparison="last epoch"),
-            statistics.leads(accuracy[place.isin(keys)]).assign(
-                comparison="matched clean accuracy"
-            ),
-        ]
+    test = {"test": sets["test"]}
+    images = len(final) * sum(map(len, sets.values())) + len(earlier) * len(
+        sets["test"]
     )
-    leads = runs.label(leads.reset_index(drop=True), labels)
+    images *= len(degradations)
+    with tqdm(total=images, unit="image", unit_scale=True) as bar:
+        rows = evaluation.sweep(final, sets, degradations, bar)
+        rows += evaluation.sweep(earlier, test, degradations, bar)
+    accuracy = runs.label(pd.DataFrame(rows), labels)
+    last = accuracy[accuracy.epoch == job.settings.epochs]
+    key = accuracy[["configuration", "seed", "epoch"]]
+    paired = accuracy[[tuple(row) in pairs for row in key.to_numpy().tolist()]]
+    leads = {"last epoch": last, "matched clean accuracy": paired}
+    leads = [statistics.leads(t).assign(comparison=name) for name, t in leads.items()]
+    leads = runs.label(pd.concat(leads, ignore_index=True), labels)
 
     say_results(last, leads, labels, matched)
     title = "Accuracy at low resolution, enlarged to 32 pixels again"

@@ -8,7 +8,7 @@ class Dropout(nn.Dropout):
     """nn.Dropout with a mask from uniform numbers off the GPU: 4x faster on a CPU."""
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.is_cuda or not self.training or self.p == 0:
+        if not self.training or self.p == 0 or x.is_cuda:
             return super().forward(x)
         return x * torch.rand_like(x).ge_(self.p).mul_(1 / (1 - self.p))
 

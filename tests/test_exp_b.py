@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -271,35 +270,3 @@ def test_figures_are_drawn_from_the_tables_alone(finished, tmp_path):
     assert images[1].origin == "lower" and len({i.get_clim() for i in images[:3]}) == 1
     low, high = images[0].get_clim()
     assert low == -high
-
-
-@pytest.mark.parametrize(
-    "arguments, named",
-    [
-        (["--epochs", "0"], "EPOCHS.*0.*from 1"),
-        (["--epochs", "ten"], "epochs.*'ten'.*whole number"),
-        (["--scale", "big"], "SCALE.*big.*auto, quick, full"),
-        (["--colour", "red"], "--colour red.*--epochs"),
-        (["--epoch", "3"], "--epoch 3"),
-        (["--weight-decay", "-0.1"], "WEIGHT_DECAY.*-0.1.*at least 0"),
-        (["--weight-decay", "nan"], "WEIGHT_DECAY.*nan"),
-        (["--dropout", "1"], "DROPOUT.*1.0.*below 1"),
-        (["--seeds", "1", "1"], "SEEDS.*1 1.*distinct"),
-        (["--configurations", "l3"], "CONFIGURATIONS.*l3.*baseline, l2, dropout"),
-        (
-            ["--data-root", "/no/such/place"],
-            "DATA_ROOT.*/no/such/place.*existing folder",
-        ),
-        (["--cutoff", "0.5"], "CUTOFF.*0.5"),
-    ],
-)
-def test_bad_settings_end_with_one_line(run_script, tmp_path, arguments, named):
-    results = tmp_path / "results"
-    (results / "data").mkdir(parents=True)
-    (results / "data" / "exp_b_ssr.csv").write_text("precious")
-    process = run_script(SCRIPT, "--results-dir", results, *arguments, timeout=60)
-    assert process.returncode == 2
-    assert process.stdout == "" and process.stderr.count("\n") == 1
-    assert re.search(named, process.stderr), process.stderr
-    assert tables(results) == {"exp_b_ssr.csv": b"precious"}
-    assert [p.name for p in results.iterdir()] == ["data"]

@@ -46,7 +46,8 @@ def sweep(
 ) -> list[dict]:
     """Accuracy of every model on every set under every corruption.
 
-    A set is corrupted once, as a whole, so all models see the same images.
+    A set is corrupted once, as a whole, so all models see the same images. What leaves the
+    images as they were is not evaluated again.
 
     Args:
         models: (configuration, seed, epoch) -> model.
@@ -57,14 +58,21 @@ def sweep(
 
     Returns rows of (configuration, seed, epoch, images, the description, accuracy in percent).
     """
-    rows = []
+    rows, clean_accuracy = [], {}
     for description, corrupt in corruptions:
         for name, images in sets.items():
-            pixels = corrupt(to_float(images.images))
+            clean = to_float(images.images)
+            pixels = corrupt(clean)
+            unchanged = torch.equal(pixels, clean)
             corrupted = ImageSet(pixels, images.labels, images.name)
-            for (configuration, seed, epoch), model in models.items():
-                row = {"configuration": configuration, "seed": seed, "epoch": epoch}
-                row |= {"images": name} | description
-                rows.append(row | {"accuracy": evaluate(model, corrupted)[1]})
+            for key, model in models.items():
+                accuracy = clean_accuracy.get((name, key)) if unchanged else None
+                if accuracy is None:
+                    accuracy = evaluate(model, corrupted)[1]
+                if unchanged:
+                    clean_accuracy[name, key] = accuracy
+                row = dict(zip(("configuration", "seed", "epoch"), key))
+                row |= {"images": name} | description | {"accuracy": accuracy}
+                rows.append(row)
                 bar.update(len(images))
     return rows

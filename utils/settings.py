@@ -9,6 +9,7 @@ of the script, says for the chosen SCALE.
 """
 
 import argparse
+import contextlib
 import math
 import re
 import sys
@@ -172,12 +173,15 @@ def _flag(name: str) -> str:
     return name.lower().replace("_", "-")
 
 
-def _reader(name: str, kind: type) -> Callable[[str], object]:
+def _reader(name: str, example) -> Callable[[str], object]:
+    """Text to a value of the example's type; where it is whole, fractions are read too."""
+    kinds = {int: (int, float), float: (float,)}.get(type(example), (str,))
+
     def read(text: str):
-        try:
-            return kind(text)
-        except ValueError:
-            raise argparse.ArgumentTypeError(f"{text!r}; allowed: {ALLOWED[name][1]}")
+        for kind in kinds:
+            with contextlib.suppress(ValueError):
+                return kind(text)
+        raise argparse.ArgumentTypeError(f"{text!r}; allowed: {ALLOWED[name][1]}")
 
     return read
 
@@ -196,6 +200,6 @@ def _add_flag(parser, name: str, default, comment: str, scales: dict) -> None:
     else:
         several = isinstance(example, (tuple, list))
         kind |= {"nargs": "+" if several else None, "metavar": "X"}
-        kind["type"] = _reader(name, type(example[0] if several else example))
+        kind["type"] = _reader(name, (*example, "")[0] if several else example)
     comment = f"{comment} (default: {shown})".replace("%", "%%")
     parser.add_argument("--" + _flag(name), help=comment, **kind)

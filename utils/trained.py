@@ -100,11 +100,7 @@ def _read_job(folder: Path) -> Job:
 def load_models(
     job: Job, keys: list[Key], device: torch.device
 ) -> tuple[dict[Key, nn.Module], list[str]]:
-    """Models in evaluation mode, and a sentence for each that cannot be used.
-
-    Raises:
-        CheckpointError: not one can be used.
-    """
+    """Models in evaluation mode, and a sentence for each that cannot be used."""
     models, problems = {}, []
     for key in keys:
         configuration, seed, epoch = key
@@ -116,11 +112,23 @@ def load_models(
                 text = f"checkpoint {path} is of epoch {state['epoch']}"
                 raise checkpoints.CheckpointError(text)
         except checkpoints.CheckpointError as error:
-            problems.append(f"{run} is left out: {error}")
+            problems.append(f"{run}, epoch {epoch}, is left out: {error}")
             continue
         model = ResNet18(job.settings.width)
         model.load_state_dict(state["model"])
         models[key] = model.to(device, memory_format=torch.channels_last).eval()
+    return models, problems
+
+
+def load_final_models(
+    job: Job, device: torch.device
+) -> tuple[dict[Key, nn.Module], list[str]]:
+    """As `load_models`, of every run after the last epoch.
+
+    Raises:
+        CheckpointError: not one can be used.
+    """
+    models, problems = load_models(job, job.last, device)
     if not models:
         raise checkpoints.CheckpointError("; ".join(problems))
     return models, problems
@@ -136,10 +144,10 @@ def load_test_sets(
     return {n: images.to(device) for n, images in sets.items() if n != "train"}
 
 
-def kept_accuracies(job: Job) -> pd.DataFrame:
-    """Clean test accuracy after the epochs whose weights are kept, from the histories."""
+def kept_accuracies(job: Job, keys: list[Key]) -> pd.DataFrame:
+    """Clean test accuracy after the epochs whose weights are kept, from the runs' histories."""
     tables = []
-    for configuration, seed, _ in job.last:
+    for configuration, seed, _ in keys:
         folder = job.folder / f"{configuration}-seed{seed}"
         kept = [int(path.stem[-3:]) for path in folder.glob("epoch-*.pt")]
         history = pd.read_csv(folder / "history.csv")
