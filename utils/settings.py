@@ -108,6 +108,8 @@ ALLOWED = {
     "SAVE_REFERENCE": (lambda x: type(x) is bool, "True or False"),
 }
 
+MAY_BE_NONE = {"DATA_ROOT", "TEST_IMAGES", "HEATMAP_IMAGES"}  # where no scale says more
+
 
 class OneLineParser(argparse.ArgumentParser):
     def error(self, message: str):
@@ -142,8 +144,8 @@ def read_settings(script: dict, arguments: list[str] | None = None) -> SimpleNam
     complete(settings, scales.get(getattr(settings, "scale", None), {}))
     for name in comments:
         value = getattr(settings, name.lower())
-        if value is None and script[name] is None:
-            continue  # not given, and no scale says anything of it
+        if value is None and name in MAY_BE_NONE:
+            continue
         check, text = ALLOWED.get(name, (lambda x: True, ""))
         if not check(value):
             shown = " ".join(map(str, value)) if isinstance(value, list) else value
