@@ -82,8 +82,11 @@ ALLOWED = {
     "CUTOFF": number(
         0, math.sqrt(2) / 3, "a radius in cycles/pixel from 0 to below sqrt(2)/3"
     ),
-    "RUN": (lambda x: x not in ("", ".", ".."), "latest, or the name of a folder"),
-    "TRAINING_FLAGS": (lambda x: True, "flags of experiment B"),
+    "RUN": (
+        lambda x: type(x) is str and x not in ("", ".", ".."),
+        "latest, or the name of a folder",
+    ),
+    "TRAINING_FLAGS": (lambda x: type(x) is str, "flags of experiment B"),
     "SIGMAS": _numbers(0, 10),
     "CENTRES": _numbers(0.01, 0.7),
     "RESOLUTIONS": (
@@ -103,8 +106,14 @@ ALLOWED = {
     "CLIP": (lambda x: type(x) is bool, "True or False"),
     "NOISE_SEED": whole(0, 10**6),
     "DEVICE": one_of("auto", "cuda", "mps", "cpu"),
-    "DATA_ROOT": (lambda x: Path(x).expanduser().is_dir(), "an existing folder"),
-    "RESULTS_DIR": (lambda x: not Path(x).is_file(), "a folder, made if needed"),
+    "DATA_ROOT": (
+        lambda x: type(x) is str and Path(x).expanduser().is_dir(),
+        "an existing folder",
+    ),
+    "RESULTS_DIR": (
+        lambda x: type(x) is str and not Path(x).is_file(),
+        "a folder, made if needed",
+    ),
     "SAVE_REFERENCE": (lambda x: type(x) is bool, "True or False"),
 }
 
