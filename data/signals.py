@@ -1,4 +1,9 @@
-"""One-dimensional signals of known frequencies."""
+"""One-dimensional signals of known frequencies, and what a fit has learned of each.
+
+Positions are fractions of the interval, from 0 to below 1; frequencies are whole cycles per
+interval, so that the sinusoids are orthogonal on an equidistant grid and the discrete Fourier
+transform tells them apart exactly.
+"""
 
 import math
 
@@ -7,16 +12,21 @@ from torch import Tensor
 
 
 def grid(points: int) -> Tensor:
-    """Equidistant positions (points,), float64, in fractions of the interval: 0 to below 1."""
+    """Equidistant positions: (points,), float64, the first one 0."""
     return torch.arange(points, dtype=torch.float64) / points
+
+
+def spread(points: int, count: int) -> Tensor:
+    """Indices (count,) of `count` of the grid's points, as evenly spread as can be."""
+    return torch.arange(count) * (points - 1) // max(1, count - 1)
 
 
 def sinusoids(positions: Tensor, frequencies, amplitudes, phases) -> Tensor:
     """Sum of amplitude * sin(2 pi frequency position + phase), float64.
 
     Args:
-        positions: (...), in fractions of the interval.
-        frequencies: whole cycles per interval; amplitudes; phases (radians): (K,) each.
+        positions: (...).
+        frequencies: cycles per interval; amplitudes; phases in radians: (K,) each.
     """
     f, a, p = (
         torch.as_tensor(x, dtype=torch.float64)
@@ -25,7 +35,27 @@ def sinusoids(positions: Tensor, frequencies, amplitudes, phases) -> Tensor:
     return (a * torch.sin(2 * math.pi * f * positions[..., None] + p)).sum(-1)
 
 
-def random_points(points: int, count: int, seed: int) -> Tensor:
-    """`count` of the grid's points, drawn without replacement: int64 indices (count,), sorted."""
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randperm(points, generator=generator)[:count].sort().values
+def components(values: Tensor, frequencies) -> Tensor:
+    """Complex amplitudes (..., K) of the sinusoids in `values` (..., points) on the grid.
+
+    a sin(2 pi k x + p) has the amplitude a exp(i p). Frequencies must lie above 0 and below
+    the grid's Nyquist frequency, points / 2.
+    """
+    spectrum = torch.fft.rfft(values.double())[..., list(frequencies)]
+    return 2j * spectrum / values.shape[-1]
+
+
+def explained_variance(fit: Tensor, truth: Tensor) -> Tensor:
+    """1 - |fit - truth|^2 / |truth|^2 of complex amplitudes: the part of a component's variance
+    that the fit explains. 1: exact; 0: as good as nothing; negative: worse than nothing."""
+    return 1 - (fit - truth).abs().square() / truth.abs().square()
+
+
+def amplitude_ratio(fit: Tensor, truth: Tensor) -> Tensor:
+    """|fit| / |truth| of complex amplitudes."""
+    return fit.abs() / truth.abs()
+
+
+def phase_error(fit: Tensor, truth: Tensor) -> Tensor:
+    """Phase of the fit minus that of the truth, radians, from -pi to pi."""
+    return (fit * truth.conj()).angle()

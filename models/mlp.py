@@ -1,7 +1,7 @@
-"""A small multilayer perceptron with ReLU, from one number to one number."""
+"""A small multilayer perceptron with ReLU, alone or many of one shape at once."""
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 def mlp(hidden_layers: int, width: int, seed: int) -> nn.Sequential:
@@ -16,3 +16,22 @@ def mlp(hidden_layers: int, width: int, seed: int) -> nn.Sequential:
             layers += [nn.Linear(inputs, width), nn.ReLU()]
             inputs = width
         return nn.Sequential(*layers, nn.Linear(inputs, 1))
+
+
+def predict_stacked(stacked: dict[str, Tensor], x: Tensor) -> Tensor:
+    """What N networks of `mlp` give for x: (points, 1) -> (N, points, 1).
+
+    Args:
+        stacked: weights (N, out, in) and biases (N, out) by name, as from
+            `torch.func.stack_module_state`.
+    """
+    names = [
+        name.removesuffix(".weight") for name in stacked if name.endswith("weight")
+    ]
+    h = x.T.expand(len(stacked[f"{names[0]}.weight"]), -1, -1)  # (N, 1, points)
+    for name in names:
+        weight, bias = stacked[f"{name}.weight"], stacked[f"{name}.bias"]
+        h = torch.baddbmm(bias[..., None], weight, h)  # (N, out, points)
+        if name != names[-1]:
+            h = torch.relu_(h)
+    return h.transpose(1, 2)

@@ -2,10 +2,8 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 
 import matplotlib.image
 import numpy as np
@@ -193,44 +191,6 @@ def test_the_same_command_again_does_nothing_twice(finished, run_script):
     assert "6 of 6 here are finished" in process.stdout
     assert tables(results) == before
     assert {p: p.stat().st_mtime_ns for p in results.rglob("*.pt")} == checkpoints
-
-
-def test_killed_and_resumed_equals_uninterrupted(finished, run_script, tmp_path):
-    """Killed by SIGKILL in the middle, the same command ends with the same bytes."""
-    results = tmp_path / "results"
-    command = [
-        sys.executable,
-        ROOT / "experiments" / SCRIPT,
-        *TINY,
-        "--seeds",
-        "0",
-        "1",
-    ]
-    command += ["--results-dir", str(results)]
-    for run, epoch in (
-        ("baseline-seed0", "002"),
-        ("l2-seed0", "001"),
-        ("dropout-seed1", "002"),
-    ):
-        process = subprocess.Popen(
-            command,
-            env=os.environ | THREADS,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        deadline = time.time() + 100
-        while not list(results.rglob(f"{run}/epoch-{epoch}.pt")):
-            assert time.time() < deadline and process.poll() is None
-            time.sleep(0.01)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    assert not list(results.rglob("dropout-seed1/epoch-003.pt"))
-    process = run_script(
-        SCRIPT, *TINY, "--seeds", 0, 1, "--results-dir", results, **THREADS
-    )
-    assert process.returncode == 0, process.stderr
-    assert tables(results) == tables(finished[0])
-    assert not list(results.rglob(".*"))  # no temporary file is left
 
 
 def test_figures_are_drawn_from_the_tables_alone(finished, tmp_path):

@@ -61,6 +61,14 @@ BAD = [  # script, command line, what the line must say
     (B, f"--data-root {__file__}", "DATA_ROOT.*existing folder"),
     (B, f"--results-dir {__file__}", "RESULTS_DIR.*a folder"),
     (B, "--save-reference yes", "yes"),
+    (A, "--steps 0", "STEPS.*0.*from 1"),
+    (A, "--strengths -0.001", "STRENGTHS.*-0.001.*from 0"),
+    (A, "--strengths 0 nan", "STRENGTHS.*nan"),
+    (A, "--frequencies 5 5", "FREQUENCIES.*5 5.*distinct"),
+    (A, "--frequencies 2.5", "FREQUENCIES.*2.5"),
+    (A, "--setting other", "SETTING.*other.*demo, rahaman"),
+    (A, "--amplitudes 1 -1 1", "AMPLITUDES.*above 0"),
+    (A, "--learning-rate inf", "LEARNING_RATE.*inf"),
     (C, "--sigmas -0.1", "SIGMAS.*-0.1.*from 0 to 10"),
     (C, "--sigmas nan", "SIGMAS.*nan"),
     (C, "--sigmas 0.1 0.1", "SIGMAS.*distinct"),
@@ -102,7 +110,8 @@ def test_bad_settings_end_with_one_line(scripts, capsys, script, line, named):
 
 
 @pytest.mark.parametrize(
-    "script, line", [(B, "--epochs 0"), (C, "--sigmas -1"), (D, "--resolutions 0")]
+    "script, line",
+    [(A, "--steps 0"), (B, "--epochs 0"), (C, "--sigmas -1"), (D, "--resolutions 0")],
 )
 def test_through_the_command_line(run_script, tmp_path, script, line):
     results = tmp_path / "results"

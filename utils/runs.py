@@ -102,9 +102,10 @@ def job_folder(settings: SimpleNamespace, dataset: str, device: torch.device) ->
 
 
 def scale_name(settings: SimpleNamespace) -> str:
-    """The scale, and which of its settings were changed; the seeds are named as n."""
-    changed = [name for name in settings.changed if name != "seeds"]
-    return settings.scale + (f", changed: {', '.join(changed)}" if changed else "")
+    """The scale (or setting), and what of it was changed; the seeds are named as n."""
+    name = getattr(settings, "scale", None) or settings.setting
+    changed = [changed for changed in settings.changed if changed != "seeds"]
+    return f"{name}, changed: {', '.join(changed)}" if changed else name
 
 
 def write_conditions(path: Path, settings: SimpleNamespace, labels: dict) -> None:

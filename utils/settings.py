@@ -5,7 +5,7 @@ A constant is an upper-case name assigned on one line with a comment behind it:
     EPOCHS = None  # passes over the training images
 
 becomes the flag --epochs with that comment as its help. None means: what SCALES, a dictionary
-of the script, says for the chosen SCALE.
+of the script, says for the chosen SCALE (or SETTINGS for the chosen SETTING).
 """
 
 import argparse
@@ -75,13 +75,30 @@ ALLOWED = {
     "TEST_IMAGES": whole(1, 10**7),
     "BATCH_SIZE": whole(1, 10**6),
     "CHECKPOINT_EVERY": whole(1, 10**6),
-    "LEARNING_RATE": number(1e-12, 1e6, "a number above 0"),
+    "LEARNING_RATE": number(1e-12, 1e6, "a number above 0, below 1e6"),
     "MOMENTUM": number(0, 1, "a number from 0 to below 1"),
     "WEIGHT_DECAY": number(0, 1e6, "a number of at least 0"),
     "DROPOUT": number(0, 1, "a probability from 0 to below 1"),
     "CUTOFF": number(
         0, math.sqrt(2) / 3, "a radius in cycles/pixel from 0 to below sqrt(2)/3"
     ),
+    "SETTING": one_of("demo", "rahaman"),
+    "FREQUENCIES": (
+        _distinct(whole(1, 10**6)[0]),
+        "distinct whole numbers of cycles, at least 1",
+    ),
+    "AMPLITUDES": (
+        lambda x: isinstance(x, (list, tuple)) and all(0 < a < 1e6 for a in x),
+        "numbers above 0",
+    ),
+    "RANDOM_PHASES": (lambda x: type(x) is bool, "True or False"),
+    "INTERVAL": number(1e-6, 1e6, "a number above 0"),
+    "GRID_POINTS": whole(4, 10**6),
+    "TRAIN_POINTS": whole(1, 10**6),
+    "STRENGTHS": _numbers(0, 1e6),
+    "STEPS": whole(1, 10**8),
+    "HIDDEN_LAYERS": whole(1, 100),
+    "RECORDS": whole(1, 10**6),
     "RUN": (
         lambda x: type(x) is str and x not in ("", ".", ".."),
         "latest, or the name of a folder",
@@ -138,7 +155,7 @@ def read_settings(script: dict, arguments: list[str] | None = None) -> SimpleNam
     program with exit code 2 and one line.
     """
     comments = dict(CONSTANT.findall(Path(script["__file__"]).read_text("utf-8")))
-    scales = script.get("SCALES", {})
+    scales = script.get("SCALES") or script.get("SETTINGS") or {}
     parser = OneLineParser(
         description=script["__doc__"],
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -150,16 +167,24 @@ def read_settings(script: dict, arguments: list[str] | None = None) -> SimpleNam
 
     if getattr(settings, "scale", None) == "auto":
         settings.scale = "full" if torch.cuda.is_available() else "quick"
-    complete(settings, scales.get(getattr(settings, "scale", None), {}))
+    chosen = getattr(settings, "scale", None) or getattr(settings, "setting", None)
+    complete(settings, scales.get(chosen, {}))
     for name in comments:
         value = getattr(settings, name.lower())
         if value is None and name in MAY_BE_NONE:
             continue
         check, text = ALLOWED.get(name, (lambda x: True, ""))
         if not check(value):
-            shown = " ".join(map(str, value)) if isinstance(value, list) else value
-            parser.error(f"{name} (--{_flag(name)}) is {shown!r}; allowed: {text}")
+            refuse(name, value, text)
     return SimpleNamespace(**vars(settings))
+
+
+def refuse(name: str, value, allowed: str) -> None:
+    """End the program with exit code 2 and one line about a setting."""
+    shown = " ".join(map(str, value)) if isinstance(value, (list, tuple)) else value
+    line = f"error: {name} (--{_flag(name)}) is {shown!r}; allowed: {allowed}\n"
+    sys.stderr.write(line)
+    sys.exit(2)
 
 
 def complete(settings, values: dict) -> None:

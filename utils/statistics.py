@@ -225,6 +225,21 @@ def claim(values, outcome: str, labels: dict, unit: str) -> str:
     return f"Here {text}{unit}, n = {len(values)}: {outcome}."
 
 
+def learned_table(frequency: pd.DataFrame) -> pd.DataFrame:
+    """The last step of every network and frequency, and when it was learned to 50 %.
+
+    Args:
+        frequency: rows of (strength, seed, frequency, step, explained_variance, ...).
+
+    Returns the rows of the last step with a further column step_half: the first recorded step
+    whose explained variance is at least 0.5, NaN if there is none.
+    """
+    key = ["strength", "seed", "frequency"]
+    half = frequency[frequency.explained_variance >= 0.5].groupby(key).step.min()
+    last = frequency[frequency.step == frequency.step.max()]
+    return last.join(half.rename("step_half"), on=key).reset_index(drop=True)
+
+
 def level_table(accuracy: pd.DataFrame, corruption: str) -> pd.DataFrame:
     """Text: accuracy in percent, a row per set of images and level, a column per model."""
     rows = accuracy[accuracy.corruption == corruption]

@@ -1,8 +1,12 @@
 """Every figure of the project, drawn from its tables alone."""
 
+import math
+
 import matplotlib
 import numpy as np
 import pandas as pd
+from matplotlib.animation import PillowWriter
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from utils.statistics import HIDDEN, MEAN, POOLED, at_published_scale, summarize
@@ -13,6 +17,7 @@ STYLES = {  # the same look for the same configuration in every figure, distinct
     "dropout": {"color": "#E69F00", "linestyle": "-.", "marker": "^"},
 }
 LABELS = {"baseline": "baseline", "l2": "L2", "dropout": "dropout"}
+DASHES = ["-", "--", "-.", ":"]
 RADIUS_LABELS = ["0 (DC)", "1/3", r"$\sqrt{2}/3$"]  # of a 3x3 kernel, cycles/pixel
 
 # arXiv:2512.22192, full scale, one seed.
@@ -355,6 +360,149 @@ def _both_halves(modes: pd.Series) -> np.ndarray:
     return image
 
 
+def frequency_curves(frequency: pd.DataFrame, published: dict) -> Figure:
+    """Explained variance of every frequency by step, a panel per strength of the penalty.
+
+    Args:
+        published: strength -> frequency -> explained variance after the last step.
+    """
+    strengths = list(dict.fromkeys(frequency.strength))
+    figure = Figure(
+        figsize=(max(9, 4.3 * len(strengths) + 2), 4.2), layout="constrained"
+    )
+    axes = figure.subplots(1, len(strengths), sharey=True, squeeze=False)[0]
+    colors = _frequency_colors(frequency)
+    for ax, strength in zip(axes, strengths):
+        table = frequency[frequency.strength == strength]
+        for number, (k, rows) in enumerate(table.groupby("frequency", sort=False)):
+            style = {"color": colors[k], "linestyle": DASHES[number % len(DASHES)]}
+            few = len(colors) <= 4  # intervals of more would hide each other
+            _curve(
+                ax, rows, "step", "explained_variance", few, **style, label=f"k = {k}"
+            )
+            if k in published.get(strength, {}):
+                value = published[strength][k]
+                ax.plot(table.step.max(), value, "x", color=colors[k], clip_on=False)
+        ax.axhline(0, color="0.3", linewidth=1)
+        ax.set(title=f"penalty {strength:g}", xlabel="step")
+        ax.locator_params(axis="x", nbins=5)
+    axes[0].set_ylabel("explained variance")
+    if published:
+        axes[0].plot([], [], "kx", label="arXiv:2512.22192")
+    lines = dict(zip(*axes[0].get_legend_handles_labels()[::-1]))
+    figure.legend(lines.values(), lines.keys(), loc="outside right upper", fontsize=9)
+    spread = {} if few else {"spread": "mean over seeds"}
+    _finish(figure, "What is learned of each frequency", frequency, **spread)
+    return figure
+
+
+def decomposition(learned: pd.DataFrame) -> Figure:
+    """Four periods of the signal's components and of the fits', after the last step."""
+    strengths = list(dict.fromkeys(learned.strength))
+    frequencies = sorted(set(learned.frequency), reverse=True)
+    frequencies = frequencies[:: math.ceil(len(frequencies) / 4)]
+    size = (max(9, 4.4 * len(strengths) + 1), 2.1 * len(frequencies) + 1)
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots(
+        len(frequencies), len(strengths), sharex=True, sharey=True, squeeze=False
+    )
+    periods = np.linspace(0, 4, 200)
+    turn = 2 * np.pi * periods
+    colors = _frequency_colors(learned)
+    for row, k in zip(axes, frequencies):
+        row[0].set_ylabel(f"k = {k}")
+        for ax, strength in zip(row, strengths):
+            chosen = learned[(learned.frequency == k) & (learned.strength == strength)]
+            # By hand from amplitude and phase; phases relative to those of the signal.
+            truth = chosen.amplitude.iloc[0] * np.sin(turn)
+            ax.plot(periods, truth, color="0.6", linewidth=3, label="signal")
+            for number, one in enumerate(chosen.itertuples()):
+                wave = np.sin(turn + one.phase_error) * one.amplitude_ratio
+                label = "fits, one per seed" if number == 0 else None
+                ax.plot(
+                    periods, one.amplitude * wave, color=colors[k], lw=1, label=label
+                )
+    for ax, strength in zip(axes[0], strengths):
+        ax.set_title(f"penalty {strength:g}")
+    for ax in axes[-1]:
+        ax.set_xlabel("periods of the component")
+    axes[0, 0].legend(fontsize=8, loc="upper right", frameon=True, framealpha=0.9)
+    step = learned.step.max()
+    _finish(figure, f"Components of the fit after {step} steps", learned, "each drawn")
+    return figure
+
+
+def spectral_bias(frequency: pd.DataFrame) -> Figure:
+    """Heat map frequency x step of the amplitude ratio, a panel per strength."""
+    strengths = list(dict.fromkeys(frequency.strength))
+    figure = Figure(
+        figsize=(max(9, 4.4 * len(strengths) + 2), 4.2), layout="constrained"
+    )
+    axes = figure.subplots(1, len(strengths), sharey=True, squeeze=False)[0]
+    for ax, strength in zip(axes, strengths):
+        table = frequency[frequency.strength == strength]
+        grid = table.pivot_table(
+            index="frequency", columns="step", values="amplitude_ratio"
+        )
+        step = grid.columns[-1] / max(1, len(grid.columns) - 1)
+        mesh = ax.imshow(
+            grid,
+            aspect="auto",
+            origin="lower",
+            interpolation="nearest",
+            cmap="viridis",
+            vmin=0,
+            vmax=1,
+            extent=(-step / 2, grid.columns[-1] + step / 2, -0.5, len(grid) - 0.5),
+        )
+        ax.locator_params(axis="x", nbins=5)
+        ax.set_yticks(range(len(grid)), grid.index)
+        ax.set(title=f"penalty {strength:g}", xlabel="step")
+        ax.grid(False)
+    axes[0].set_ylabel("frequency k (cycles per interval)")
+    label = "amplitude of the fit / of the signal"
+    figure.colorbar(mesh, ax=axes, label=label, extend="max")
+    _finish(
+        figure, "Spectral bias: low frequencies first", frequency, "mean over seeds"
+    )
+    return figure
+
+
+def animate_fit(fit: pd.DataFrame, path) -> None:
+    """GIF of signal and fit over the steps, a panel per strength of the penalty."""
+    strengths = list(dict.fromkeys(fit.strength))
+    figure = Figure(figsize=(8, 2.6 * len(strengths) + 0.8))
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(len(strengths), 1, sharex=True, sharey=True, squeeze=False)
+    lines = {}
+    first = fit[fit.step == fit.step.min()]
+    for ax, (strength, rows) in zip(axes[:, 0], first.groupby("strength", sort=False)):
+        ax.plot(rows.position, rows.signal, color="0.6", linewidth=2, label="signal")
+        (line,) = ax.plot(rows.position, rows.fit, color="#D55E00", label="fit")
+        lines[strength] = line
+        ax.set(title=f"penalty {strength:g}", ylabel="value")
+    axes[-1, 0].set_xlabel("position (first quarter of the interval)")
+    axes[0, 0].legend(fontsize=8, loc="upper right")
+    low, high = fit.signal.min(), fit.signal.max()
+    axes[0, 0].set_ylim(1.3 * min(low, 0), 1.3 * max(high, 0))
+    _finish(figure, "step 0", fit, none_of_one="one seed shown")
+    figure.tight_layout()
+    writer = PillowWriter(fps=8)
+    with writer.saving(figure, path, dpi=70):
+        for step, rows in fit.groupby("step"):
+            figure.suptitle(f"step {step}", fontsize=13)
+            for strength, line in lines.items():
+                line.set_ydata(rows[rows.strength == strength].fit)
+            writer.grab_frame()
+
+
+def _frequency_colors(table: pd.DataFrame) -> dict:
+    """From dark for the lowest frequency to light for the highest."""
+    frequencies = sorted(set(table.frequency))
+    places = np.linspace(0, 0.85, len(frequencies))
+    return dict(zip(frequencies, matplotlib.colormaps["viridis"](places)))
+
+
 def _label(configuration: str) -> str:
     return LABELS.get(configuration, configuration)
 
@@ -412,15 +560,17 @@ def _finish(
     title: str,
     table: pd.DataFrame,
     spread: str = "mean and 95 % t-interval over seeds",
+    none_of_one: str = "no interval from one seed",
 ) -> None:
     """Title, and below the figure the conditions; red where the data are not CIFAR-10."""
     first = table.iloc[0]
     seeds = table.seed.nunique()
-    spread = spread if seeds > 1 else "no interval from one seed"
+    spread = spread if seeds > 1 else none_of_one
     planted = "PLANTED" in first.dataset
     figure.suptitle(title, fontsize=13)
+    under = f"scale {first.scale}" if "scale" in table else f"setting {first.setting}"
     figure.supxlabel(
-        f"{first.dataset}   |   scale {first.scale}   |   n = {seeds} "
+        f"{first.dataset}   |   {under}   |   n = {seeds} "
         f"{'seeds' if seeds > 1 else 'seed'}, {spread}   |   {first.device}",
         fontsize=9,
         color="#C00000" if planted else "0.3",

@@ -1,0 +1,211 @@
+"""Experiment A: which frequencies of a known signal does a network learn first?
+
+A signal made of a few sinusoids is learned by multilayer perceptrons under several strengths of
+an L2 penalty. Low frequencies are learned first ("spectral bias", Rahaman et al., ICML 2019),
+and the penalty holds the high ones back. The loss of a network is
+
+    mean squared error + strength * ||theta||^2,    theta: all weights, not the biases,
+
+whose gradient, 2 * strength * theta, is that of weight_decay = 2 * strength in torch's Adam.
+What is learned is measured on the whole grid, per frequency: explained variance
+1 - |f - y|^2 / |y|^2 and amplitude ratio |f| / |y| of the Fourier coefficients f of the fit and
+y of the signal.
+
+    python experiments/exp_a_synthetic.py
+    python experiments/exp_a_synthetic.py --steps 20000          "slower" is not "suppressed"
+    python experiments/exp_a_synthetic.py --setting rahaman      few minutes
+
+Figures appear in results/figures: exp_a_frequency_curves.png, exp_a_frequency_decomp.png,
+exp_a_spectral_bias.png, exp_a_comparison.gif; tables in results/data. The setting rahaman
+writes exp_a_rahaman_*. All networks train in one batched computation: the default job of 15
+takes under 15 s on two CPU cores.
+"""
+
+import math
+import sys
+from pathlib import Path
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from data import signals
+from models.mlp import mlp
+from utils import checkpoints, runs, settings, statistics, training, visualizer
+from utils.spectral_bias import excerpt, measure, train_together
+
+SETTING = "demo"  # demo, or rahaman: as in Rahaman et al., with fewer steps
+FREQUENCIES = None  # whole cycles per interval
+AMPLITUDES = None  # of the sinusoids, in the order of the frequencies
+RANDOM_PHASES = None  # phases drawn by the seed, or all 0
+INTERVAL = None  # length of the interval, as the network sees it
+GRID_POINTS = None  # equidistant points to measure on
+TRAIN_POINTS = None  # of them, evenly spread, to learn from
+STRENGTHS = None  # of the L2 penalty; the first should be 0
+SEEDS = None  # one network per strength and seed
+STEPS = None  # full-batch steps of Adam
+HIDDEN_LAYERS = None  # of the network
+WIDTH = None  # units per hidden layer
+LEARNING_RATE = None  # of Adam
+RECORDS = 100  # times that the fit is measured
+DEVICE = "cpu"  # cuda, mps, cpu, or auto: the first of these there is
+RESULTS_DIR = str(ROOT / "results")  # where everything is written
+
+SETTINGS = {
+    "demo": {
+        "frequencies": (5, 20, 50),
+        "amplitudes": (1.0, 1.0, 1.0),
+        "random_phases": False,
+        "interval": 2 * math.pi,
+        "grid_points": 1024,
+        "train_points": 400,
+        "strengths": (0.0, 1e-3, 1e-2),
+        "seeds": (0, 1, 2, 3, 4),
+        "steps": 500,
+        "hidden_layers": 3,
+        "width": 128,
+        "learning_rate": 1e-3,
+    },
+    "rahaman": {
+        "frequencies": (5, 10, 15, 20, 25, 30, 35, 40, 45, 50),
+        "amplitudes": (1.0,) * 10,
+        "random_phases": True,
+        "interval": 1.0,
+        "grid_points": 200,
+        "train_points": 200,
+        "strengths": (0.0,),
+        "seeds": (0, 1, 2),
+        "steps": 20_000,  # published: 60,000
+        "hidden_layers": 6,
+        "width": 256,
+        "learning_rate": 3e-4,
+    },
+}
+
+# Explained variance after 500 steps by strength and frequency: arXiv:2512.22192's code, one seed.
+PUBLISHED = {
+    0.0: {5: 0.81, 20: 0.34, 50: 0.074},
+    1e-3: {5: 0.77, 20: 0.19, 50: 0.046},
+    1e-2: {5: 0.57, 20: 0.087, 50: 0.028},
+}
+
+
+def main() -> int:
+    s = settings.read_settings(globals())
+    check(s)
+    torch.set_flush_denormal(True)  # weights next to 0 make a CPU 10 times slower
+    device = training.choose_device(s.device)
+    labels = {
+        "dataset": f"sum of {len(s.frequencies)} sinusoids",
+        "setting": runs.scale_name(s),
+        "device": runs.device_name(device),
+    }
+    say_plan(s, labels)
+    keys = [(strength, seed) for strength in s.strengths for seed in s.seeds]
+    positions = signals.grid(s.grid_points)
+    truth = torch.stack([make_signal(s, positions, seed) for _, seed in keys])
+    fits = train(s, keys, positions, truth, device)
+
+    frequency = runs.label(measure(fits, truth, s.frequencies, keys), labels)
+    learned = statistics.learned_table(frequency)
+    window = runs.label(excerpt(fits, truth, positions * s.interval, keys), labels)
+    say_results(learned, labels)
+    prefix = "exp_a" if s.setting == "demo" else f"exp_a_{s.setting}"
+    written = [
+        runs.write_table(s, f"{prefix}_frequency", frequency),
+        runs.write_table(s, f"{prefix}_learned", learned),
+        runs.write_table(s, f"{prefix}_fit", window),
+    ]
+    published = PUBLISHED if labels["setting"] == "demo" else {}
+    for name, figure in (
+        ("frequency_curves", visualizer.frequency_curves(frequency, published)),
+        ("frequency_decomp", visualizer.decomposition(learned)),
+        ("spectral_bias", visualizer.spectral_bias(frequency)),
+    ):
+        written.append(runs.write_figure(s, f"{prefix}_{name}", figure))
+    written.append(Path(s.results_dir) / "figures" / f"{prefix}_comparison.gif")
+    with checkpoints.replacing(written[-1]) as path:
+        visualizer.animate_fit(window, path)
+    print("\nWritten:", *written, sep="\n  ")
+    lost = [key for key, fit in zip(keys, fits[s.steps]) if not fit.isfinite().all()]
+    text = "strength {:g}, seed {} diverged; a lower LEARNING_RATE may train it"
+    return runs.report([text.format(*key) for key in lost])
+
+
+def check(s) -> None:
+    """What no constant shows by itself."""
+    if max(s.frequencies) >= s.grid_points / 2:
+        settings.refuse(
+            "FREQUENCIES",
+            s.frequencies,
+            f"below GRID_POINTS / 2 = {s.grid_points / 2:g}",
+        )
+    if len(s.amplitudes) != len(s.frequencies):
+        settings.refuse("AMPLITUDES", s.amplitudes, f"{len(s.frequencies)} of them")
+    if s.train_points > s.grid_points:
+        settings.refuse("TRAIN_POINTS", s.train_points, f"at most {s.grid_points}")
+
+
+def make_signal(s, positions: Tensor, seed: int) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    phases = 2 * math.pi * torch.rand(len(s.frequencies), generator=generator)
+    if not s.random_phases:
+        phases = torch.zeros(len(s.frequencies))
+    return signals.sinusoids(positions, s.frequencies, s.amplitudes, phases)
+
+
+def train(s, keys: list, positions: Tensor, truth: Tensor, device) -> dict[int, Tensor]:
+    """What the networks predict on the grid, float64 (N, points), by step."""
+    inputs = (s.interval * positions[:, None]).float().to(device)
+    some = signals.spread(s.grid_points, s.train_points)
+    fits = train_together(
+        [mlp(s.hidden_layers, s.width, seed).to(device) for _, seed in keys],
+        inputs[some],
+        truth[:, some, None].float().to(device),
+        [strength for strength, _ in keys],
+        s.learning_rate,
+        s.steps,
+        grid=inputs,
+        records=[round(s.steps * i / s.records) for i in range(s.records + 1)],
+    )
+    return {step: fit.squeeze(-1).double().cpu() for step, fit in fits}
+
+
+def say_plan(s, labels: dict) -> None:
+    terms = " + ".join(f"{a:g} sin {k}" for a, k in zip(s.amplitudes, s.frequencies))
+    phases = ", random phases" if s.random_phases else ""
+    print(
+        f"Signal   {terms} (cycles per interval){phases}",
+        f"Setting  {labels['setting']}: {s.train_points} of {s.grid_points} points",
+        f"Networks {len(s.strengths)} strengths x {len(s.seeds)} seeds, {s.hidden_layers} x "
+        f"{s.width} ReLU, {s.steps} steps of Adam at once",
+        f"Device   {labels['device']}",
+        sep="\n",
+        flush=True,
+    )
+
+
+def say_results(learned: pd.DataFrame, labels: dict) -> None:
+    print(
+        f"\nExplained variance after the last step, n = {learned.seed.nunique()} seeds"
+    )
+    if labels["setting"] == "demo":
+        print("(in brackets: published, one seed)")
+    for strength, table in learned.groupby("strength", sort=False):
+        print(f"strength {strength:g}")
+        for frequency, rows in table.groupby("frequency", sort=False):
+            text = statistics.interval_text(rows.explained_variance, ".3f")
+            if labels["setting"] == "demo":
+                text += f" ({PUBLISHED[strength][frequency]:g})"
+            half = rows.step_half
+            print(
+                f"  k = {frequency:<3} {text:26} learned to 50 % by {half.notna().sum()} of "
+                f"{len(half)}, at step {statistics.interval_text(half.dropna(), '.0f')}"
+            )
+
+
+if __name__ == "__main__":
+    settings.run_script(main, (OSError,))
