@@ -9,6 +9,16 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 
+def pytest_addoption(parser):
+    parser.addoption("--kills", type=int, default=20, help="of test_robustness.py")
+
+
+@pytest.fixture
+def kills(request):
+    """How often a job is killed at a random moment."""
+    return request.config.getoption("--kills")
+
+
 @pytest.fixture
 def run_script(tmp_path):
     """Start a script as a user would, in an empty folder; returns the finished process."""

@@ -1,0 +1,409 @@
+"""Nothing lost: kills, damaged files, full disks, two processes, many processes."""
+
+import json
+import os
+import pickle
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from types import SimpleNamespace
+
+import job
+import pytest
+import torch
+from conftest import ROOT
+from matplotlib.figure import Figure
+
+from utils import checkpoints, runs
+
+ENVIRONMENT = {k: v for k, v in os.environ.items() if k != "DISPLAY"}
+ENVIRONMENT |= {"OMP_NUM_THREADS": "1"}
+
+
+def tables(results):
+    return {path.name: path.read_bytes() for path in (results / "data").iterdir()}
+
+
+def temporary_files(results):
+    return list(results.rglob(".*"))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """Results of a job that nothing disturbed."""
+    results = tmp_path_factory.mktemp("calm") / "results"
+    assert job.finish(results) == 0
+    return results
+
+
+@pytest.fixture
+def copy(finished, tmp_path):
+    """A copy of them, and the folder of run l2 in it."""
+    results = shutil.copytree(finished, tmp_path / "results")
+    (folder,) = results.glob("checkpoints/*/l2-seed0")
+    return results, folder
+
+
+def test_killed_at_random_moments(finished, tmp_path, kills):
+    """Killed again and again, each time started again, until it is through; then anew."""
+    draw = random.Random(0)
+    expected, done, jobs = tables(finished), 0, 0
+    results = tmp_path / "results"
+    while done < kills or results.exists():
+        process = job.start(results)
+        process.join(draw.uniform(0.05, 1.5) if done < kills else 100)
+        if process.exitcode is None:
+            process.kill()
+            process.join()
+            done += 1
+            continue
+        assert process.exitcode == 0
+        assert tables(results) == expected
+        assert not temporary_files(results)
+        shutil.rmtree(results)
+        jobs += 1
+    assert jobs >= 1
+
+
+@pytest.mark.parametrize(
+    "death",
+    [
+        job.die_inside_a_checkpoint,
+        job.die_between_generations,
+        job.die_before_a_rename,
+        job.die_inside_a_figure,
+    ],
+)
+def test_killed_inside_a_write(finished, tmp_path, death):
+    results = tmp_path / "results"
+    assert job.finish(results, before=death) == -signal.SIGKILL
+    if death is not job.die_between_generations:
+        assert temporary_files(results)  # it did die inside
+    assert job.finish(results) == 0
+    assert tables(results) == tables(finished)
+    assert not temporary_files(results)
+
+
+class Malice:
+    """Unpickled, it would create a file."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (open, (str(self.path), "w"))
+
+
+def truncate(path):
+    path.write_bytes(path.read_bytes()[:-1000])
+
+
+def empty(path):
+    path.write_bytes(b"")
+
+
+def flip_a_bit(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 4
+    path.write_bytes(content)
+
+
+def exchange(path):
+    shutil.copy(path.parent.parent / "baseline-seed0" / "last.pt", path)
+
+
+def plain_pickle(path):
+    path.write_bytes(pickle.dumps(Malice(path.parent / "executed")))
+
+
+def signed_pickle(path):
+    state = {"identity": f"{path.parent.parent.name}/l2-seed0"}
+    checkpoints.save(state | {"epoch": Malice(path.parent / "executed")}, path)
+
+
+DAMAGES = [truncate, empty, flip_a_bit, exchange, plain_pickle, signed_pickle]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damaged_checkpoint(finished, copy, tmp_path, damage):
+    """Named and set aside; the epoch before it is used; the end is the same."""
+    results, folder = copy
+    damage(folder / "last.pt")
+    damaged = (folder / "last.pt").read_bytes()
+    shutil.rmtree(results / "data")
+    assert job.finish(results, log=tmp_path / "log") == 0
+    log = (tmp_path / "log").read_text()
+    assert re.search(r"l2-seed0/last.pt .*It is kept as last.pt.damaged-1", log)
+    assert (folder / "last.pt.damaged-1").read_bytes() == damaged
+    assert not (folder / "executed").exists()
+    assert tables(results) == tables(finished)
+    # Only the last epoch of this run was trained again.
+    (steps,) = {int(n) for n in re.findall(r"(\d+)/\d+ \[", log)[:1]} or {0}
+    assert "2 of 3 here are finished" in log and steps == 0
+
+
+def test_no_generation_left(copy, tmp_path):
+    results, folder = copy
+    for name in ("last.pt", "previous.pt"):
+        flip_a_bit(folder / name)
+    before = tables(results)
+    assert job.finish(results, log=tmp_path / "log") == 1
+    log = (tmp_path / "log").read_text()
+    assert (
+        "no undamaged last.pt or previous.pt" in log and "move the folder away" in log
+    )
+    assert tables(results) == before
+    assert len(list(folder.glob("*.damaged-1"))) == 2
+
+
+def test_damaged_histories_are_made_anew(finished, copy):
+    results, folder = copy
+    originals = {}
+    for name in ("history.csv", "spectra.csv", "times.csv"):
+        originals[name] = (folder / name).read_bytes()
+        (folder / name).write_bytes(b"configuration,seed\nl2,\xff")
+    assert job.finish(results) == 0
+    assert tables(results) == tables(finished)
+    assert {name: (folder / name).read_bytes() for name in originals} == originals
+
+
+def one_error(log):
+    errors = [
+        line for line in log.read_text().splitlines() if line.startswith("error:")
+    ]
+    assert len(errors) == 1 and "Traceback" not in log.read_text(), log.read_text()
+    return errors[0]
+
+
+def test_full_disk(copy, tmp_path):
+    """A job that goes further than before finds no space; what was there stays."""
+    results, _ = copy
+    before = {p: p.read_bytes() for p in results.rglob("*") if p.is_file()}
+    arguments = ("--seeds", 0, 1)
+    code = job.finish(
+        results, *arguments, before=job.small_files_only, log=tmp_path / "log"
+    )
+    assert code == 1
+    assert "cannot write" in (error := one_error(tmp_path / "log"))
+    assert "File too large" in error and "earlier results stay" in error
+    for path, content in before.items():
+        assert path.name in ("latest", "lock") or path.read_bytes() == content
+    assert not temporary_files(results)
+    assert job.finish(results, *arguments) == 0  # there is space again
+
+
+@pytest.mark.parametrize("place", ["below a file", "read-only"])
+def test_unwritable_results(tmp_path, place):
+    (tmp_path / "file").write_text("precious")
+    results = tmp_path / "file" / "results"
+    if place == "read-only":
+        results = tmp_path / "closed"
+        results.mkdir()
+        results.chmod(0o500)
+        if os.access(results, os.W_OK):  # root may write anywhere, except in here
+            results = "/proc/results"
+    assert job.finish(results, log=tmp_path / "log") == 1
+    assert re.search("cannot write .*(file|closed|/proc)", one_error(tmp_path / "log"))
+    assert (tmp_path / "file").read_text() == "precious"
+
+
+def test_diverged_run(tmp_path):
+    """The one run stops and is marked; the other is finished; the next start repeats it."""
+    import pandas as pd
+
+    results = tmp_path / "results"
+    wild = ("--configurations", "l2", "baseline", "--weight-decay", 1e5)
+    for attempt in range(2):
+        assert job.finish(results, *wild, log=tmp_path / "log") == 1
+        log = (tmp_path / "log").read_text()
+        found = re.search(
+            r"error: l2-seed0 diverged: the loss of step (\d+) in epoch (\d+) is not a "
+            r"finite number \(LEARNING_RATE 0.1",
+            log,
+        )
+        assert found, log
+        assert "not finished: l2-seed0" in log
+        if attempt == 1:
+            assert "1 of 2 here are finished" in log and "0it" in log
+        table = pd.read_csv(results / "data" / "exp_b_training.csv")
+        marked = table[table.diverged.notna()]
+        assert set(marked.configuration) == {"l2"}
+        assert marked.epoch.tolist() == [int(found[2])]
+        assert f"step {found[1]} " in marked.diverged.item()
+        assert table[table.configuration == "baseline"].epoch.tolist() == [0, 1, 2]
+        ssr = pd.read_csv(results / "data" / "exp_b_ssr.csv")
+        assert set(ssr.configuration) == {"baseline"}
+
+
+def test_two_processes_and_a_dead_lock(finished, tmp_path):
+    results = tmp_path / "results"
+    first = job.start(results)
+    deadline = time.time() + 60
+    while not list(results.glob("checkpoints/*/baseline-seed0/epoch-000.pt")):
+        assert time.time() < deadline
+        time.sleep(0.01)
+    os.kill(first.pid, signal.SIGSTOP)  # alive, and not finished before we look
+    assert job.finish(results, log=tmp_path / "log") == 1
+    error = one_error(tmp_path / "log")
+    assert f"is in use by process {first.pid} on " in error
+    assert re.search(r"since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d", error)
+    first.kill()
+    first.join()
+    assert list(results.glob("checkpoints/*/*/lock"))
+    assert job.finish(results) == 0
+    assert tables(results) == tables(finished)
+
+
+def torchrun(ranks, results, *options):
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command += [f"--nproc-per-node={ranks}", *options, str(job.SCRIPT), *job.TINY]
+    return subprocess.Popen(
+        [*command, "--results-dir", str(results)],
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize("ranks", [2, 3, 5])
+def test_many_processes_equal_one(finished, tmp_path, ranks):
+    """Three runs shared by two, by three, and by more processes than there are runs."""
+    process = torchrun(ranks, tmp_path / "results")
+    output, _ = process.communicate(timeout=200)
+    assert process.returncode == 0, output
+    assert f"shared by {ranks} processes" in output
+    assert output.count("Written:") == 1
+    assert tables(tmp_path / "results") == tables(finished)
+    assert not temporary_files(tmp_path / "results")
+
+
+def test_a_dead_rank(finished, tmp_path):
+    """It is reported, the other one finishes its runs, the next start does what is missing."""
+    results = tmp_path / "results"
+    process = torchrun(2, results, "--shutdown-timeout=100")
+    deadline = time.time() + 100
+    while not list(results.glob("checkpoints/*/l2-seed0/epoch-000.pt")):
+        assert time.time() < deadline and process.poll() is None
+        time.sleep(0.01)
+    (lock,) = results.glob("checkpoints/*/l2-seed0/lock")
+    os.kill(int(re.match(r"process (\d+) ", lock.read_text())[1]), signal.SIGKILL)
+    output, _ = process.communicate(timeout=200)
+    assert process.returncode != 0
+    assert "another process ended before its runs were finished" in output
+    assert "not finished: l2-seed0" in output
+    kept = {p: p.stat().st_mtime_ns for p in results.glob("checkpoints/*/[bd]*/*.pt")}
+    assert len(kept) == 2 * 5
+    assert job.finish(results) == 0
+    assert tables(results) == tables(finished)
+    assert {p: p.stat().st_mtime_ns for p in kept} == kept
+
+
+def test_control_c(finished, tmp_path):
+    """Ends soon, with one line that says how to go on."""
+    results = tmp_path / "results"
+    process = subprocess.Popen(
+        [sys.executable, job.SCRIPT, *job.TINY, "--results-dir", results],
+        env=ENVIRONMENT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.time() + 60
+    while not list(results.glob("checkpoints/*/baseline-seed0/epoch-001.pt")):
+        assert time.time() < deadline and process.poll() is None
+        time.sleep(0.01)
+    start = time.perf_counter()
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert time.perf_counter() - start < 5  # 2 s, and some for a busy machine
+    assert process.returncode == 1 and "Traceback" not in errors
+    assert errors.splitlines()[-1].startswith("Stopped. The same command goes on")
+    assert job.finish(results) == 0
+    assert tables(results) == tables(finished)
+
+
+def test_odd_places(finished, tmp_path, monkeypatch):
+    """Spaces and other alphabets, a symbolic link, a move, a clock set back."""
+    far = tmp_path / "far away"
+    far.mkdir()
+    place = tmp_path / "Ünï cödé 数据"
+    place.mkdir()
+    (place / "results").symlink_to(far)
+    monkeypatch.chdir(place)
+    process = subprocess.run(
+        [sys.executable, job.SCRIPT, *job.TINY, "--results-dir", "results"],
+        env=ENVIRONMENT,
+        capture_output=True,
+        check=False,
+        text=True,
+        timeout=100,
+    )
+    assert process.returncode == 0, process.stderr
+    assert tables(far) == tables(finished)
+    assert (place / "results").is_symlink()
+
+    moved = shutil.move(far, tmp_path / "moved")
+    for path in moved.rglob("*.pt"):
+        os.utime(path, (2e9, 2e9))  # written in 2033
+    shutil.rmtree(moved / "data")
+    assert job.finish(moved) == 0
+    assert tables(moved) == tables(finished)
+    assert {path.stat().st_mtime for path in moved.rglob("*.pt")} == {2e9}
+
+
+def test_folders_of_another_version_are_left_alone(finished, copy, tmp_path):
+    results, folder = copy
+    old = results / "checkpoints" / "planted-quick-01234567" / "l2-seed0"
+    shutil.copytree(folder, old)
+    settings = json.loads((old / "settings.json").read_text())
+    (old / "settings.json").write_text(json.dumps(settings | {"format": 1}))
+    before = {path: path.read_bytes() for path in old.iterdir()}
+    assert job.finish(results, log=tmp_path / "log") == 0
+    line = f"Left alone, written by another version of this project: {old}"
+    assert line in (tmp_path / "log").read_text()
+    assert {path: path.read_bytes() for path in old.iterdir()} == before
+    # Were it the folder of this very job, it would not be gone on with, either.
+    (folder / "settings.json").write_text(json.dumps(settings | {"format": 1}))
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    job.finish(results, log=tmp_path / "log")
+    assert str(folder) in (tmp_path / "log").read_text()
+
+
+def test_two_figures_at_once_do_not_mix(tmp_path):
+    settings = SimpleNamespace(results_dir=str(tmp_path))
+    figures = [Figure(figsize=(3, 3)) for _ in range(2)]
+    figures[1].subplots().plot([0, 1])
+    contents = []
+    for figure in figures:
+        contents.append(runs.write_figure(settings, "x", figure).read_bytes())
+
+    def draw(figure):
+        for _ in range(10):
+            runs.write_figure(settings, "x", figure)
+
+    threads = [threading.Thread(target=draw, args=(figure,)) for figure in figures]
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads):
+        assert (tmp_path / "figures" / "x.png").read_bytes() in contents
+    assert [p.name for p in (tmp_path / "figures").iterdir()] == ["x.png"]
+
+
+def test_checkpoints_are_plain_torch_files(tmp_path):
+    """`torch.load` reads them without this project."""
+    state = {"identity": "a/b", "model": {"weight": torch.arange(3.0)}}
+    checkpoints.save(state, tmp_path / "x.pt")
+    loaded = torch.load(tmp_path / "x.pt", weights_only=True)
+    assert torch.equal(loaded["model"]["weight"], torch.arange(3.0))
+    assert checkpoints.load(tmp_path / "x.pt", "a/b").keys() == state.keys()
+    with pytest.raises(checkpoints.CheckpointError, match="belongs to a/b, not to a/c"):
+        checkpoints.load(tmp_path / "x.pt", "a/c")
+    with pytest.raises(checkpoints.CheckpointError, match="y.pt is missing"):
+        checkpoints.load(tmp_path / "y.pt", "a/b")
+    assert ROOT.is_dir()
