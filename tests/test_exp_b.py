@@ -11,7 +11,7 @@ import matplotlib.image
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import ROOT
+from conftest import ROOT, tables
 
 from utils import visualizer
 
@@ -28,10 +28,6 @@ FIGURES = [
     "exp_b_training",
 ]
 THREADS = {"OMP_NUM_THREADS": "1"}
-
-
-def tables(results):
-    return {path.name: path.read_bytes() for path in (results / "data").iterdir()}
 
 
 @pytest.fixture(scope="module")
