@@ -113,8 +113,8 @@ def main() -> int:
                     run, s, windows, train_set.labels, sets, folder, bar
                 ):
                     draw_evolution(s, folder, jobs, labels)
-            except training.DivergedError as error:
-                problems.append(str(error))  # the other runs go on
+            except training.DivergedError:
+                continue  # the other runs go on; `merge` reports it
     while locks:
         locks.pop().close()
     problems.append(runs.meet())
@@ -135,7 +135,9 @@ def draw_evolution(s, folder: Path, jobs: list, labels: dict) -> list[Path]:
 def merge(s, folder: Path, jobs: list, labels: dict) -> list[str]:
     """Tables and figures of all runs; returns what is missing."""
     states = {run: training.resume(run, folder) for run in jobs}
-    unfinished = [r.name for r in jobs if states[r]["epoch"] < s.epochs]
+    problems = [state["diverged"] for state in states.values() if state["diverged"]]
+    short = [run for run in jobs if states[run]["epoch"] < s.epochs]
+    unfinished = [run.name for run in short if not states[run]["diverged"]]
     history = runs.read_tables(folder, jobs, "history.csv", labels)
     spectra = runs.read_tables(folder, jobs, "spectra.csv", labels)
     written = [
@@ -144,7 +146,7 @@ def merge(s, folder: Path, jobs: list, labels: dict) -> list[str]:
         runs.write_figure(s, "exp_b_training", visualizer.training(history)),
         *draw_evolution(s, folder, jobs, labels),
     ]
-    if len(unfinished) < len(jobs):
+    if len(short) < len(jobs):
         ssr = statistics.suppression_table(spectra, s.cutoff)
         ssr = runs.label(ssr, labels | {"cutoff": s.cutoff})
         figure = visualizer.ssr_comparison(ssr)
@@ -157,8 +159,9 @@ def merge(s, folder: Path, jobs: list, labels: dict) -> list[str]:
         written += runs.save_reference(s.results_dir, s.scale, files)
     print("\nWritten:", *written, sep="\n  ")
     if unfinished:
-        return [f"not finished: {', '.join(unfinished)}; the same command goes on"]
-    return []
+        names = ", ".join(unfinished)
+        problems.append(f"not finished: {names}; the same command goes on")
+    return problems
 
 
 def say_plan(s, labels: dict, notice: str, epochs: dict, folder: Path) -> None:

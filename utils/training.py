@@ -74,7 +74,8 @@ def resume(run: Run, job: Path) -> dict:
             continue
         _write_tables(state, folder)
         return state
-    if list(folder.glob("*.pt*")):
+    # Killed between its first two files, a run has epoch-000.pt alone: nothing is lost.
+    if {path.name for path in folder.glob("*.pt*")} - {"epoch-000.pt"}:
         raise checkpoints.CheckpointError(
             f"{folder} holds no undamaged last.pt or previous.pt to go on from; "
             "move the folder away to train this run from the start"
@@ -223,14 +224,15 @@ def _train_epoch(model, optimizer, batches, run, epoch, settings, bar) -> dict:
         correct += (logits.argmax(1) == labels).sum()
         bar.update()
         _announce(bar)
-        if (
-            step % 20 == 0 or count == settings.train_images
-        ):  # reading waits for the device
+        # Now and then, as reading waits for the device.
+        if step % 20 == 0 or count == settings.train_images:
             _check(losses, run, epoch, settings)
             bar.set_postfix(
                 loss=f"{float(losses[-1]) / len(labels):.3f}",
                 accuracy=f"{100 * int(correct) / count:.1f} %",
             )
+    if not all(w.isfinite().all() for w in model.state_dict().values()):
+        raise _diverged(f"a weight after step {len(losses)}", run, epoch, settings)
     return {
         "learning_rate": optimizer.param_groups[0]["lr"],
         "train_loss": float(torch.stack(losses).double().sum()) / count,
@@ -243,10 +245,14 @@ def _check(losses: list[Tensor], run: Run, epoch: int, settings) -> None:
     finite = torch.stack(losses).isfinite()
     if not finite.all():
         step = int(finite.int().argmin()) + 1
-        raise DivergedError(
-            f"{run.name} diverged: the loss of step {step} in epoch {epoch} is not a finite "
-            f"number (LEARNING_RATE {settings.learning_rate:g}; a lower one may train)"
-        )
+        raise _diverged(f"the loss of step {step}", run, epoch, settings)
+
+
+def _diverged(what: str, run: Run, epoch: int, settings) -> DivergedError:
+    return DivergedError(
+        f"{run.name} diverged: {what} in epoch {epoch} is not a finite number "
+        f"(LEARNING_RATE {settings.learning_rate:g}; a lower one may train)"
+    )
 
 
 def _announce(bar: tqdm) -> None:
