@@ -19,6 +19,11 @@ def kills(request):
     return request.config.getoption("--kills")
 
 
+def tables(results):
+    """Every table of results by name, as bytes."""
+    return {path.name: path.read_bytes() for path in (results / "data").iterdir()}
+
+
 @pytest.fixture
 def run_script(tmp_path):
     """Start a script as a user would, in an empty folder; returns the finished process."""

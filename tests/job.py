@@ -1,7 +1,7 @@
-"""Experiment B started in a process that has imported everything already, and can be killed.
+"""Experiment B, tiny, started in a process that has imported everything and can be killed.
 
-`multiprocessing`'s fork server imports this module once; each start then takes no time, so
-every moment at which a process is killed lies in its work.
+`multiprocessing`'s fork server imports the libraries once. Each start then takes no time, so
+that nearly every moment at which a process is killed lies in its work.
 """
 
 import multiprocessing
@@ -14,16 +14,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 SCRIPT = ROOT / "experiments" / "exp_b_spectrum_evolution.py"
-TINY = (
-    "--dataset planted --scale quick --device cpu --width 4 --epochs 2 --seeds 0 "
-    "--configurations baseline l2 --train-images 64 --test-images 30 --batch-size 16 "
-    "--checkpoint-every 1"
-)
-TINY = TINY.split()
-
-from matplotlib.figure import Figure
-
-from utils import checkpoints, settings, statistics, training, visualizer  # noqa: F401
+TINY = "--dataset planted --scale quick --device cpu --width 4 --epochs 2 --seeds 0 "
+TINY = (TINY + "--train-images 64 --test-images 30 --batch-size 16").split()
+PRELOADED = ["torch._dynamo", "matplotlib.backends.backend_agg", "pandas", "job"]
+PRELOADED += ["data.datasets", "utils.training", "utils.visualizer"]
 
 
 def start(results, *arguments, before=None, log=os.devnull):
@@ -31,9 +25,11 @@ def start(results, *arguments, before=None, log=os.devnull):
     os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT / "tests"), str(ROOT)])
     os.environ["OMP_NUM_THREADS"] = "1"
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["job"])
-    line = [str(SCRIPT), *TINY, "--results-dir", str(results), *map(str, arguments)]
-    process = context.Process(target=_run, args=(line, before, str(log)))
+    context.set_forkserver_preload(PRELOADED)
+    line = [SCRIPT, *TINY, "--results-dir", results, *arguments]
+    process = context.Process(
+        target=_run, args=([str(x) for x in line], before, str(log))
+    )
     process.start()
     return process
 
@@ -41,7 +37,7 @@ def start(results, *arguments, before=None, log=os.devnull):
 def finish(results, *arguments, before=None, log=os.devnull) -> int:
     """Run experiment B to its end; returns the exit code."""
     process = start(results, *arguments, before=before, log=log)
-    process.join(100)
+    process.join(200)
     assert process.exitcode is not None, "hangs"
     return process.exitcode
 
@@ -60,47 +56,53 @@ def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+class DieAtRename:
+    """Die when the n-th file is complete but still has its old or temporary name."""
+
+    def __init__(self, n: int):
+        self.left = n
+
+    def __call__(self):
+        original = Path.replace
+
+        def replace(path, target):
+            self.left -= 1
+            if self.left == 0:
+                die()
+            return original(path, target)
+
+        Path.replace = replace
+
+
 def die_inside_a_checkpoint() -> None:
-    """After the content of the third checkpoint is written, before its digest."""
-    original, calls = checkpoints.hashlib.sha256, []
+    """When the content of the first last.pt is half written."""
+    from utils import checkpoints
 
-    def sha256(*content):
-        calls.append(1)
-        if len(calls) == 3:
-            die()
-        return original(*content)
+    original = checkpoints.replacing
 
-    checkpoints.hashlib.sha256 = sha256
+    class Half:
+        def __init__(self, path):
+            self.replacing = original(path)
+            self.path = path
 
+        def __enter__(self):
+            temporary = self.replacing.__enter__()
+            if self.path.name == "last.pt":
+                temporary.write_bytes(b"PK half a checkpoint")
+                die()
+            return temporary
 
-def die_between_generations() -> None:
-    """When last.pt is already previous.pt and its successor is not written."""
-    original = checkpoints.save
+        def __exit__(self, *error):
+            return self.replacing.__exit__(*error)
 
-    def save(state, path):
-        if path.name == "last.pt" and state["epoch"] == 1:
-            die()
-        original(state, path)
-
-    checkpoints.save = save
-
-
-def die_before_a_rename() -> None:
-    """When a file is complete, but still under its temporary name."""
-    calls = []
-
-    def fsync(_):
-        calls.append(1)
-        if len(calls) == 9:
-            die()
-
-    os.fsync = fsync
+    checkpoints.replacing = Half
 
 
 def die_inside_a_figure() -> None:
     """When half of the fourth picture is written."""
-    calls = []
-    original = Figure.savefig
+    from matplotlib.figure import Figure
+
+    original, calls = Figure.savefig, []
 
     def savefig(self, path, **options):
         original(self, path, **options)

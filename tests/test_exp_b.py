@@ -9,7 +9,7 @@ import matplotlib.image
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import ROOT
+from conftest import ROOT, tables
 
 from utils import visualizer
 
@@ -26,10 +26,6 @@ FIGURES = [
     "exp_b_training",
 ]
 THREADS = {"OMP_NUM_THREADS": "1"}
-
-
-def tables(results):
-    return {path.name: path.read_bytes() for path in (results / "data").iterdir()}
 
 
 @pytest.fixture(scope="module")

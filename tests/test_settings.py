@@ -87,6 +87,34 @@ BAD = [  # script, command line, what the line must say
 ]
 
 
+ODD = [  # script, arguments that hold spaces, line breaks or nothing, what the line must say
+    (B, ["--epochs", ""], "epochs.*''.*whole number"),
+    (B, ["--epochs", "９"], "'９'.*whole number"),
+    (B, ["--epochs", "1_0"], "'1_0'.*whole number"),
+    (B, ["--epochs", "0x10"], "'0x10'.*whole number"),
+    (B, ["--epochs", "9" * 5000], "EPOCHS.*inf.*100000"),
+    (B, ["--seeds", "1", "１"], "'１'.*whole numbers"),
+    (B, ["--seeds", "0", "-0"], "SEEDS.*0 0.*distinct"),
+    (B, ["--dropout", "٠.٥"], "'٠.٥'.*probability"),
+    (B, ["--learning-rate", "1e-400"], "LEARNING_RATE.*0.0.*above 0"),
+    (B, ["--dataset", ""], "DATASET.*''.*planted"),
+    (B, ["--dataset", "a\nb"], r"DATASET.*'a\\nb'.*planted"),
+    (B, ["--device", "cpu "], "DEVICE.*'cpu '.*mps"),
+    (B, ["--scale", "\ud800"], "SCALE.*ud800"),
+    (B, ["a\nb"], r"unrecognized.*a\\nb.*--epochs"),
+    (B, ["--colour=a\r\nb"], r"unrecognized.*a\\r\\nb.*--epochs"),
+    (B, ["--results-dir", ""], "RESULTS_DIR.*''.*a folder"),
+    (B, ["--results-dir", "a" * 300], "RESULTS_DIR.*aaa.*a folder"),
+    (B, ["--results-dir", "a/" * 5000], "RESULTS_DIR.*a/a.*a folder"),
+    (B, ["--results-dir", f"{__file__}/results"], "RESULTS_DIR.*a folder"),
+    (B, ["--results-dir", "x\udcff"], "RESULTS_DIR.*udcff"),
+    (B, ["--results-dir", "\0"], "RESULTS_DIR.*x00"),
+    (B, ["--data-root", ""], "DATA_ROOT.*existing folder"),
+    (B, ["--data-root", "~no-such-user/x"], "DATA_ROOT.*existing folder"),
+    (B, ["--data-root", "a" * 5000], "DATA_ROOT.*existing folder"),
+]
+
+
 @pytest.fixture(scope="module")
 def scripts():
     """The constants of every script, by name."""
@@ -99,10 +127,12 @@ def scripts():
     return modules
 
 
-@pytest.mark.parametrize("script, line, named", BAD)
+@pytest.mark.parametrize(
+    "script, line, named", [(s, line.split(), named) for s, line, named in BAD] + ODD
+)
 def test_bad_settings_end_with_one_line(scripts, capsys, script, line, named):
     with pytest.raises(SystemExit) as end:
-        settings.read_settings(scripts[script], line.split())
+        settings.read_settings(scripts[script], line)
     printed = capsys.readouterr()
     assert end.value.code == 2 and printed.out == ""
     assert printed.err.startswith("error: ") and printed.err.count("\n") == 1

@@ -4,8 +4,8 @@ import hashlib
 import io
 import os
 import pickle
+import secrets
 import socket
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -43,16 +43,14 @@ def replacing(path: Path) -> Iterator[Path]:
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(path.suffix, f".{path.name}.tmp-", path.parent)
+        file = _temporary(path)
     except OSError as error:
         raise _cannot_write(path, error) from error
-    temporary = Path(name)
-    with open(handle, "rb") as file:
+    temporary = Path(file.name)
+    with file:
         try:
-            _lock(file)  # shows that its writer lives
             yield temporary
             os.fsync(file.fileno())
-            temporary.chmod(0o666 & ~_umask())
             if fcntl is None:
                 file.close()  # Windows renames closed files only
             temporary.replace(path)
@@ -65,7 +63,11 @@ def replacing(path: Path) -> Iterator[Path]:
 def clean(folder: Path) -> None:
     """Remove temporary files that no living process writes to."""
     for path in Path(folder).glob(".*.tmp-*"):
-        with open(path, "rb") as file:
+        try:
+            file = open(path, "rb+")  # noqa: SIM115 (network disks lock such files only)
+        except (FileNotFoundError, PermissionError):
+            continue  # just finished, or another user's
+        with file:
             if _lock(file):
                 path.unlink(missing_ok=True)
 
@@ -79,11 +81,13 @@ def hold(path: Path) -> IO:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         file = open(path, "a+", encoding="utf-8")  # noqa: SIM115 (stays open)
+        ours = _lock(file)
     except OSError as error:
         raise _cannot_write(path, error) from error
-    if not _lock(file):
+    if not ours:
         file.seek(0)
-        raise BusyError(f"{path.parent} is in use by {file.read().strip()}")
+        holder = file.read().strip() or "another process"
+        raise BusyError(f"{path.parent} is in use by {holder}")
     file.truncate(0)
     now = datetime.now().astimezone()
     file.write(
@@ -145,6 +149,17 @@ def set_aside(path: Path) -> Path:
     return path.rename(aside)
 
 
+def _temporary(path: Path) -> IO:
+    """A new file beside `path`, locked to show that its writer lives."""
+    while True:
+        name = f".{path.name}.tmp-{secrets.token_hex(4)}{path.suffix}"
+        file = open(path.with_name(name), "xb")  # noqa: SIM115 (the caller closes it)
+        if _lock(file) and os.path.exists(file.name):
+            return file
+        file.close()  # `clean` of another process was faster than the lock
+        Path(file.name).unlink(missing_ok=True)
+
+
 def _lock(file: IO) -> bool:
     if fcntl is None:
         return True
@@ -161,9 +176,3 @@ def _cannot_write(path: Path, error: OSError) -> OSError:
     return OSError(
         f"cannot write {path} ({error.strerror or error}); earlier results stay"
     )
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -126,7 +126,12 @@ def write_conditions(path: Path, settings: SimpleNamespace, labels: dict) -> Non
 
 def begin(settings: SimpleNamespace, folder: Path) -> None:
     """Remove what killed processes left half written; note which job was started last."""
-    for place in (folder.parent, *(Path(settings.results_dir) / d for d in WRITTEN)):
+    results = Path(settings.results_dir)
+    for place in (
+        folder.parent,
+        *(results / written for written in WRITTEN),
+        *results.glob("reference/*"),
+    ):
         checkpoints.clean(place)
     with checkpoints.replacing(folder.parent / "latest") as path:
         path.write_text(folder.name + "\n", "utf-8")
@@ -206,8 +211,10 @@ def close(
 def save_reference(results_dir: str, scale: str, files: list[Path]) -> list[Path]:
     """Copy result files to results/reference/<scale>."""
     folder = Path(results_dir) / "reference" / scale
-    folder.mkdir(parents=True, exist_ok=True)
-    return [Path(shutil.copy(file, folder)) for file in files]
+    for file in files:
+        with checkpoints.replacing(folder / file.name) as temporary:
+            shutil.copyfile(file, temporary)
+    return [folder / file.name for file in files]
 
 
 def _git_commit() -> str | None:

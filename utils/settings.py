@@ -60,6 +60,21 @@ def _numbers(low: float, high: float) -> tuple[Callable, str]:
     return check, f"distinct numbers from {low:g} to {high:g}"
 
 
+def _is_path(text, check: Callable[[Path], bool]) -> bool:
+    if type(text) is not str or not text or not text.isprintable():
+        return False
+    try:
+        return check(Path(text))
+    except (OSError, RuntimeError):  # too long, closed; ~ of an unknown user
+        return False
+
+
+def _can_be_folder(path: Path) -> bool:
+    while not path.exists():
+        path = path.parent
+    return path.is_dir()
+
+
 # What each constant may be: a test and its description.
 ALLOWED = {
     "SCALE": one_of("auto", "quick", "full"),
@@ -124,11 +139,11 @@ ALLOWED = {
     "NOISE_SEED": whole(0, 10**6),
     "DEVICE": one_of("auto", "cuda", "mps", "cpu"),
     "DATA_ROOT": (
-        lambda x: type(x) is str and Path(x).expanduser().is_dir(),
+        lambda x: _is_path(x, lambda path: path.expanduser().is_dir()),
         "an existing folder",
     ),
     "RESULTS_DIR": (
-        lambda x: type(x) is str and not Path(x).is_file(),
+        lambda x: _is_path(x, _can_be_folder),
         "a folder, made if needed",
     ),
     "SAVE_REFERENCE": (lambda x: type(x) is bool, "True or False"),
@@ -141,6 +156,8 @@ class OneLineParser(argparse.ArgumentParser):
     def error(self, message: str):
         flags = ", ".join(a.option_strings[0] for a in self._actions)
         unknown = f"; allowed: {flags}" if "unrecognized" in message else ""
+        shown = (c if c.isprintable() else repr(c)[1:-1] for c in message)
+        message = "".join(shown)  # one line, also where an argument has several
         self.exit(2, f"error: {message}{unknown}\n")
 
 
@@ -214,7 +231,10 @@ def _reader(name: str, example) -> Callable[[str], object]:
     kinds = {int: (int, float), float: (float,)}.get(type(example), (str,))
 
     def read(text: str):
-        for kind in kinds:
+        plain = (
+            text.isascii() and "_" not in text
+        )  # Python reads 1_0 and other digits too
+        for kind in kinds if plain or kinds == (str,) else ():
             with contextlib.suppress(ValueError):
                 return kind(text)
         raise argparse.ArgumentTypeError(f"{text!r}; allowed: {ALLOWED[name][1]}")
