@@ -96,6 +96,7 @@ PUBLISHED = {
 def main() -> int:
     s = settings.read_settings(globals())
     check(s)
+    runs.clean(s)
     torch.set_flush_denormal(True)  # weights next to 0 make a CPU 10 times slower
     device = training.choose_device(s.device)
     labels = {

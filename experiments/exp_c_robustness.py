@@ -51,6 +51,7 @@ PUBLISHED_LEAD = 68.73 - 76.93  # points at sigma 0.05, arXiv:2512.22192
 
 def main() -> int:
     s = settings.read_settings(globals())
+    runs.clean(s)
     device = training.choose_device(s.device)
     job = trained.find_job(s)
     settings.complete(s, SCALES[job.settings.scale])

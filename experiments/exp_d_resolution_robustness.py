@@ -48,6 +48,7 @@ FILTERS = ["Gaussian blur", "ideal low-pass", "ideal high-pass"]
 
 def main() -> int:
     s = settings.read_settings(globals())
+    runs.clean(s)
     device = training.choose_device(s.device)
     job = trained.find_job(s)
     sets = trained.load_test_sets(job, s, device)

@@ -24,8 +24,6 @@ FORMAT = 2  # of the files in a run's folder
 FLOAT = "%.7g"  # numbers in tables: as many digits as float32 holds
 ROOT = Path(__file__).resolve().parent.parent
 
-WRITTEN = ("data", "figures")  # folders of results
-
 # Given by torchrun; a single process is rank 0 of 1.
 RANK, WORLD = (
     int(os.environ.get(n, d)) for n, d in (("RANK", "0"), ("WORLD_SIZE", "1"))
@@ -124,15 +122,17 @@ def write_conditions(path: Path, settings: SimpleNamespace, labels: dict) -> Non
         temporary.write_text(text + "\n", "utf-8")
 
 
-def begin(settings: SimpleNamespace, folder: Path) -> None:
-    """Remove what killed processes left half written; note which job was started last."""
+def clean(settings: SimpleNamespace) -> None:
+    """Remove what killed processes left half written among the results."""
     results = Path(settings.results_dir)
-    for place in (
-        folder.parent,
-        *(results / written for written in WRITTEN),
-        *results.glob("reference/*"),
-    ):
-        checkpoints.clean(place)
+    for place in ("checkpoints", "data", "figures", "reference/*"):
+        for folder in results.glob(place):
+            checkpoints.clean(folder)
+
+
+def begin(settings: SimpleNamespace, folder: Path) -> None:
+    """Clean up, and note which job was started last."""
+    clean(settings)
     with checkpoints.replacing(folder.parent / "latest") as path:
         path.write_text(folder.name + "\n", "utf-8")
 
