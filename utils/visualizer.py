@@ -22,38 +22,28 @@ RADIUS_LABELS = ["0 (DC)", "1/3", r"$\sqrt{2}/3$"]  # of a 3x3 kernel, cycles/pi
 
 # arXiv:2512.22192, full scale, one seed.
 PUBLISHED_SSR = {"baseline": -4.463, "l2": -1.397, "dropout": -1.598}
-SIGMAS, PIXELS, SIZES = (0.05, 0.1, 0.15), (28, 24, 20, 16, 12, 10, 8), (3, 5, 7, 9, 11)
-PUBLISHED_ACCURACY = {
-    corruption: {name: dict(zip(levels, values)) for name, values in curves.items()}
-    for corruption, levels, curves in (
-        (
-            "Gaussian noise",
-            SIGMAS,
-            {
-                "baseline": (76.93, 36.77, 16.87),
-                "l2": (68.73, 25.74, 13.37),
-                "dropout": (71.13, 30.65, 15.16),
-            },
-        ),
-        (
-            "low resolution, bilinear",
-            PIXELS,
-            {
-                "baseline": (79.10, 75.96, 70.67, 44.30, 32.35, 24.68, 19.83),
-                "l2": (81.09, 82.27, 76.70, 44.50, 36.67, 27.66, 20.48),
-                "dropout": (76.51, 73.87, 68.66, 37.82, 30.20, 24.47, 20.13),
-            },
-        ),
-        (
-            "Gaussian blur",
-            SIZES,
-            {
-                "baseline": (51.13, 23.09, 19.39, 18.63, 19.51),
-                "l2": (52.88, 21.26, 18.40, 16.97, 15.41),
-                "dropout": (44.75, 21.78, 18.83, 18.07, 18.23),
-            },
-        ),
-    )
+PUBLISHED_ACCURACY = {  # percent by level: baseline, L2, dropout
+    "Gaussian noise": {
+        0.05: (76.93, 68.73, 71.13),
+        0.1: (36.77, 25.74, 30.65),
+        0.15: (16.87, 13.37, 15.16),
+    },
+    "low resolution, bilinear": {
+        28: (79.10, 81.09, 76.51),
+        24: (75.96, 82.27, 73.87),
+        20: (70.67, 76.70, 68.66),
+        16: (44.30, 44.50, 37.82),
+        12: (32.35, 36.67, 30.20),
+        10: (24.68, 27.66, 24.47),
+        8: (19.83, 20.48, 20.13),
+    },
+    "Gaussian blur": {
+        3: (51.13, 52.88, 44.75),
+        5: (23.09, 21.26, 21.78),
+        7: (19.39, 18.40, 18.83),
+        9: (18.63, 16.97, 18.07),
+        11: (19.51, 15.41, 18.23),
+    },
 }
 
 LEVELS = {  # what the level of a corruption means, and whether a lower one is worse
@@ -94,22 +84,12 @@ def spectrum_evolution(spectra: pd.DataFrame) -> Figure:
     names = list(dict.fromkeys(levels.configuration))
     epochs = int(levels.epoch.max())
 
-    figure = Figure(figsize=(3.6 * len(names) + 1.4, 3.9), layout="constrained")
-    axes = figure.subplots(1, len(names), sharey=True, squeeze=False)[0]
+    figure, axes = _panels(len(names), 3.6, 3.9)
     for ax, name in zip(axes, names):
         table = levels[levels.configuration == name]
         grid = table.pivot(index="radius", columns="epoch", values="db")
         grid = grid.sort_index().reindex(columns=range(epochs + 1))
-        mesh = ax.imshow(
-            grid,
-            aspect="auto",
-            origin="lower",
-            interpolation="nearest",
-            cmap="RdBu_r",
-            vmin=-limit,
-            vmax=limit,
-            extent=(-0.5, epochs + 0.5, -0.5, 2.5),
-        )
+        mesh = _heat_map(ax, grid, "RdBu_r", -limit, limit)
         last = grid.dropna(axis=1).iloc[:, -1]
         for row, level in enumerate(last):
             ax.annotate(
@@ -119,17 +99,11 @@ def spectrum_evolution(spectra: pd.DataFrame) -> Figure:
                 textcoords="offset points",
                 ha="right",
                 va="center",
-                bbox={
-                    "boxstyle": "round,pad=0.2",
-                    "fc": "white",
-                    "ec": "none",
-                    "alpha": 0.8,
-                },
+                bbox={"fc": "white", "ec": "none", "alpha": 0.8, "pad": 2},
             )
         ax.set(title=_label(name), xlabel="epoch (0: initialisation)")
         ax.set_yticks(range(3), RADIUS_LABELS)
         ax.xaxis.get_major_locator().set_params(integer=True)
-        ax.grid(False)
     axes[0].set_ylabel("radial frequency (cycles/pixel)")
     figure.colorbar(mesh, ax=axes, label="density against white kernels (dB)")
     title = "Spectrum of the 3x3 kernels during training, mean over layers"
@@ -160,8 +134,8 @@ def ssr_comparison(ssr: pd.DataFrame) -> Figure:
         names = [name for name in PUBLISHED_SSR if name in set(first.configuration)]
         offsets = (np.arange(len(names)) - (len(names) - 1) / 2) * 0.8 / len(names)
         values = [PUBLISHED_SSR[name] for name in names]
-        published.plot(offsets, values, "kx", label="arXiv:2512.22192")
-        published.legend()
+        cross = published.plot(offsets, values, "kx", label="arXiv:2512.22192")
+        published.legend(handles=cross)
 
     _bars(
         ratios,
@@ -311,10 +285,11 @@ def _leads(ax, leads: pd.DataFrame, corruption: str) -> None:
 
 
 def _published_curves(ax, corruption: str) -> None:
-    for name, values in PUBLISHED_ACCURACY.get(corruption, {}).items():
+    published = PUBLISHED_ACCURACY.get(corruption, {})
+    for name, values in zip(STYLES, zip(*published.values())):
         style = STYLES[name] | {"marker": "x", "linewidth": 0.7, "markersize": 4}
         label = f"{_label(name)}, arXiv:2512.22192"
-        ax.plot(*zip(*values.items()), **style, alpha=0.6, zorder=1, label=label)
+        ax.plot(list(published), values, **style, alpha=0.6, zorder=1, label=label)
 
 
 def fourier_heatmap(heatmap: pd.DataFrame, norm: float) -> Figure:
@@ -326,10 +301,7 @@ def fourier_heatmap(heatmap: pd.DataFrame, norm: float) -> Figure:
     low = min(grid.min() for grid in grids.values())
     high = max(grid.max() for grid in grids.values())
     compare = {"baseline", "l2"} <= set(grids)
-    figure = Figure(
-        figsize=(3.5 * (len(grids) + compare) + 1.5, 4.3), layout="constrained"
-    )
-    axes = figure.subplots(1, len(grids) + compare, sharey=True, squeeze=False)[0]
+    figure, axes = _panels(len(grids) + compare, 3.5, 4.3)
     edge = {"extent": (-0.5, 0.5, -0.5, 0.5), "origin": "lower"}
     for ax, (name, grid) in zip(axes, grids.items()):
         mesh = ax.imshow(grid, vmin=low, vmax=high, cmap="viridis", **edge)
@@ -367,10 +339,7 @@ def frequency_curves(frequency: pd.DataFrame, published: dict) -> Figure:
         published: strength -> frequency -> explained variance after the last step.
     """
     strengths = list(dict.fromkeys(frequency.strength))
-    figure = Figure(
-        figsize=(max(9, 4.3 * len(strengths) + 2), 4.2), layout="constrained"
-    )
-    axes = figure.subplots(1, len(strengths), sharey=True, squeeze=False)[0]
+    figure, axes = _panels(len(strengths), 4.3, 4.2)
     colors = _frequency_colors(frequency)
     for ax, strength in zip(axes, strengths):
         table = frequency[frequency.strength == strength]
@@ -435,30 +404,15 @@ def decomposition(learned: pd.DataFrame) -> Figure:
 def spectral_bias(frequency: pd.DataFrame) -> Figure:
     """Heat map frequency x step of the amplitude ratio, a panel per strength."""
     strengths = list(dict.fromkeys(frequency.strength))
-    figure = Figure(
-        figsize=(max(9, 4.4 * len(strengths) + 2), 4.2), layout="constrained"
-    )
-    axes = figure.subplots(1, len(strengths), sharey=True, squeeze=False)[0]
+    figure, axes = _panels(len(strengths), 4.3, 4.2)
     for ax, strength in zip(axes, strengths):
         table = frequency[frequency.strength == strength]
-        grid = table.pivot_table(
-            index="frequency", columns="step", values="amplitude_ratio"
-        )
-        step = grid.columns[-1] / max(1, len(grid.columns) - 1)
-        mesh = ax.imshow(
-            grid,
-            aspect="auto",
-            origin="lower",
-            interpolation="nearest",
-            cmap="viridis",
-            vmin=0,
-            vmax=1,
-            extent=(-step / 2, grid.columns[-1] + step / 2, -0.5, len(grid) - 0.5),
-        )
+        means = table.groupby(["frequency", "step"]).amplitude_ratio.mean()
+        grid = means.unstack("step")
+        mesh = _heat_map(ax, grid, "viridis", 0, 1)
         ax.locator_params(axis="x", nbins=5)
         ax.set_yticks(range(len(grid)), grid.index)
         ax.set(title=f"penalty {strength:g}", xlabel="step")
-        ax.grid(False)
     axes[0].set_ylabel("frequency k (cycles per interval)")
     label = "amplitude of the fit / of the signal"
     figure.colorbar(mesh, ax=axes, label=label, extend="max")
@@ -501,6 +455,31 @@ def _frequency_colors(table: pd.DataFrame) -> dict:
     frequencies = sorted(set(table.frequency))
     places = np.linspace(0, 0.85, len(frequencies))
     return dict(zip(frequencies, matplotlib.colormaps["viridis"](places)))
+
+
+def _panels(count: int, width: float, height: float) -> tuple[Figure, np.ndarray]:
+    """A row of panels with one y axis; sizes in inches, wide enough for the caption."""
+    size = (max(9, width * count + 2), height)
+    figure = Figure(figsize=size, layout="constrained")
+    return figure, figure.subplots(1, count, sharey=True, squeeze=False)[0]
+
+
+def _heat_map(ax, grid: pd.DataFrame, colors: str, low: float, high: float):
+    """Rows of the table upwards, its evenly spaced columns from left to right."""
+    columns = grid.shape[1]
+    half = np.ptp(grid.columns) / (columns - 1) / 2 if columns > 1 else 0.5
+    left, right = grid.columns[0] - half, grid.columns[-1] + half
+    ax.grid(False)
+    return ax.imshow(
+        grid,
+        aspect="auto",
+        origin="lower",
+        interpolation="nearest",
+        cmap=colors,
+        vmin=low,
+        vmax=high,
+        extent=(left, right, -0.5, len(grid) - 0.5),
+    )
 
 
 def _label(configuration: str) -> str:
