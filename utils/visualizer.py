@@ -441,9 +441,9 @@ def spectral_bias(frequency: pd.DataFrame) -> Figure:
     axes = figure.subplots(1, len(strengths), sharey=True, squeeze=False)[0]
     for ax, strength in zip(axes, strengths):
         table = frequency[frequency.strength == strength]
-        grid = table.pivot_table(
-            index="frequency", columns="step", values="amplitude_ratio"
-        )
+        # A mean with a diverged network is NaN, blank in the map, and its step stays.
+        means = summarize(table, ["frequency", "step"], "amplitude_ratio")
+        grid = means.pivot(index="frequency", columns="step", values="mean")
         step = grid.columns[-1] / max(1, len(grid.columns) - 1)
         mesh = ax.imshow(
             grid,
