@@ -14,7 +14,7 @@ from PIL import Image
 
 from data import signals
 from models.mlp import mlp, predict_stacked
-from utils import statistics
+from utils import statistics, visualizer
 from utils.spectral_bias import measure, train_together
 
 SCRIPT = "exp_a_synthetic.py"
@@ -178,7 +178,25 @@ def test_divergence_is_reported(run_script, tmp_path):
         SCRIPT, *FEW, "--learning-rate", "9e5", "--results-dir", tmp_path
     )
     assert process.returncode == 1
-    assert "error: strength 0, seed 0 diverged" in process.stderr
+    table = pd.read_csv(tmp_path / "data" / "exp_a_learned.csv")
+    lost = table[table.explained_variance.isna()].groupby(["strength", "seed"])
+    assert len(lost) > 0
+    for strength, seed in lost.groups:
+        line = f"error: strength {strength:g}, seed {seed} diverged"
+        assert process.stderr.count(line) == 1
+    assert process.stderr.count("diverged") == len(lost)
+
+
+def test_heat_map_keeps_the_steps_of_diverged_networks():
+    """One of two seeds is NaN from step 10 on: blank there, the axis as long as before."""
+    index = [(0.0, seed, step, 5) for seed in (0, 1) for step in (0, 10, 20)]
+    table = pd.DataFrame(index, columns=["strength", "seed", "step", "frequency"])
+    table["amplitude_ratio"] = [0.2, 0.4, 0.6, 0.4, np.nan, np.nan]
+    table = table.assign(dataset="one", setting="demo", device="cpu")
+    image = visualizer.spectral_bias(table).axes[0].images[0]
+    found = np.ma.filled(image.get_array().astype(float), np.nan)
+    np.testing.assert_allclose(found, [[0.3, np.nan, np.nan]], atol=1e-12)
+    assert image.get_extent()[:2] == [-5, 25]
 
 
 def test_published_figures(tmp_path, run_script):

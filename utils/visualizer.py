@@ -407,8 +407,9 @@ def spectral_bias(frequency: pd.DataFrame) -> Figure:
     figure, axes = _panels(len(strengths), 4.3, 4.2)
     for ax, strength in zip(axes, strengths):
         table = frequency[frequency.strength == strength]
-        means = table.groupby(["frequency", "step"]).amplitude_ratio.mean()
-        grid = means.unstack("step")
+        # A mean with a diverged network is NaN, blank in the map, and its step stays.
+        means = summarize(table, ["frequency", "step"], "amplitude_ratio")
+        grid = means.pivot(index="frequency", columns="step", values="mean")
         mesh = _heat_map(ax, grid, "viridis", 0, 1)
         ax.locator_params(axis="x", nbins=5)
         ax.set_yticks(range(len(grid)), grid.index)
