@@ -57,12 +57,18 @@ def die() -> None:
 
 
 class DieAtRename:
-    """Die when the n-th file is complete but still has its old or temporary name."""
+    """Die when the n-th file is complete but still has its old or temporary name.
+
+    Drawing takes most of the time of a tiny job and is left out.
+    """
 
     def __init__(self, n: int):
         self.left = n
 
     def __call__(self):
+        from matplotlib.figure import Figure
+
+        Figure.savefig = lambda self, path, **_: path.write_bytes(b"picture")
         original = Path.replace
 
         def replace(path, target):
