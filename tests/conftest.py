@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -17,6 +18,12 @@ def pytest_addoption(parser):
 def kills(request):
     """How often a job is killed at a random moment."""
     return request.config.getoption("--kills")
+
+
+@pytest.fixture(autouse=True)
+def seed():
+    """Random inputs are the same in every run."""
+    torch.manual_seed(0)
 
 
 def tables(results):

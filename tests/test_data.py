@@ -236,4 +236,22 @@ def test_normalize():
     expected = (images.numpy() - np.reshape(batches.MEAN, (3, 1, 1))) / np.reshape(
         batches.STD, (3, 1, 1)
     )
-    np.testing.assert_allclose(batches.normalize(images), expected, rtol=1e-5)
+    np.testing.assert_allclose(batches.normalize(images), expected, atol=1e-5)
+
+
+def test_a_torchvision_of_another_build(run_script, tmp_path):
+    """It fails to import; the user gets one sentence with the remedy, and no fallback."""
+    fake = tmp_path / "fake" / "torchvision"
+    fake.mkdir(parents=True)
+    problem = "operator torchvision::nms does not exist"
+    (fake / "__init__.py").write_text(f"raise RuntimeError('{problem}')\n")
+    process = run_script(
+        "exp_b_spectrum_evolution.py",
+        "--results-dir",
+        tmp_path / "results",
+        PYTHONPATH=str(fake.parent),
+    )
+    assert process.returncode == 1
+    (line,) = process.stderr.splitlines()
+    assert line.startswith("error: torchvision does not work with the installed torch")
+    assert problem in line and "pip install --force-reinstall torch torchvision" in line
