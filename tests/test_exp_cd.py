@@ -250,7 +250,7 @@ def test_the_heat_map_has_its_modes_in_place():
     labels = {"dataset": "CIFAR-10", "scale": "quick", "device": "cpu", "seed": 0}
     table = table.assign(configuration="l2", **labels)
     figure = visualizer.fourier_heatmap(table, norm=4)
-    image = figure.axes[0].images[0].get_array()
+    image = np.ma.filled(figure.axes[0].images[0].get_array(), np.nan)
     f = np.fft.fftshift(np.fft.fftfreq(32))
     expected = 100 * f[:, None] ** 2 + np.abs(f)
     np.testing.assert_allclose(
