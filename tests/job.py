@@ -1,4 +1,4 @@
-"""Experiment B, tiny, started in a process that has imported everything and can be killed.
+"""A script, started in a process that has imported everything and can be killed.
 
 `multiprocessing`'s fork server imports the libraries once. Each start then takes no time, so
 that nearly every moment at which a process is killed lies in its work.
@@ -13,30 +13,34 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
-SCRIPT = ROOT / "experiments" / "exp_b_spectrum_evolution.py"
-TINY = "--dataset planted --scale quick --device cpu --width 4 --epochs 2 --seeds 0 "
-TINY = (TINY + "--train-images 64 --test-images 30 --batch-size 16").split()
+TINY = "exp_b_spectrum_evolution.py --dataset planted --scale quick --device cpu --seeds 0 "
+TINY += "--width 4 --epochs 2 --train-images 64 --test-images 30 --batch-size 16"
 PRELOADED = ["torch._dynamo", "matplotlib.backends.backend_agg", "pandas", "job"]
 PRELOADED += ["data.datasets", "utils.training", "utils.visualizer"]
 
 
-def start(results, *arguments, before=None, log=os.devnull):
-    """Begin experiment B; returns the process. `before` is called in it first."""
+def command(line, results, *arguments) -> list[str]:
+    """The script of a line and its arguments, as `sys.argv` has them."""
+    script, *flags = line.split()
+    line = [ROOT / "experiments" / script, *flags, "--results-dir", results, *arguments]
+    return [str(word) for word in line]
+
+
+def start(results, *arguments, line=TINY, before=None, log=os.devnull):
+    """Begin a script, by default B; returns the process. `before` is called in it first."""
     os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT / "tests"), str(ROOT)])
     os.environ["OMP_NUM_THREADS"] = "1"
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
-    line = [SCRIPT, *TINY, "--results-dir", results, *arguments]
-    process = context.Process(
-        target=_run, args=([str(x) for x in line], before, str(log))
-    )
+    line = command(line, results, *arguments)
+    process = context.Process(target=_run, args=(line, before, str(log)))
     process.start()
     return process
 
 
-def finish(results, *arguments, before=None, log=os.devnull) -> int:
-    """Run experiment B to its end; returns the exit code."""
-    process = start(results, *arguments, before=before, log=log)
+def finish(results, *arguments, **options) -> int:
+    """Run a script to its end; returns the exit code. Options as `start`."""
+    process = start(results, *arguments, **options)
     process.join(200)
     assert process.exitcode is not None, "hangs"
     return process.exitcode

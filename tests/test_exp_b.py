@@ -5,19 +5,20 @@ import os
 import subprocess
 import sys
 
+import job
 import matplotlib.image
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import ROOT, tables
+from conftest import tables
 
 from utils import visualizer
 
 SCRIPT = "exp_b_spectrum_evolution.py"
-TINY = "--dataset planted --scale quick --device cpu --width 4 --epochs 3 --train-images 96"
-TINY = (
-    TINY + " --test-images 40 --batch-size 16 --checkpoint-every 2 --weight-decay 0.05"
-).split()
+TINY = "--dataset planted --scale quick --device cpu --width 4 --epochs 3 "
+TINY += "--train-images 96 --test-images 40 --batch-size 16 --weight-decay 0.05 "
+TINY += "--seeds 0 1 --checkpoint-every 2"
+LINE = f"{SCRIPT} {TINY}"
 TABLES = ["exp_b_spectrum", "exp_b_ssr", "exp_b_training"]
 FIGURES = [
     "exp_b_layers",
@@ -32,16 +33,8 @@ THREADS = {"OMP_NUM_THREADS": "1"}
 def finished(tmp_path_factory):
     """A finished tiny job with two seeds, and what it printed."""
     folder = tmp_path_factory.mktemp("job")
-    command = [
-        sys.executable,
-        ROOT / "experiments" / SCRIPT,
-        *TINY,
-        "--seeds",
-        "0",
-        "1",
-    ]
     process = subprocess.run(
-        [*command, "--results-dir", folder / "results", "--save-reference"],
+        [sys.executable, *job.command(LINE, folder / "results", "--save-reference")],
         cwd=folder,
         check=False,
         env=os.environ | THREADS,
@@ -176,15 +169,12 @@ def test_training_table_and_closing_words(finished):
     )
 
 
-def test_the_same_command_again_does_nothing_twice(finished, run_script):
+def test_the_same_command_again_does_nothing_twice(finished, tmp_path):
     results, _ = finished
     before = tables(results)
     checkpoints = {p: p.stat().st_mtime_ns for p in results.rglob("*.pt")}
-    process = run_script(
-        SCRIPT, *TINY, "--seeds", 0, 1, "--results-dir", results, **THREADS
-    )
-    assert process.returncode == 0, process.stderr
-    assert "6 of 6 here are finished" in process.stdout
+    assert job.finish(results, line=LINE, log=tmp_path / "log") == 0
+    assert "6 of 6 here are finished" in (tmp_path / "log").read_text()
     assert tables(results) == before
     assert {p: p.stat().st_mtime_ns for p in results.rglob("*.pt")} == checkpoints
 

@@ -6,12 +6,13 @@ import shutil
 import subprocess
 import sys
 
+import job
 import matplotlib.image
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from test_exp_b import ROOT, THREADS, TINY
+from test_exp_b import THREADS, TINY
 from tqdm import tqdm
 
 from data import batches, corruptions, planted
@@ -19,66 +20,45 @@ from models.resnet import ResNet18
 from utils import evaluation, statistics, visualizer
 
 C, D = "exp_c_robustness.py", "exp_d_resolution_robustness.py"
-MODELS = "--configurations baseline l2 --seeds 0 1 --checkpoint-every 1 --epochs 2"
-FEW = [
-    "--sigmas",
-    "0",
-    "0.1",
-    "--centres",
-    "0.05",
-    "0.45",
-    "--heatmap-images",
-    "2",
-    "--device",
-    "cpu",
-]
-FEW_D = [
-    "--resolutions",
-    "32",
-    "8",
-    "--blur-sizes",
-    "0",
-    "5",
-    "--low-pass-cutoffs",
-    "0.75",
-    "0.2",
-]
-FEW_D += ["--high-pass-cutoffs", "0.1", "--device", "cpu"]
+MODELS = f"{TINY} --configurations baseline l2 --checkpoint-every 1 --epochs 1"
+LINE_C = f"{C} --device cpu --sigmas 0 0.1 --centres 0.05 0.45 --heatmap-images 2"
+LINE_D = f"{D} --device cpu --resolutions 32 8 --blur-sizes 0 5 "
+LINE_D += "--low-pass-cutoffs 0.75 0.2 --high-pass-cutoffs 0.1"
 
 
-def run_module(script, folder, *arguments):
-    """As the fixture run_script, for fixtures of a whole module."""
-    command = [sys.executable, ROOT / "experiments" / script, *map(str, arguments)]
-    return subprocess.run(
-        [*command, "--results-dir", folder / "results"],
-        cwd=folder,
+def run(line, results, *arguments):
+    """As a user would."""
+    process = subprocess.run(
+        [sys.executable, *job.command(line, results, *arguments)],
+        cwd=results.parent,
         check=False,
         env=os.environ | THREADS,
         capture_output=True,
         text=True,
         timeout=300,
     )
+    assert process.returncode == 0, process.stderr
+    return process.stdout
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """C, which has to train first, then D, in one results folder; and what they printed."""
-    folder = tmp_path_factory.mktemp("robustness")
-    flags = f"{' '.join(TINY)} {MODELS}"
-    c = run_module(C, folder, "--training-flags", flags, *FEW)
-    assert c.returncode == 0, c.stderr
-    d = run_module(D, folder, *FEW_D, "--save-reference")
-    assert d.returncode == 0, d.stderr
-    return folder / "results", c.stdout, d.stdout
+    results = tmp_path_factory.mktemp("robustness") / "results"
+    c = run(LINE_C, results, "--training-flags", MODELS)
+    d = run(LINE_D, results, "--save-reference")
+    return results, c, d
 
 
 def test_trains_first_and_says_so(finished):
     results, c, d = finished
     assert "No models of experiment B" in c and "trains them first" in c
     assert "trains them first" not in d
-    (job,) = (results / "checkpoints").glob("*/")
+    (models,) = (results / "checkpoints").glob("*/")
     for printed in (c, d):
-        assert f"from     {job}" in printed and "x seeds 0, 1, after epoch 2" in printed
+        assert (
+            f"from     {models}" in printed and "x seeds 0, 1, after epoch 1" in printed
+        )
     for name in ("exp_c_robustness", "exp_c_band_noise", "exp_c_fourier_heatmap"):
         assert str(results / "figures" / f"{name}.png") in c
     for name in ("exp_d_resolution_robustness", "exp_d_blur_robustness"):
@@ -95,7 +75,7 @@ def test_tables(finished):
     assert len(c) == runs * sets * (1 + 2 + 2)
     assert set(c.images) == {"test", "low cue", "high cue"}
     d = pd.read_csv(results / "data" / "exp_d_resolution_robustness.csv")
-    last = d[d.epoch == 2]
+    last = d[d.epoch == 1]
     assert len(last) == runs * sets * (1 + 2 + 2 + 2 + 2 + 1)
     heatmap = pd.read_csv(results / "data" / "exp_c_fourier_heatmap.csv")
     assert len(heatmap) == runs * 514 and set(heatmap.error) <= {0, 50, 100}
@@ -131,7 +111,7 @@ def test_one_row_computed_by_hand(finished):
     mean = torch.tensor([0.4914, 0.4822, 0.4465]).view(3, 1, 1)
     std = torch.tensor([0.2470, 0.2435, 0.2616]).view(3, 1, 1)
     for configuration in ("baseline", "l2"):
-        path = f"*/{configuration}-seed1/epoch-002.pt"
+        path = f"*/{configuration}-seed1/epoch-001.pt"
         (path,) = (results / "checkpoints").glob(path)
         model = ResNet18(4).eval()
         model.load_state_dict(torch.load(path, weights_only=True)["model"])
@@ -142,52 +122,51 @@ def test_one_row_computed_by_hand(finished):
         assert row[row.level == 0.1].accuracy.item() == 100 * int(right.sum()) / 40
 
 
-@pytest.mark.parametrize("script, few", [(C, FEW), (D, FEW_D)])
-def test_unusable_checkpoints_are_named_and_left_out(
-    finished, run_script, tmp_path, script, few
-):
+@pytest.mark.parametrize("line", [LINE_C, LINE_D])
+def test_unusable_checkpoints_are_named_and_left_out(finished, tmp_path, line):
     results = shutil.copytree(finished[0], tmp_path / "results")
-    (job,) = (results / "checkpoints").glob("*/")
-    (job / "baseline-seed1" / "epoch-002.pt").unlink()
-    path = job / "l2-seed0" / "epoch-002.pt"
+    (models,) = (results / "checkpoints").glob("*/")
+    (models / "baseline-seed1" / "epoch-001.pt").unlink()
+    path = models / "l2-seed0" / "epoch-001.pt"
     content = bytearray(path.read_bytes())
     content[1000] ^= 1
     path.write_bytes(content)
-    shutil.copy(job / "baseline-seed0" / "epoch-002.pt", job / "l2-seed1")
-    process = run_script(script, *few, "--results-dir", results, **THREADS)
-    assert process.returncode == 1
+    shutil.copy(models / "baseline-seed0" / "epoch-001.pt", models / "l2-seed1")
+    assert job.finish(results, line=line, log=tmp_path / "log") == 1
+    log = (tmp_path / "log").read_text()
     for pattern in (
-        "error: baseline-seed1, epoch 2, is left out: .*epoch-002.pt is missing",
-        "error: l2-seed0, .* is left out: .*epoch-002.pt is damaged",
+        "error: baseline-seed1, epoch 1, is left out: .*epoch-001.pt is missing",
+        "error: l2-seed0, .* is left out: .*epoch-001.pt is damaged",
         "error: l2-seed1, .* is left out: .*belongs to .*baseline-seed0",
     ):
-        assert re.search(pattern, process.stderr), process.stderr
+        assert re.search(pattern, log), log
     # The one model that is left has the same numbers as before, among other models.
-    name = "exp_c_robustness" if script == C else "exp_d_resolution_robustness"
+    name = line.split(".py")[0]
     before, after = (
         pd.read_csv(folder / "data" / f"{name}.csv")
         for folder in (finished[0], results)
     )
     before = before[(before.configuration == "baseline") & (before.seed == 0)]
-    before = before[before.epoch == 2].reset_index(drop=True)
+    before = before[before.epoch == 1].reset_index(drop=True)
     pd.testing.assert_frame_equal(after, before)
 
 
-def test_nothing_to_evaluate(finished, run_script, tmp_path):
+def test_nothing_to_evaluate(finished, tmp_path):
     results = shutil.copytree(finished[0], tmp_path / "results")
-    for path in results.rglob("epoch-002.pt"):
+    for path in results.rglob("epoch-001.pt"):
         path.write_bytes(b"")
     before = {p: p.read_bytes() for p in (results / "data").iterdir()}
-    process = run_script(D, *FEW_D, "--results-dir", results)
-    assert process.returncode == 1 and process.stderr.count("\n") == 1
-    assert process.stderr.count("is damaged") == 4
+    assert job.finish(results, line=LINE_D, log=tmp_path / "log") == 1
+    log = (tmp_path / "log").read_text().splitlines()
+    assert len(log) == 1 and log[0].count("is damaged") == 4
     assert {p: p.read_bytes() for p in (results / "data").iterdir()} == before
 
 
-def test_a_run_that_is_not_there(finished, run_script, tmp_path):
-    process = run_script(C, "--results-dir", finished[0], "--run", "cifar10-full-0")
-    assert process.returncode == 1 and process.stderr.count("\n") == 1
-    assert re.search("RUN is 'cifar10-full-0'.*planted-quick-", process.stderr)
+def test_a_run_that_is_not_there(finished, tmp_path):
+    arguments = (finished[0], "--run", "cifar10-full-0")
+    assert job.finish(*arguments, line=C, log=tmp_path / "log") == 1
+    (line,) = (tmp_path / "log").read_text().splitlines()
+    assert re.search("RUN is 'cifar10-full-0'.*planted-quick-", line)
 
 
 def test_all_models_see_the_same_images_whatever_the_batch(monkeypatch):

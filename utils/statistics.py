@@ -4,7 +4,7 @@ import warnings
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy.special import stdtrit  # quantiles of Student's t
 
 from utils.frequency import (
     RadialSpectrum,
@@ -26,7 +26,8 @@ def mean_interval(values) -> tuple[float, float]:
     mean = values.mean() if len(values) else np.nan
     if len(values) < 2:
         return mean, np.nan
-    return mean, stats.t.ppf(0.975, len(values) - 1) * stats.sem(values)
+    standard_error = values.std(ddof=1) / np.sqrt(len(values))
+    return mean, stdtrit(len(values) - 1, 0.975) * standard_error
 
 
 def interval_text(values, digits: str) -> str:
