@@ -39,10 +39,10 @@ def train_together(
     Yields the step and the predictions (N, grid points, 1).
     """
     weights, _ = stack_module_state(networks)  # per layer (N, out, in) and (N, out)
-    factors = torch.tensor(strengths, device=inputs.device)
+    factors = inputs.new_tensor(strengths)
     optimizer = torch.optim.Adam(weights.values(), lr=learning_rate, fused=True)
     records = set(records)
-    for step in tqdm(range(steps + 1), unit="step"):
+    for step in tqdm(range(steps + 1), total=steps, unit="step"):
         if step in records:
             with torch.no_grad():
                 yield step, predict_stacked(weights, grid)

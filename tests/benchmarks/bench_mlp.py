@@ -2,9 +2,11 @@
 
     python tests/benchmarks/bench_mlp.py
 
-Both ways train the default job of experiment A, without measuring and drawing, and end with
-the same predictions. For comparison: the published script takes 21.6 s for 3 networks, figures
-included, on the two cores this project was developed on.
+Both ways train the default job of experiment A, without measuring and drawing. That both give
+the same predictions is shown in float64 and halfway: rounding errors grow exponentially in some
+of the networks, from 1e-16 to 1e-11 in 200 steps and to 1e-1 in 500. For comparison: the
+published script takes 21.6 s for 3 networks, figures included, on the two cores this project
+was developed on.
 """
 
 import math
@@ -23,10 +25,18 @@ from utils.spectral_bias import train_together
 STEPS, STRENGTHS, SEEDS = 500, (0.0, 1e-3, 1e-2), range(5)
 
 
-def one_by_one(keys, x, y) -> torch.Tensor:
+def stacked(keys, x, y, steps=STEPS) -> torch.Tensor:
+    networks = [mlp(3, 128, seed).to(x) for _, seed in keys]
+    strengths = [strength for strength, _ in keys]
+    y = y.expand(len(keys), -1, -1)
+    ((_, fits),) = train_together(networks, x, y, strengths, 1e-3, steps, x, [steps])
+    return fits
+
+
+def one_by_one(keys, x, y, steps=STEPS) -> torch.Tensor:
     fits = []
     for strength, seed in keys:
-        network = mlp(3, 128, seed)
+        network = mlp(3, 128, seed).to(x)
         groups = [
             {
                 "params": [p for p in network.parameters() if p.ndim == 2],
@@ -35,7 +45,7 @@ def one_by_one(keys, x, y) -> torch.Tensor:
             {"params": [p for p in network.parameters() if p.ndim == 1]},
         ]
         optimizer = torch.optim.Adam(groups, lr=1e-3)
-        for _ in range(STEPS):
+        for _ in range(steps):
             optimizer.zero_grad()
             (network(x) - y).square().mean().backward()
             optimizer.step()
@@ -47,26 +57,18 @@ def main() -> None:
     torch.set_flush_denormal(True)
     keys = [(strength, seed) for strength in STRENGTHS for seed in SEEDS]
     some = signals.grid(1024)[signals.spread(1024, 400)]
-    x = (2 * math.pi * some[:, None]).float()
-    y = signals.sinusoids(some, (5, 20, 50), (1, 1, 1), (0, 0, 0))[:, None].float()
+    x = 2 * math.pi * some[:, None]
+    y = signals.sinusoids(some, (5, 20, 50), (1, 1, 1), (0, 0, 0))[:, None]
+    half = [way(keys, x, y, steps=200) for way in (stacked, one_by_one)]
+    difference = (half[0] - half[1]).abs().max()
 
+    x, y, n = x.float(), y.float(), len(keys)
     start = time.perf_counter()
-    ((_, stacked),) = train_together(
-        [mlp(3, 128, seed) for _, seed in keys],
-        x,
-        y.expand(len(keys), -1, -1),
-        [strength for strength, _ in keys],
-        1e-3,
-        STEPS,
-        grid=x,
-        records=[STEPS],
-    )
+    stacked(keys, x, y)
     together = time.perf_counter() - start
     start = time.perf_counter()
-    single = one_by_one(keys, x, y)
+    one_by_one(keys, x, y)
     apart = time.perf_counter() - start
-    difference = (stacked - single).square().mean((1, 2)).sqrt() / single.std((1, 2))
-    n = len(keys)
     print(f"torch {torch.__version__}, {torch.get_num_threads()} CPU threads")
     print(f"stacked      {together:6.2f} s, {1000 * together / n:6.0f} ms per network")
     print(f"one by one   {apart:6.2f} s, {1000 * apart / n:6.0f} ms per network")
@@ -77,10 +79,7 @@ def main() -> None:
         f"ratio        {apart / together:.2f} to one by one, "
         f"{21.6 / 3 / (together / n):.1f} to the published script"
     )
-    print(
-        "difference of the predictions after the last step, relative to their deviation: "
-        f"median {difference.median():.1e}, largest {difference.max():.1e}"
-    )
+    print(f"largest difference after 200 steps, in float64: {difference:.1e}")
 
 
 if __name__ == "__main__":
