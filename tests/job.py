@@ -42,7 +42,9 @@ def finish(results, *arguments, **options) -> int:
     """Run a script to its end; returns the exit code. Options as `start`."""
     process = start(results, *arguments, **options)
     process.join(200)
-    assert process.exitcode is not None, "hangs"
+    if process.exitcode is None:
+        process.kill()
+        raise AssertionError("hangs")
     return process.exitcode
 
 

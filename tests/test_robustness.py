@@ -273,12 +273,13 @@ def test_two_processes_and_a_dead_lock(finished, tmp_path):
         assert time.time() < deadline and first.exitcode is None
         time.sleep(0.01)
     os.kill(first.pid, signal.SIGSTOP)  # alive, and not finished before we look
-    assert job.finish(results, log=tmp_path / "log") == 1
+    code = job.finish(results, log=tmp_path / "log")
+    first.kill()
+    first.join()
+    assert code == 1
     error = one_error(tmp_path / "log")
     assert f"is in use by process {first.pid} on " in error
     assert re.search(r"since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d", error)
-    first.kill()
-    first.join()
     assert list(results.glob("checkpoints/*/*/lock"))
     assert job.finish(results) == 0
     assert tables(results) == tables(finished)

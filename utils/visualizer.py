@@ -226,10 +226,7 @@ def training(history: pd.DataFrame) -> Figure:
 def robustness(
     accuracy: pd.DataFrame, leads: pd.DataFrame, corruptions: list[str], title: str
 ) -> Figure:
-    """A row per corruption: accuracy by level on each set of images, and leads on "test".
-
-    Dotted lines: clean images.
-    """
+    """A row per corruption: accuracy by level on each set of images, and leads on "test"."""
     sets = list(dict.fromkeys(accuracy.images))
     size = (5.2 * (len(sets) + 1), 0.9 + 3.2 * len(corruptions))
     figure = Figure(figsize=size, layout="constrained")
@@ -256,7 +253,7 @@ def robustness(
         ax.set_ylim(max(low, 0), min(high, 100))
     axes[0, 0].legend(fontsize=8)
     axes[0, -1].legend(fontsize=8)
-    _finish(figure, title, accuracy)
+    _finish(figure, f"{title} (dotted: clean images)", accuracy)
     return figure
 
 
