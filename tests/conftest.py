@@ -1,5 +1,4 @@
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -29,25 +28,6 @@ def seed():
 def tables(results):
     """Every table of results by name, as bytes."""
     return {path.name: path.read_bytes() for path in (results / "data").iterdir()}
-
-
-@pytest.fixture
-def run_script(tmp_path):
-    """Start a script as a user would, in an empty folder; returns the finished process."""
-
-    def run(script, *arguments, timeout=120, **environment):
-        command = [sys.executable, str(ROOT / "experiments" / script)]
-        return subprocess.run(
-            [*command, *map(str, arguments)],
-            cwd=tmp_path,
-            check=False,
-            env={**os.environ, **environment},
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-        )
-
-    return run
 
 
 @pytest.fixture

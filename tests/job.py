@@ -8,8 +8,10 @@ import multiprocessing
 import os
 import runpy
 import signal
+import subprocess
 import sys
 from pathlib import Path
+from unittest import mock
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -28,13 +30,14 @@ def command(line, results, *arguments) -> list[str]:
 
 def start(results, *arguments, line=TINY, before=None, log=os.devnull):
     """Begin a script, by default B; returns the process. `before` is called in it first."""
-    os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT / "tests"), str(ROOT)])
-    os.environ["OMP_NUM_THREADS"] = "1"
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
     line = command(line, results, *arguments)
     process = context.Process(target=_run, args=(line, before, str(log)))
-    process.start()
+    path = os.pathsep.join([str(ROOT / "tests"), str(ROOT)])
+    server = {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+    with mock.patch.dict(os.environ, server):  # the first start starts the server
+        process.start()
     return process
 
 
@@ -46,6 +49,19 @@ def finish(results, *arguments, **options) -> int:
         process.kill()
         raise AssertionError("hangs")
     return process.exitcode
+
+
+def as_a_user(line, results, *arguments, **environment) -> subprocess.CompletedProcess:
+    """Run a script as a user would, in the folder that gets results/."""
+    return subprocess.run(
+        [sys.executable, *command(line, results, *arguments)],
+        cwd=results.parent,
+        check=False,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
 
 
 def _run(line, before, log):

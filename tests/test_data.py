@@ -3,6 +3,7 @@
 import pickle
 import shutil
 
+import job
 import numpy as np
 import pytest
 import torch
@@ -239,18 +240,14 @@ def test_normalize():
     np.testing.assert_allclose(batches.normalize(images), expected, atol=1e-5)
 
 
-def test_a_torchvision_of_another_build(run_script, tmp_path):
+def test_a_torchvision_of_another_build(tmp_path):
     """It fails to import; the user gets one sentence with the remedy, and no fallback."""
     fake = tmp_path / "fake" / "torchvision"
     fake.mkdir(parents=True)
     problem = "operator torchvision::nms does not exist"
     (fake / "__init__.py").write_text(f"raise RuntimeError('{problem}')\n")
-    process = run_script(
-        "exp_b_spectrum_evolution.py",
-        "--results-dir",
-        tmp_path / "results",
-        PYTHONPATH=str(fake.parent),
-    )
+    line, path = "exp_b_spectrum_evolution.py", str(fake.parent)
+    process = job.as_a_user(line, tmp_path / "results", PYTHONPATH=path)
     assert process.returncode == 1
     (line,) = process.stderr.splitlines()
     assert line.startswith("error: torchvision does not work with the installed torch")

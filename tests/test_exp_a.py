@@ -140,9 +140,9 @@ def test_networks():
 FEW = f"{SCRIPT} --steps 6 --seeds 0 1 --width 8 --records 3"
 
 
-def test_end_to_end_and_the_same_again(run_script, tmp_path):
+def test_end_to_end_and_the_same_again(tmp_path):
     results = [tmp_path / "first", tmp_path / "second"]
-    process = run_script(*FEW.split(), "--results-dir", results[0], OMP_NUM_THREADS="1")
+    process = job.as_a_user(FEW, results[0], OMP_NUM_THREADS="1")
     assert process.returncode == 0, process.stderr
     assert job.finish(results[1], line=FEW) == 0
     names = ["exp_a_fit.csv", "exp_a_frequency.csv", "exp_a_learned.csv"]
@@ -198,9 +198,9 @@ def test_heat_map_keeps_the_steps_of_diverged_networks():
     assert image.get_extent()[:2] == [-5, 25]
 
 
-def test_published_figures(tmp_path, run_script):
+def test_published_figures(tmp_path):
     """The whole default job: explained variance within 0.1 of the published, everywhere."""
-    process = run_script(SCRIPT, "--results-dir", tmp_path)
+    process = job.as_a_user(SCRIPT, tmp_path)
     assert process.returncode == 0, process.stderr
     table = pd.read_csv(tmp_path / "data" / "exp_a_learned.csv")
     mean = table.groupby(["strength", "frequency"]).explained_variance.mean()

@@ -1,9 +1,6 @@
 """Experiment B through its command line: from start to figures, interrupted, misused."""
 
 import json
-import os
-import subprocess
-import sys
 
 import job
 import matplotlib.image
@@ -32,18 +29,10 @@ THREADS = {"OMP_NUM_THREADS": "1"}
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """A finished tiny job with two seeds, and what it printed."""
-    folder = tmp_path_factory.mktemp("job")
-    process = subprocess.run(
-        [sys.executable, *job.command(LINE, folder / "results", "--save-reference")],
-        cwd=folder,
-        check=False,
-        env=os.environ | THREADS,
-        capture_output=True,
-        text=True,
-        timeout=200,
-    )
+    results = tmp_path_factory.mktemp("job") / "results"
+    process = job.as_a_user(LINE, results, "--save-reference", **THREADS)
     assert process.returncode == 0, process.stderr
-    return folder / "results", process
+    return results, process
 
 
 def test_files(finished):

@@ -1,10 +1,7 @@
 """Experiments C and D through their command lines, on tiny models of experiment B."""
 
-import os
 import re
 import shutil
-import subprocess
-import sys
 
 import job
 import matplotlib.image
@@ -26,28 +23,15 @@ LINE_D = f"{D} --device cpu --resolutions 32 8 --blur-sizes 0 5 "
 LINE_D += "--low-pass-cutoffs 0.75 0.2 --high-pass-cutoffs 0.1"
 
 
-def run(line, results, *arguments):
-    """As a user would."""
-    process = subprocess.run(
-        [sys.executable, *job.command(line, results, *arguments)],
-        cwd=results.parent,
-        check=False,
-        env=os.environ | THREADS,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert process.returncode == 0, process.stderr
-    return process.stdout
-
-
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """C, which has to train first, then D, in one results folder; and what they printed."""
     results = tmp_path_factory.mktemp("robustness") / "results"
-    c = run(LINE_C, results, "--training-flags", MODELS)
-    d = run(LINE_D, results, "--save-reference")
-    return results, c, d
+    c = job.as_a_user(LINE_C, results, "--training-flags", MODELS, **THREADS)
+    assert c.returncode == 0, c.stderr
+    d = job.as_a_user(LINE_D, results, "--save-reference", **THREADS)
+    assert d.returncode == 0, d.stderr
+    return results, c.stdout, d.stdout
 
 
 def test_trains_first_and_says_so(finished):

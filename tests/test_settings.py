@@ -4,6 +4,7 @@ import importlib.util
 import re
 from pathlib import Path
 
+import job
 import pytest
 from conftest import ROOT
 
@@ -143,11 +144,11 @@ def test_bad_settings_end_with_one_line(scripts, capsys, script, line, named):
     "script, line",
     [(A, "--steps 0"), (B, "--epochs 0"), (C, "--sigmas -1"), (D, "--resolutions 0")],
 )
-def test_through_the_command_line(run_script, tmp_path, script, line):
+def test_through_the_command_line(tmp_path, script, line):
     results = tmp_path / "results"
     (results / "data").mkdir(parents=True)
     (results / "data" / "exp_b_ssr.csv").write_text("precious")
-    process = run_script(f"{script}.py", "--results-dir", results, *line.split())
+    process = job.as_a_user(f"{script}.py {line}", results)
     assert process.returncode == 2
     assert process.stdout == "" and process.stderr.count("\n") == 1
     assert [p.name for p in results.rglob("*")] == ["data", "exp_b_ssr.csv"]
