@@ -1,0 +1,82 @@
+"""The networks against torchvision's ResNet-18, float64 gradients and known counts."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+from torchvision.models import resnet18
+
+from models.mlp import mlp
+from models.resnet import Dropout, ResNet18
+from utils.frequency import measurable_convolutions
+
+
+def test_parameters_and_kernels():
+    """Counts of He et al.'s network with a 3x3 stem and ten classes."""
+    model = ResNet18()
+    assert sum(p.numel() for p in model.parameters()) == 11_173_962
+    convolutions = measurable_convolutions(model)[0].values()
+    assert len(convolutions) == 17
+    assert {conv.kernel_size for conv in convolutions} == {(3, 3)}
+    assert sum(c.weight.shape[:2].numel() for c in convolutions) == 1_220_800
+    assert sum(p.numel() for p in ResNet18(16).parameters()) == 701_466
+    assert sum(p.numel() for p in mlp(3, 128, 0).parameters()) == 33_409
+
+
+@pytest.mark.parametrize("size", [32, 31, 64])
+def test_equals_torchvision_with_another_stem(size):
+    model = ResNet18().eval()
+    for name, values in model.state_dict().items():  # also what BatchNorm has seen
+        if not name.endswith("num_batches_tracked"):
+            values += 0.1 * torch.rand(values.shape)
+    other = resnet18(num_classes=10).eval()
+    other.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
+    other.maxpool = nn.Identity()
+    weights = zip(other.state_dict(), model.state_dict().values(), strict=True)
+    other.load_state_dict(dict(weights))  # both list their layers from input to output
+    images = torch.randn(2, 3, size, size)
+    with torch.no_grad():
+        torch.testing.assert_close(model(images), other(images), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("width", [2, 4, 6, 16])
+def test_gradients_agree_with_float64(width, monkeypatch):
+    """Of narrow networks too, channels last in memory as in training.
+
+    ReLU is replaced by a smooth function, as rounding decides on which side of its kink a
+    few numbers lie.
+    """
+    monkeypatch.setattr(torch, "relu_", F.softplus)
+    model = ResNet18(width)
+    exact = copy.deepcopy(model).double()
+    model = model.to(memory_format=torch.channels_last)
+    images, labels = torch.randn(16, 3, 32, 32), torch.randint(10, (16,))
+    pixels = images.contiguous(memory_format=torch.channels_last)
+    F.cross_entropy(model(pixels), labels).backward()
+    F.cross_entropy(exact(images.double()), labels).backward()
+    for p, q in zip(model.parameters(), exact.parameters()):
+        assert (p.grad - q.grad).norm() < 1e-3 * q.grad.norm()
+
+
+def test_dropout_keeps_the_mean_and_stops_at_inference():
+    layer, x = Dropout(0.25), torch.ones(100_000)
+    dropped = layer(x)
+    np.testing.assert_allclose(dropped.unique(), [0, 4 / 3], rtol=1e-6)
+    assert abs((dropped == 0).double().mean() - 0.25) < 0.006  # 4 standard deviations
+    assert torch.equal(layer.eval()(x), x)
+
+
+def test_dropout_sits_between_the_convolutions_of_every_block():
+    model = ResNet18(4, dropout=0.5)
+    order = [type(module) for module in model.modules()]
+    assert order.count(Dropout) == 8
+    seen = []
+    for name, module in model.named_modules():
+        if name.endswith(("conv1", "dropout", "conv2")):
+            module.register_forward_hook(lambda *_, name=name: seen.append(name))
+    model(torch.rand(2, 3, 32, 32))
+    inside = [name.split(".")[-1] for name in seen[1:]]  # the stem is the first
+    assert inside == ["conv1", "dropout", "conv2"] * 8
