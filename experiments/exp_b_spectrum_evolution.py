@@ -13,7 +13,7 @@ Figures appear in results/figures: exp_b_spectrum_evolution.png (redrawn after e
 exp_b_ssr_comparison.png, exp_b_layers.png, exp_b_training.png; tables in results/data. Started
 again after an interruption, it goes on from the last finished epoch.
 
-Quick scale takes under 5 minutes on two CPU cores. Several processes share the runs:
+Quick scale takes 4 to 7 minutes on two CPU cores. Several processes share the runs:
 
     torchrun --nproc-per-node=8 experiments/exp_b_spectrum_evolution.py
 """

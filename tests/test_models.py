@@ -9,7 +9,6 @@ from torch import nn
 from torch.nn import functional as F
 from torchvision.models import resnet18
 
-from models.mlp import mlp
 from models.resnet import Dropout, ResNet18
 from utils.frequency import measurable_convolutions
 
@@ -23,7 +22,6 @@ def test_parameters_and_kernels():
     assert {conv.kernel_size for conv in convolutions} == {(3, 3)}
     assert sum(c.weight.shape[:2].numel() for c in convolutions) == 1_220_800
     assert sum(p.numel() for p in ResNet18(16).parameters()) == 701_466
-    assert sum(p.numel() for p in mlp(3, 128, 0).parameters()) == 33_409
 
 
 @pytest.mark.parametrize("size", [32, 31, 64])

@@ -59,7 +59,7 @@ def find_job(settings: SimpleNamespace) -> Job:
 def _train(settings: SimpleNamespace, folder: Path) -> None:
     print(
         f"No models of experiment B in {folder}: it trains them first. At quick scale this "
-        "takes under 5 minutes on two CPU cores; the time left is shown below.\n",
+        "takes 4 to 7 minutes on two CPU cores; the time left is shown below.\n",
         flush=True,
     )
     command = [sys.executable, EXPERIMENT_B, "--results-dir", settings.results_dir]
