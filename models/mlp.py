@@ -31,7 +31,7 @@ def predict_stacked(stacked: dict[str, Tensor], x: Tensor) -> Tensor:
     h = x.T.expand(len(stacked[f"{names[0]}.weight"]), -1, -1)  # (N, 1, points)
     for name in names:
         weight, bias = stacked[f"{name}.weight"], stacked[f"{name}.bias"]
-        h = torch.baddbmm(bias[..., None], weight, h)  # (N, out, points)
+        h = torch.bmm(weight, h).add_(bias[..., None])  # (N, out, points)
         if name != names[-1]:
             h = torch.relu_(h)
     return h.transpose(1, 2)

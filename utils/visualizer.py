@@ -423,7 +423,10 @@ def spectral_bias(frequency: pd.DataFrame) -> Figure:
 def animate_fit(fit: pd.DataFrame, path) -> None:
     """GIF of signal and fit over the steps, a panel per strength of the penalty."""
     strengths = list(dict.fromkeys(fit.strength))
-    figure = Figure(figsize=(8, 2.6 * len(strengths) + 0.8))
+    height = 2.6 * len(strengths) + 0.8
+    figure = Figure(figsize=(8, height))
+    # By hand, in inches: a layout engine would draw every frame twice.
+    figure.subplots_adjust(0.8 / 8, 0.9 / height, 1 - 0.15 / 8, 1 - 0.7 / height)
     FigureCanvasAgg(figure)
     axes = figure.subplots(len(strengths), 1, sharex=True, sharey=True, squeeze=False)
     lines = {}
@@ -438,7 +441,6 @@ def animate_fit(fit: pd.DataFrame, path) -> None:
     low, high = fit.signal.min(), fit.signal.max()
     axes[0, 0].set_ylim(1.3 * min(low, 0), 1.3 * max(high, 0))
     _finish(figure, "step 0", fit, none_of_one="one seed shown")
-    figure.tight_layout()
     writer = PillowWriter(fps=8)
     with writer.saving(figure, path, dpi=70):
         for step, rows in fit.groupby("step"):
