@@ -527,6 +527,7 @@ def _bars(ax, groups: dict[str, tuple[pd.DataFrame, str]]) -> None:
                 ha="center",
                 va="bottom" if sign > 0 else "top",
                 fontsize=8,
+                bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},
             )
     ax.axhline(0, color="0.3", linewidth=1)
     ax.set_xticks(range(len(groups)), groups)
