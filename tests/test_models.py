@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from torchvision.models import resnet18
 
 from models.resnet import Dropout, ResNet18
+from utils.evaluation import for_inference
 from utils.frequency import measurable_convolutions
 
 
@@ -78,3 +79,21 @@ def test_dropout_sits_between_the_convolutions_of_every_block():
     model(torch.rand(2, 3, 32, 32))
     inside = [name.split(".")[-1] for name in seen[1:]]  # the stem is the first
     assert inside == ["conv1", "dropout", "conv2"] * 8
+
+
+def test_folded_for_inference_it_is_the_same_function():
+    torch.manual_seed(0)
+    model = ResNet18(4, dropout=0.5).double()
+    for layer in model.modules():
+        if isinstance(layer, torch.nn.BatchNorm2d):
+            layer.running_mean.normal_()
+            layer.running_var.uniform_(0.5, 2)
+            torch.nn.init.normal_(layer.weight)
+            torch.nn.init.normal_(layer.bias)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    folded = for_inference(model)
+    assert not any("Norm" in type(layer).__name__ for layer in folded.modules())
+    x = torch.randn(5, 3, 32, 32, dtype=torch.float64)
+    assert model.training
+    torch.testing.assert_close(folded(x), model.eval()(x), rtol=1e-9, atol=1e-9)
+    assert all(torch.equal(v, before[n]) for n, v in model.state_dict().items())

@@ -1,13 +1,16 @@
 """Loss and accuracy of models on sets of images, clean or corrupted."""
 
+import copy
 from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 from tqdm import tqdm
 
 from data.batches import ImageSet, normalize, to_float
+from utils.frequency import following_batchnorms
 
 # Images at a time: on a CPU few enough for its cache. The result does not depend on it.
 BATCH = {"cpu": 64, "mps": 256, "cuda": 1000}
@@ -16,6 +19,20 @@ BATCH = {"cpu": 64, "mps": 256, "cuda": 1000}
 def autocast(device: torch.device) -> torch.autocast:
     """bfloat16 arithmetic on a GPU, float32 elsewhere."""
     return torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")
+
+
+def for_inference(model: nn.Module) -> nn.Module:
+    """A copy with every BatchNorm folded into its convolution: a third faster on a CPU.
+
+    At inference it is the same function, up to rounding.
+    """
+    model = copy.deepcopy(model).eval()
+    for pair in following_batchnorms(model).items():
+        conv, bn = (model.get_submodule(name) for name in pair)
+        for name, layer in zip(pair, (fuse_conv_bn_eval(conv, bn), nn.Identity())):
+            parent, _, child = name.rpartition(".")
+            setattr(model.get_submodule(parent), child, layer)
+    return model
 
 
 @torch.no_grad()

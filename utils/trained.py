@@ -16,6 +16,7 @@ from data import datasets
 from data.batches import ImageSet
 from models.resnet import ResNet18
 from utils import checkpoints
+from utils.evaluation import for_inference
 from utils.runs import FORMAT, ROOT
 
 EXPERIMENT_B = ROOT / "experiments" / "exp_b_spectrum_evolution.py"
@@ -116,7 +117,8 @@ def load_models(
             continue
         model = ResNet18(job.settings.width)
         model.load_state_dict(state["model"])
-        models[key] = model.to(device, memory_format=torch.channels_last).eval()
+        model = model.to(device, memory_format=torch.channels_last)
+        models[key] = for_inference(model)
     return models, problems
 
 

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from data.batches import ImageSet, normalize, training_batches
 from models.resnet import ResNet18
 from utils import checkpoints
-from utils.evaluation import autocast, evaluate
+from utils.evaluation import autocast, evaluate, for_inference
 from utils.frequency import following_batchnorms, layer_spectra, measurable_convolutions
 from utils.runs import FLOAT, Run
 
@@ -150,8 +150,9 @@ def train(
                 state["history"].append(row | {"diverged": str(error)})
                 _save(state, folder)
                 raise
+        inference = for_inference(model)
         for name, images in test_sets.items():
-            loss, accuracy = evaluate(model, images)
+            loss, accuracy = evaluate(inference, images)
             name = name.replace(" ", "_")
             row |= {f"{name}_loss": loss, f"{name}_accuracy": accuracy}
         state["epoch"] = epoch
