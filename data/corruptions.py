@@ -32,9 +32,7 @@ def add_noise(images: Tensor, noise: Tensor, clip: bool = True) -> Tensor:
     return noisy.clamp_(0, 1) if clip else noisy
 
 
-def gaussian_noise(
-    images: Tensor, sigma: float, white: Tensor, clip: bool = True
-) -> Tensor:
+def gaussian_noise(images: Tensor, sigma: float, white: Tensor, clip: bool = True) -> Tensor:
     """Add noise of standard deviation `sigma` in pixel units, before clipping.
 
     Args:
@@ -53,9 +51,7 @@ def band_noise(white: Tensor, centre: float, width: float, norm: float) -> Tenso
     """
     radius = radial_frequency(*white.shape[-2:])
     band = (radius - centre).abs() <= width / 2
-    _require(
-        bool(band.any()), "band", f"{centre} +- {width / 2}", "one that holds modes"
-    )
+    _require(bool(band.any()), "band", f"{centre} +- {width / 2}", "one that holds modes")
     noise = _filter(white, band)
     return noise * (norm / noise.flatten(1).norm(dim=1).view(-1, 1, 1, 1))
 

@@ -34,11 +34,6 @@ def load(
                 ("TEST_IMAGES", test_images, test),
             ):
                 if count > len(images):
-                    raise cifar10.DataError(
-                        f"{name} is {count}; CIFAR-10 has {len(images)}"
-                    )
-            return {
-                "train": train.first(train_images),
-                "test": test.first(test_images),
-            }, ""
+                    raise cifar10.DataError(f"{name} is {count}; CIFAR-10 has {len(images)}")
+            return {"train": train.first(train_images), "test": test.first(test_images)}, ""
     return planted.load(train_images, test_images), notice

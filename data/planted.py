@@ -19,9 +19,7 @@ from .batches import ImageSet
 NAME = "PLANTED CUES (synthetic, not CIFAR-10)"
 SIZE = 32  # pixels
 CLASSES = 10
-AGREEMENT = (
-    0.9  # probability that a cue of a training image shows the class of the label
-)
+AGREEMENT = 0.9  # probability that a cue of a training image shows the class of the label
 SHIFT = 2  # pixels, largest shift of the shape
 
 BACKGROUND_RMS = 0.12  # root mean squares in pixel units [0, 1]
@@ -30,10 +28,7 @@ TEXTURE_RMS = 0.02
 
 # Vertical and horizontal cycles per image.
 SHAPE_MODES = [
-    (u, v)
-    for u in range(-4, 5)
-    for v in range(5)
-    if (v > 0 or u > 0) and math.hypot(u, v) <= 4
+    (u, v) for u in range(-4, 5) for v in range(5) if (v > 0 or u > 0) and math.hypot(u, v) <= 4
 ]
 TEXTURE_MODES = [(10, 0), (0, 10), (8, 8), (13, 0), (0, 13)]
 TEXTURE_MODES += [(12, 6), (6, 12), (13, 13), (15, 5), (5, 15)]  # one for each class
@@ -65,10 +60,7 @@ def image_set(count: int, seed: int, low: float | None, high: float | None) -> I
     generator = torch.Generator().manual_seed(seed)
     labels = torch.randint(CLASSES, (count,), generator=generator)
     images = BACKGROUND_RMS * pink_noise(count, generator) + 0.5
-    for cue, rms, agreement in (
-        (shapes, SHAPE_RMS, low),
-        (textures, TEXTURE_RMS, high),
-    ):
+    for cue, rms, agreement in ((shapes, SHAPE_RMS, low), (textures, TEXTURE_RMS, high)):
         shown = _disagree(labels, 1 if agreement is None else agreement, generator)
         pattern = cue(shown, generator)
         if agreement is not None:
@@ -86,18 +78,14 @@ def shapes(classes: Tensor, generator: torch.Generator) -> Tensor:
     shift = torch.randint(-SHIFT, SHIFT + 1, (len(classes), 2), generator=generator)
     phase = torch.exp(-2j * math.pi / SIZE * (shift.float() @ modes.T))  # (N, M)
     y, x = _grid()
-    waves = torch.exp(
-        2j * math.pi / SIZE * (modes[:, :1] * y.ravel() + modes[:, 1:] * x.ravel())
-    )
+    waves = torch.exp(2j * math.pi / SIZE * (modes[:, :1] * y.ravel() + modes[:, 1:] * x.ravel()))
     return ((patterns[classes] * phase) @ waves).real.view(-1, SIZE, SIZE)
 
 
 def textures(classes: Tensor, generator: torch.Generator) -> Tensor:
     """High-frequency cue of each class (N,): (N, 32, 32), zero mean, mean square 1."""
     u, v = torch.tensor(TEXTURE_MODES, dtype=torch.float32)[classes].T
-    v = v * (
-        torch.randint(2, v.shape, generator=generator) * 2 - 1
-    )  # or its mirror image
+    v = v * (torch.randint(2, v.shape, generator=generator) * 2 - 1)  # or its mirror image
     phase = 2 * math.pi * torch.rand(len(classes), 1, 1, generator=generator)
     y, x = _grid()
     cycles = (u.view(-1, 1, 1) * y + v.view(-1, 1, 1) * x) / SIZE
@@ -106,9 +94,7 @@ def textures(classes: Tensor, generator: torch.Generator) -> Tensor:
 
 def pink_noise(count: int, generator: torch.Generator) -> Tensor:
     """Colour images (N, 3, 32, 32) with amplitude 1/f and expected mean square 1."""
-    frequency = torch.hypot(
-        torch.fft.fftfreq(SIZE)[:, None], torch.fft.rfftfreq(SIZE)[None]
-    )
+    frequency = torch.hypot(torch.fft.fftfreq(SIZE)[:, None], torch.fft.rfftfreq(SIZE)[None])
     amplitude = torch.where(frequency > 0, 1 / frequency, 0)
     # By Parseval the noise has the mean square of the amplitudes of all SIZE^2 coefficients;
     # an rfft holds only half of the columns in between.

@@ -28,10 +28,7 @@ def sinusoids(positions: Tensor, frequencies, amplitudes, phases) -> Tensor:
         positions: (...).
         frequencies: cycles per interval; amplitudes; phases in radians: (K,) each.
     """
-    f, a, p = (
-        torch.as_tensor(x, dtype=torch.float64)
-        for x in (frequencies, amplitudes, phases)
-    )
+    f, a, p = (torch.as_tensor(x, dtype=torch.float64) for x in (frequencies, amplitudes, phases))
     return (a * torch.sin(2 * math.pi * f * positions[..., None] + p)).sum(-1)
 
 

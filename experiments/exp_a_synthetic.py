@@ -140,9 +140,7 @@ def check(s) -> None:
     """What no constant shows by itself."""
     if max(s.frequencies) >= s.grid_points / 2:
         settings.refuse(
-            "FREQUENCIES",
-            s.frequencies,
-            f"below GRID_POINTS / 2 = {s.grid_points / 2:g}",
+            "FREQUENCIES", s.frequencies, f"below GRID_POINTS / 2 = {s.grid_points / 2:g}"
         )
     if len(s.amplitudes) != len(s.frequencies):
         settings.refuse("AMPLITUDES", s.amplitudes, f"{len(s.frequencies)} of them")
@@ -190,9 +188,7 @@ def say_plan(s, labels: dict) -> None:
 
 
 def say_results(learned: pd.DataFrame, labels: dict) -> None:
-    print(
-        f"\nExplained variance after the last step, n = {learned.seed.nunique()} seeds"
-    )
+    print(f"\nExplained variance after the last step, n = {learned.seed.nunique()} seeds")
     if labels["setting"] == "demo":
         print("(in brackets: published, one seed)")
     for strength, table in learned.groupby("strength", sort=False):

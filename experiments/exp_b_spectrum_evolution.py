@@ -82,11 +82,7 @@ def main() -> int:
     device = training.choose_device(s.device)
     sets, notice = datasets.load(s.dataset, s.data_root, s.train_images, s.test_images)
     dataset = sets["train"].name
-    labels = {
-        "dataset": dataset,
-        "scale": runs.scale_name(s),
-        "device": runs.device_name(device),
-    }
+    labels = {"dataset": dataset, "scale": runs.scale_name(s), "device": runs.device_name(device)}
     jobs = runs.list_runs(s)
     mine = runs.share(jobs)
     folder = runs.job_folder(s, dataset, device)
@@ -109,9 +105,7 @@ def main() -> int:
             if not conditions.exists():
                 runs.write_conditions(conditions, s, labels)
             try:
-                for _ in training.train(
-                    run, s, windows, train_set.labels, sets, folder, bar
-                ):
+                for _ in training.train(run, s, windows, train_set.labels, sets, folder, bar):
                     draw_evolution(s, folder, jobs, labels)
             except training.DivergedError:
                 continue  # the other runs go on; `merge` reports it
@@ -175,8 +169,7 @@ def say_plan(s, labels: dict, notice: str, epochs: dict, folder: Path) -> None:
     done = sum(epoch == s.epochs for epoch in epochs.values())
     shared = f", shared by {runs.WORLD} processes" if runs.WORLD > 1 else ""
     print(
-        f"Data     {labels['dataset']}: {s.train_images} training, "
-        f"{s.test_images} test images",
+        f"Data     {labels['dataset']}: {s.train_images} training, {s.test_images} test images",
         f"Scale    {s.scale}: ResNet-18 of width {s.width}, {s.epochs} epochs, "
         f"batch {s.batch_size}",
         f"Device   {labels['device']}",
@@ -195,9 +188,7 @@ def say_results(history: pd.DataFrame, ssr: pd.DataFrame, labels: dict) -> None:
         f"n = {history.seed.nunique()} per configuration, after the last epoch, raw weights"
     )
     print(statistics.closing_table(history, ssr).to_string())
-    print(
-        "* share of the radius sqrt(2)/3 in the hidden 3x3 layers; white kernels: 0.444"
-    )
+    print("* share of the radius sqrt(2)/3 in the hidden 3x3 layers; white kernels: 0.444")
     ratio = ssr[ssr.configuration == "l2"].published_ratio.dropna()
     if len(ratio):
         print(

@@ -67,9 +67,7 @@ def main() -> int:
     images += len(modes) * len(some["test"])
     with tqdm(total=len(models) * images, unit="image", unit_scale=True) as bar:
         accuracy = evaluation.sweep(models, sets, noises, bar)
-        heatmap = evaluation.sweep(
-            models, some, list_modes(s, modes, some["test"]), bar
-        )
+        heatmap = evaluation.sweep(models, some, list_modes(s, modes, some["test"]), bar)
     accuracy = runs.label(pd.DataFrame(accuracy), labels)
     leads = statistics.leads(accuracy).assign(comparison="last epoch")
     leads = runs.label(leads, labels)
@@ -119,10 +117,7 @@ def list_modes(s, modes: list[tuple[int, int]], images):
         basis = corruptions.fourier_basis(u, v, images.images.shape[-1])
         signs = torch.randint(2, (len(images), 3, 1, 1), generator=generator) * 2 - 1
         noise = (s.mode_norm / 3**0.5 * signs * basis).to(images.images.device)
-        yield (
-            {"u": u, "v": v},
-            partial(corruptions.add_noise, noise=noise, clip=s.clip),
-        )
+        yield ({"u": u, "v": v}, partial(corruptions.add_noise, noise=noise, clip=s.clip))
 
 
 def say_results(accuracy: pd.DataFrame, leads: pd.DataFrame, labels: dict) -> None:

@@ -54,21 +54,15 @@ def main() -> int:
     sets = trained.load_test_sets(job, s, device)
     final, problems = trained.load_final_models(job, device)
     matched = statistics.matched_epochs(trained.kept_accuracies(job, list(final)))
-    pairs = [
-        (name, seed, e) for seed, pair in matched.items() for name, e in pair.items()
-    ]
-    earlier, more = trained.load_models(
-        job, [k for k in pairs if k not in final], device
-    )
+    pairs = [(name, seed, e) for seed, pair in matched.items() for name, e in pair.items()]
+    earlier, more = trained.load_models(job, [k for k in pairs if k not in final], device)
     problems += more
     trained.say_job(job, sets, problems)
     labels = job.labels | {"device": runs.device_name(device)}
 
     degradations = list_degradations(s)
     test = {"test": sets["test"]}
-    images = len(final) * sum(map(len, sets.values())) + len(earlier) * len(
-        sets["test"]
-    )
+    images = len(final) * sum(map(len, sets.values())) + len(earlier) * len(sets["test"])
     images *= len(degradations)
     with tqdm(total=images, unit="image", unit_scale=True) as bar:
         rows = evaluation.sweep(final, sets, degradations, bar)
@@ -105,10 +99,7 @@ def list_degradations(s) -> list:
     levels = (s.blur_sizes, s.low_pass_cutoffs, s.high_pass_cutoffs)
     by_level += zip(FILTERS, filters, levels)
     return [
-        (
-            {"corruption": name, "level": float(level)},
-            lambda x, f=f, level=level: f(x, level),
-        )
+        ({"corruption": name, "level": float(level)}, lambda x, f=f, level=level: f(x, level))
         for name, f, levels in by_level
         for level in levels
     ]

@@ -25,9 +25,7 @@ def predict_stacked(stacked: dict[str, Tensor], x: Tensor) -> Tensor:
         stacked: weights (N, out, in) and biases (N, out) by name, as from
             `torch.func.stack_module_state`.
     """
-    names = [
-        name.removesuffix(".weight") for name in stacked if name.endswith("weight")
-    ]
+    names = [name.removesuffix(".weight") for name in stacked if name.endswith("weight")]
     h = x.T.expand(len(stacked[f"{names[0]}.weight"]), -1, -1)  # (N, 1, points)
     for name in names:
         weight, bias = stacked[f"{name}.weight"], stacked[f"{name}.bias"]

@@ -115,9 +115,7 @@ def test_low_resolution_and_blur_of_known_images():
             out = corruptions.low_resolution(flat, size, antialias)
             np.testing.assert_allclose(out, flat, atol=1e-6)
     image = torch.rand(2, 3, 32, 32)
-    np.testing.assert_allclose(
-        corruptions.low_resolution(image, 32, True), image, atol=1e-6
-    )
+    np.testing.assert_allclose(corruptions.low_resolution(image, 32, True), image, atol=1e-6)
     # Half size without antialiasing is the mean of 2 x 2 pixels.
     small = corruptions.downscale(image, 16, antialias=False)
     blocks = image.unfold(2, 2, 2).unfold(3, 2, 2).mean((-1, -2))

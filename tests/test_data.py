@@ -13,9 +13,7 @@ from data import batches, cifar10, datasets, planted
 
 def test_official_files(cifar10_root):
     train, test = cifar10.load(cifar10_root)
-    assert (
-        train.images.shape == (50_000, 3, 32, 32) and train.images.dtype == torch.uint8
-    )
+    assert train.images.shape == (50_000, 3, 32, 32) and train.images.dtype == torch.uint8
     assert test.images.shape == (10_000, 3, 32, 32)
     assert torch.bincount(train.labels).tolist() == [5000] * 10
     assert torch.bincount(test.labels).tolist() == [1000] * 10
@@ -48,9 +46,7 @@ def test_damaged_files_are_named_and_never_unpickled(cifar10_root, tmp_path, dam
         content[12_345] ^= 1
         file.write_bytes(content)
     for dataset in ("auto", "cifar10"):
-        with pytest.raises(
-            cifar10.DataError, match="data_batch_4 is (damaged|missing)"
-        ):
+        with pytest.raises(cifar10.DataError, match="data_batch_4 is (damaged|missing)"):
             datasets.load(dataset, tmp_path, 10, 10)
 
 
@@ -75,9 +71,7 @@ def nowhere(monkeypatch, tmp_path):
 
 
 def test_without_network(nowhere):
-    with pytest.raises(
-        cifar10.DataNotAvailable, match="could not be downloaded.*refused"
-    ):
+    with pytest.raises(cifar10.DataNotAvailable, match="could not be downloaded.*refused"):
         datasets.load("cifar10", None, 10, 10)
     sets, notice = datasets.load("auto", None, 20, 10)
     assert "could not be downloaded" in notice
@@ -122,9 +116,7 @@ def power_by_radius(pattern):
     return np.hypot(cycles[:, None], cycles), power.mean(0) / power.mean(0).sum()
 
 
-@pytest.mark.parametrize(
-    "cue, low, high", [(planted.shapes, 0.5, 4), (planted.textures, 10, 23)]
-)
+@pytest.mark.parametrize("cue, low, high", [(planted.shapes, 0.5, 4), (planted.textures, 10, 23)])
 def test_cues_keep_to_their_band(cue, low, high):
     classes = torch.arange(10).repeat(20)
     pattern = cue(classes, torch.Generator().manual_seed(0))
@@ -193,13 +185,8 @@ def test_batches_are_crops_of_padded_and_mirrored_images():
     seen, tops, lefts, mirrors = [], set(), set(), set()
     for epoch in range(1, 6):
         order = []
-        for crops, labels in batches.training_batches(
-            windows, torch.arange(40), 16, 0, epoch
-        ):
-            assert crops.shape[1:] == (3, 32, 32) and len(crops) == len(labels) in (
-                16,
-                8,
-            )
+        for crops, labels in batches.training_batches(windows, torch.arange(40), 16, 0, epoch):
+            assert crops.shape[1:] == (3, 32, 32) and len(crops) == len(labels) in (16, 8)
             assert crops.is_contiguous(memory_format=torch.channels_last)
             for crop, label in zip((crops * 255).round().to(torch.uint8), labels):
                 centre = crop[:, 16, 16].tolist()
@@ -223,9 +210,7 @@ def test_batches_depend_on_seed_and_epoch_alone():
 
     def epoch(seed, number):
         torch.rand(seed + 1)  # draws elsewhere make no difference
-        return torch.cat(
-            [x for x, _ in batches.training_batches(windows, labels, 7, seed, number)]
-        )
+        return torch.cat([x for x, _ in batches.training_batches(windows, labels, 7, seed, number)])
 
     assert torch.equal(epoch(3, 2), epoch(3, 2))
     assert not torch.equal(epoch(3, 2), epoch(3, 1))

@@ -33,11 +33,7 @@ def measures(fit):
     f, y = (signals.components(values, KS) for values in (fit, truth))
     return [
         m(f, y).numpy()
-        for m in (
-            signals.explained_variance,
-            signals.amplitude_ratio,
-            signals.phase_error,
-        )
+        for m in (signals.explained_variance, signals.amplitude_ratio, signals.phase_error)
     ]
 
 
@@ -105,9 +101,7 @@ def test_stacked_training_equals_one_by_one():
     targets = torch.stack([torch.sin(9 * x), torch.cos(5 * x), x])
     networks = [mlp(2, 16, seed).double() for seed in (0, 1, 0)]
     grid = torch.linspace(0, 1, 33, dtype=torch.float64)[:, None]
-    stacked = dict(
-        train_together(networks, x, targets, strengths, 1e-2, 500, grid, [0, 500])
-    )
+    stacked = dict(train_together(networks, x, targets, strengths, 1e-2, 500, grid, [0, 500]))
     for n, (strength, y) in enumerate(zip(strengths, targets)):
         network = networks[n]
         np.testing.assert_allclose(stacked[0][n], network(grid).detach(), atol=1e-14)
@@ -156,9 +150,7 @@ def test_end_to_end_and_the_same_again(tmp_path):
     assert (table.setting == "demo, changed: steps, width").all()
     figures = results[0] / "figures"
     for name in ("frequency_curves", "frequency_decomp", "spectral_bias"):
-        assert (
-            matplotlib.image.imread(figures / f"exp_a_{name}.png")[..., :3].std() > 0.05
-        )
+        assert matplotlib.image.imread(figures / f"exp_a_{name}.png")[..., :3].std() > 0.05
         assert f"exp_a_{name}.png" in process.stdout
     with Image.open(figures / "exp_a_comparison.gif") as animation:
         assert animation.n_frames == 4
@@ -204,18 +196,12 @@ def test_published_figures(tmp_path):
     assert process.returncode == 0, process.stderr
     table = pd.read_csv(tmp_path / "data" / "exp_a_learned.csv")
     mean = table.groupby(["strength", "frequency"]).explained_variance.mean()
-    published = {
-        0.0: (0.81, 0.34, 0.074),
-        1e-3: (0.77, 0.19, 0.046),
-        1e-2: (0.57, 0.087, 0.028),
-    }
+    published = {0.0: (0.81, 0.34, 0.074), 1e-3: (0.77, 0.19, 0.046), 1e-2: (0.57, 0.087, 0.028)}
     for strength, values in published.items():
         for frequency, value in zip((5, 20, 50), values):
             assert abs(mean[strength, frequency] - value) < 0.1
     # Low frequencies first, and the penalty holds high ones back, in every network.
-    wide = table.pivot(
-        index=["strength", "seed"], columns="frequency", values="explained_variance"
-    )
+    wide = table.pivot(index=["strength", "seed"], columns="frequency", values="explained_variance")
     assert (wide[5] > wide[20]).all() and (wide[20] > wide[50]).all()
     assert (wide.loc[0.01] < wide.loc[0.0]).all().all()
 
@@ -230,9 +216,7 @@ def test_published_figures(tmp_path):
     ],
 )
 def test_settings_that_contradict_each_other(capsys, line, named):
-    spec = importlib.util.spec_from_file_location(
-        "exp_a", ROOT / "experiments" / SCRIPT
-    )
+    spec = importlib.util.spec_from_file_location("exp_a", ROOT / "experiments" / SCRIPT)
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
     with pytest.raises(SystemExit) as end:

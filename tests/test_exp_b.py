@@ -17,12 +17,7 @@ TINY += "--train-images 96 --test-images 40 --batch-size 16 --weight-decay 0.05 
 TINY += "--seeds 0 1 --checkpoint-every 2"
 LINE = f"{SCRIPT} {TINY}"
 TABLES = ["exp_b_spectrum", "exp_b_ssr", "exp_b_training"]
-FIGURES = [
-    "exp_b_layers",
-    "exp_b_spectrum_evolution",
-    "exp_b_ssr_comparison",
-    "exp_b_training",
-]
+FIGURES = ["exp_b_layers", "exp_b_spectrum_evolution", "exp_b_ssr_comparison", "exp_b_training"]
 THREADS = {"OMP_NUM_THREADS": "1"}
 
 
@@ -47,14 +42,7 @@ def test_files(finished):
     assert sorted(p.name for p in job.iterdir()) == runs
     for run in job.iterdir():
         kept = ["epoch-000.pt", "epoch-001.pt", "epoch-002.pt", "epoch-003.pt"]
-        files = [
-            *kept,
-            "history.csv",
-            "last.pt",
-            "lock",
-            "previous.pt",
-            "settings.json",
-        ]
+        files = [*kept, "history.csv", "last.pt", "lock", "previous.pt", "settings.json"]
         files += ["spectra.csv", "times.csv"]
         assert sorted(p.name for p in run.iterdir()) == files
     settings = json.loads((job / "l2-seed1" / "settings.json").read_text())
@@ -66,29 +54,21 @@ def test_files(finished):
 
 def test_spectrum_table(finished):
     table = pd.read_csv(finished[0] / "data" / "exp_b_spectrum.csv")
-    assert (
-        len(table) == 6 * 4 * 17 * 2 * 3
-    )  # runs, epochs, layers, raw or folded, radii
+    assert len(table) == 6 * 4 * 17 * 2 * 3  # runs, epochs, layers, raw or folded, radii
     assert set(table.epoch) == {0, 1, 2, 3}
     assert table.dataset.str.contains("not CIFAR-10").all()
     assert (
         table.scale.str.startswith("quick, changed: epochs, width, ").all()
         and table.device.str.startswith("cpu").all()
     )
-    shares = table.groupby(
-        ["configuration", "seed", "epoch", "layer", "weights"]
-    ).share.sum()
+    shares = table.groupby(["configuration", "seed", "epoch", "layer", "weights"]).share.sum()
     np.testing.assert_allclose(shares, 1, rtol=1e-5)
 
     # Paired by seed: the same initial weights, then different ones; other seeds differ.
-    energy = table.set_index(
-        ["configuration", "seed", "epoch", "layer", "weights", "radius"]
-    )
+    energy = table.set_index(["configuration", "seed", "epoch", "layer", "weights", "radius"])
     energy = energy.energy.unstack("configuration")
     initial, final = energy.xs(0, level="epoch"), energy.xs(3, level="epoch")
-    assert (initial.baseline == initial.l2).all() and (
-        initial.l2 == initial.dropout
-    ).all()
+    assert (initial.baseline == initial.l2).all() and (initial.l2 == initial.dropout).all()
     norms = final.xs("raw", level="weights").groupby(["seed", "layer"]).sum()
     assert (norms.l2 < norms.baseline).all()  # weight decay shrinks
     seeds = energy.baseline.unstack("seed")
@@ -129,9 +109,7 @@ def test_ssr_table_follows_from_the_spectrum_table(finished):
     h = h.xs("raw", level="weights")
     published = (h[1] - h[3]) / h[1]
     found = ssr.published_ssr.xs("conv1", level="layer").xs("raw", level="weights")
-    np.testing.assert_allclose(
-        found.reindex(published.index), published, rtol=1e-3, atol=1e-5
-    )
+    np.testing.assert_allclose(found.reindex(published.index), published, rtol=1e-3, atol=1e-5)
     assert ssr.published_ssr.notna().sum() == 6
     ratio = published.xs("baseline") / published.xs("l2")
     found = ssr.published_ratio.xs(("l2", "raw", "conv1"), level=(0, 2, 3))
@@ -148,14 +126,10 @@ def test_training_table_and_closing_words(finished):
         assert np.allclose(table[column] * 40 / 100 % 1, 0)  # a count out of 40 images
     rate = table[table.epoch == 3].learning_rate
     steps = 18  # the last of them, on the cosine from 0.1 to 0
-    np.testing.assert_allclose(
-        rate, 0.05 * (1 + np.cos(np.pi * (steps - 1) / steps)), rtol=1e-5
-    )
+    np.testing.assert_allclose(rate, 0.05 * (1 + np.cos(np.pi * (steps - 1) / steps)), rtol=1e-5)
     last = table[(table.epoch == 3) & (table.configuration == "l2")]
     assert f"{last.test_accuracy.mean():.2f} ± " in process.stdout
-    assert (
-        "PLANTED" in process.stdout and "for the training steps left" in process.stdout
-    )
+    assert "PLANTED" in process.stdout and "for the training steps left" in process.stdout
 
 
 def test_the_same_command_again_does_nothing_twice(finished, tmp_path):
@@ -180,10 +154,7 @@ def test_figures_are_drawn_from_the_tables_alone(finished, tmp_path):
     for name, (figure, panels) in figures.items():
         axes = [ax for ax in figure.axes if ax.get_label() != "<colorbar>"]
         assert len(axes) == panels
-        assert (
-            "PLANTED" in figure.get_supxlabel()
-            and "n = 2 seeds" in figure.get_supxlabel()
-        )
+        assert "PLANTED" in figure.get_supxlabel() and "n = 2 seeds" in figure.get_supxlabel()
         figure.savefig(tmp_path / f"{name}.png", dpi=50)
         again = matplotlib.image.imread(tmp_path / f"{name}.png")[..., :3]
         saved = matplotlib.image.imread(written / f"{name}.png")
@@ -195,9 +166,7 @@ def test_figures_are_drawn_from_the_tables_alone(finished, tmp_path):
             assert panel.std() > 0.02, f"{name}: {ax.get_title()} is empty"
 
     # The heat map shows the numbers of the table, high frequencies on top, on one scale.
-    images = [
-        ax.images[0] for ax in figures["exp_b_spectrum_evolution"][0].axes if ax.images
-    ]
+    images = [ax.images[0] for ax in figures["exp_b_spectrum_evolution"][0].axes if ax.images]
     raw = spectra[(spectra.weights == "raw") & (spectra.configuration == "l2")]
     share = raw.groupby(["radius", "epoch"]).share.mean().unstack("epoch")
     expected = 10 * np.log10(share.div([1 / 9, 4 / 9, 4 / 9], axis=0))

@@ -40,9 +40,7 @@ def test_trains_first_and_says_so(finished):
     assert "trains them first" not in d
     (models,) = (results / "checkpoints").glob("*/")
     for printed in (c, d):
-        assert (
-            f"from     {models}" in printed and "x seeds 0, 1, after epoch 1" in printed
-        )
+        assert f"from     {models}" in printed and "x seeds 0, 1, after epoch 1" in printed
     for name in ("exp_c_robustness", "exp_c_band_noise", "exp_c_fourier_heatmap"):
         assert str(results / "figures" / f"{name}.png") in c
     for name in ("exp_d_resolution_robustness", "exp_d_blur_robustness"):
@@ -127,8 +125,7 @@ def test_unusable_checkpoints_are_named_and_left_out(finished, tmp_path, line):
     # The one model that is left has the same numbers as before, among other models.
     name = line.split(".py")[0]
     before, after = (
-        pd.read_csv(folder / "data" / f"{name}.csv")
-        for folder in (finished[0], results)
+        pd.read_csv(folder / "data" / f"{name}.csv") for folder in (finished[0], results)
     )
     before = before[(before.configuration == "baseline") & (before.seed == 0)]
     before = before[before.epoch == 1].reset_index(drop=True)
@@ -216,6 +213,4 @@ def test_the_heat_map_has_its_modes_in_place():
     image = np.ma.filled(figure.axes[0].images[0].get_array(), np.nan)
     f = np.fft.fftshift(np.fft.fftfreq(32))
     expected = 100 * f[:, None] ** 2 + np.abs(f)
-    np.testing.assert_allclose(
-        image, expected
-    )  # symmetric, zero frequency in the middle
+    np.testing.assert_allclose(image, expected)  # symmetric, zero frequency in the middle

@@ -76,11 +76,7 @@ def test_large_layers_in_parts_agree_with_brute_force():
         ((1, 1), [0], [1]),
         ((2, 2), [0, 1 / 2, 2**0.5 / 2], [1, 2, 1]),
         ((3, 3), [0, 1 / 3, 2**0.5 / 3], [1, 4, 4]),
-        (
-            (5, 5),
-            [0, 0.2, 0.2 * 2**0.5, 0.4, 0.2 * 5**0.5, 0.4 * 2**0.5],
-            [1, 4, 4, 4, 8, 4],
-        ),
+        ((5, 5), [0, 0.2, 0.2 * 2**0.5, 0.4, 0.2 * 5**0.5, 0.4 * 2**0.5], [1, 4, 4, 4, 8, 4]),
         ((1, 3), [0, 1 / 3], [1, 2]),
         ((2, 4), [0, 1 / 4, 1 / 2, 5**0.5 / 4, 2**0.5 / 2], [1, 2, 2, 2, 1]),
     ],
@@ -156,8 +152,7 @@ def test_moments():
     np.testing.assert_allclose(moments, vectors.T @ vectors)
     assert fq.filter_moments(weight).shape == (4, 6, 6)
     np.testing.assert_allclose(
-        fq.filter_moments(weight)[2],
-        weight[2].reshape(3, 6).T @ weight[2].reshape(3, 6),
+        fq.filter_moments(weight)[2], weight[2].reshape(3, 6).T @ weight[2].reshape(3, 6)
     )
 
 
@@ -186,33 +181,25 @@ def test_responses_follow_the_definition(shape):
     kernels = RNG.normal(size=(6, *shape))
     angles = 2 * np.pi * np.arange(720) / 720
     radii = np.array([0, 0.05, 0.25, 1 / 3, 0.5])
-    fy, fx = (
-        np.multiply.outer(radii, np.sin(angles)),
-        np.multiply.outer(radii, np.cos(angles)),
-    )
+    fy, fx = (np.multiply.outer(radii, np.sin(angles)), np.multiply.outer(radii, np.cos(angles)))
     expected = sum(np.abs(transform(k, fy, fx)) ** 2 for k in kernels).mean(1)
     np.testing.assert_allclose(fq.radial_response(kernels, radii), expected, rtol=1e-9)
 
     for size in (1, 2, 3, 16, 21):
         axis = np.fft.fftshift(np.fft.fftfreq(size))
         expected = sum(
-            np.abs(transform(k, *np.meshgrid(axis, axis, indexing="ij"))) ** 2
-            for k in kernels
+            np.abs(transform(k, *np.meshgrid(axis, axis, indexing="ij"))) ** 2 for k in kernels
         )
         image = fq.frequency_response(kernels, size)
         np.testing.assert_allclose(image, expected, rtol=1e-9, atol=1e-9)
-        assert image[size // 2, size // 2] == pytest.approx(
-            (kernels.sum((-2, -1)) ** 2).sum()
-        )
+        assert image[size // 2, size // 2] == pytest.approx((kernels.sum((-2, -1)) ** 2).sum())
 
 
 def test_response_of_binomial_and_laplacian_in_closed_form():
     axis = np.fft.fftshift(np.fft.fftfreq(8))
     cos_y, cos_x = np.meshgrid(*[np.cos(2 * np.pi * axis)] * 2, indexing="ij")
     binomial = fq.frequency_response(np.array(HAND["binomial"][0], float), 8)
-    np.testing.assert_allclose(
-        binomial, ((2 + 2 * cos_y) * (2 + 2 * cos_x)) ** 2, atol=1e-9
-    )
+    np.testing.assert_allclose(binomial, ((2 + 2 * cos_y) * (2 + 2 * cos_x)) ** 2, atol=1e-9)
     laplacian = fq.frequency_response(np.array(HAND["laplacian"][0], float), 8)
     np.testing.assert_allclose(laplacian, (2 * cos_y + 2 * cos_x - 4) ** 2, atol=1e-9)
 
@@ -259,9 +246,7 @@ def test_ssr():
 
 def test_published_ssr():
     # h = (4/4 + 8/4) / 2 = 1.5 after the first epoch, (2/4 + 2/4) / 4 = 0.25 at the end
-    assert fq.published_ssr(spectrum(2, 4, 8), spectrum(4, 2, 2)) == pytest.approx(
-        5 / 6
-    )
+    assert fq.published_ssr(spectrum(2, 4, 8), spectrum(4, 2, 2)) == pytest.approx(5 / 6)
     # growth: 0.25 to 1.5
     assert fq.published_ssr(spectrum(4, 2, 2), spectrum(2, 4, 8)) == pytest.approx(-5)
 
@@ -274,9 +259,7 @@ def test_no_energy_is_nan_and_a_warning():
     with pytest.warns(UserWarning, match="energy"):
         assert np.isnan(empty.high_share())
     with pytest.warns(UserWarning, match="NaN"):
-        assert np.isnan(
-            fq.spectral_suppression_ratio(spectrum(1, 0, 0), spectrum(1, 1, 1))
-        )
+        assert np.isnan(fq.spectral_suppression_ratio(spectrum(1, 0, 0), spectrum(1, 1, 1)))
     with pytest.warns(UserWarning, match="NaN"):
         assert np.isnan(fq.published_ssr(spectrum(0, 1, 1), spectrum(1, 1, 1)))
     with warnings.catch_warnings():
@@ -360,9 +343,7 @@ def test_analyze_model():
     folded = fq.analyze_model(model, folded=True).set_index("layer")
     assert folded.batchnorm.loc[["conv_a", "conv_b"]].tolist() == ["bn_a", "bn_b"]
     assert folded.batchnorm.isna()["twice"]
-    _, energy = brute_force(
-        fq.fold_batchnorm(model.conv_a, model.bn_a).detach().numpy()
-    )
+    _, energy = brute_force(fq.fold_batchnorm(model.conv_a, model.bn_a).detach().numpy())
     assert folded.energy["conv_a"] == pytest.approx(energy.sum(), rel=1e-5)
     assert folded.energy["twice"] == table.energy["twice"]
 

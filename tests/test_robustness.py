@@ -82,8 +82,7 @@ def test_killed_at_every_rename(finished, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "death, left",
-    [(job.die_inside_a_checkpoint, ".last.pt"), (job.die_inside_a_figure, ".exp_b_")],
+    "death, left", [(job.die_inside_a_checkpoint, ".last.pt"), (job.die_inside_a_figure, ".exp_b_")]
 )
 def test_killed_inside_a_write(finished, tmp_path, death, left):
     results = tmp_path / "results"
@@ -173,9 +172,7 @@ def test_no_generation_left(copy, tmp_path):
     before = tables(results)
     assert job.finish(results, log=tmp_path / "log") == 1
     log = (tmp_path / "log").read_text()
-    assert (
-        "no undamaged last.pt or previous.pt" in log and "move the folder away" in log
-    )
+    assert "no undamaged last.pt or previous.pt" in log and "move the folder away" in log
     assert tables(results) == before
     assert len(list(folder.glob("*.damaged-1"))) == 2
 
@@ -192,9 +189,7 @@ def test_damaged_histories_are_made_anew(finished, copy):
 
 
 def one_error(log):
-    errors = [
-        line for line in log.read_text().splitlines() if line.startswith("error:")
-    ]
+    errors = [line for line in log.read_text().splitlines() if line.startswith("error:")]
     assert len(errors) == 1 and "Traceback" not in log.read_text(), log.read_text()
     return errors[0]
 
@@ -204,9 +199,7 @@ def test_full_disk(copy, tmp_path):
     results, _ = copy
     before = {p: p.read_bytes() for p in results.rglob("*") if p.is_file()}
     arguments = ("--seeds", 0, 1)
-    code = job.finish(
-        results, *arguments, before=job.small_files_only, log=tmp_path / "log"
-    )
+    code = job.finish(results, *arguments, before=job.small_files_only, log=tmp_path / "log")
     assert code == 1
     assert "cannot write" in (error := one_error(tmp_path / "log"))
     assert "File too large" in error and "earlier results stay" in error

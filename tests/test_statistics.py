@@ -26,9 +26,7 @@ def test_mean_interval():
 
 def test_intervals_cover_the_truth_as_often_as_they_say():
     samples = np.random.default_rng(0).normal(3, 2, (2000, 4))
-    covered = [
-        abs(mean - 3) <= half for mean, half in map(statistics.mean_interval, samples)
-    ]
+    covered = [abs(mean - 3) <= half for mean, half in map(statistics.mean_interval, samples)]
     assert abs(np.mean(covered) - 0.95) < 0.015  # 3 standard deviations
 
 
@@ -82,9 +80,7 @@ def spectra(runs):
         for weights in ("raw", "folded")
         for layer, epochs in layers.items()
         for epoch, energies in enumerate(epochs)
-        for radius, multiplicity, energy in zip(
-            (0, 1 / 3, math.sqrt(2) / 3), (1, 4, 4), energies
-        )
+        for radius, multiplicity, energy in zip((0, 1 / 3, math.sqrt(2) / 3), (1, 4, 4), energies)
     ]
     return pd.DataFrame(rows)
 

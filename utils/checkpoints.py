@@ -90,9 +90,7 @@ def hold(path: Path) -> IO:
         raise BusyError(f"{path.parent} is in use by {holder}")
     file.truncate(0)
     now = datetime.now().astimezone()
-    file.write(
-        f"process {os.getpid()} on {socket.gethostname()} since {now:%Y-%m-%d %H:%M:%S}\n"
-    )
+    file.write(f"process {os.getpid()} on {socket.gethostname()} since {now:%Y-%m-%d %H:%M:%S}\n")
     file.flush()
     return file
 
@@ -124,20 +122,14 @@ def load(path: Path, identity: str) -> dict:
         raise CheckpointError(f"checkpoint {path} is missing") from None
     archive, digest = content[:-DIGEST], content[-DIGEST:]
     if hashlib.sha256(archive).digest() != digest:
-        raise CheckpointError(
-            f"checkpoint {path} is damaged: its SHA-256 does not match"
-        )
+        raise CheckpointError(f"checkpoint {path} is damaged: its SHA-256 does not match")
     try:
         state = torch.load(io.BytesIO(archive), map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError) as error:
-        raise CheckpointError(
-            f"checkpoint {path} is not a plain set of tensors"
-        ) from error
+        raise CheckpointError(f"checkpoint {path} is not a plain set of tensors") from error
     found = state.get("identity") if isinstance(state, dict) else None
     if found != identity:
-        raise CheckpointError(
-            f"checkpoint {path} belongs to {found}, not to {identity}"
-        )
+        raise CheckpointError(f"checkpoint {path} belongs to {found}, not to {identity}")
     return state
 
 
@@ -173,6 +165,4 @@ def _lock(file: IO) -> bool:
 def _cannot_write(path: Path, error: OSError) -> OSError:
     if isinstance(error, (CheckpointError, BusyError)):
         return error
-    return OSError(
-        f"cannot write {path} ({error.strerror or error}); earlier results stay"
-    )
+    return OSError(f"cannot write {path} ({error.strerror or error}); earlier results stay")

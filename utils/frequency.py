@@ -50,12 +50,8 @@ def radial_orbits(kh: int, kw: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]
         raise ValueError(f"kh and kw must be at least 1, found {kh} x {kw}")
     su = np.rint(np.fft.fftfreq(kh) * kh).astype(np.int64)  # signed integer frequencies
     sv = np.rint(np.fft.fftfreq(kw) * kw).astype(np.int64)
-    squared = (
-        su[:, None] ** 2 * kw**2 + sv**2 * kh**2
-    )  # (radius * kh * kw)^2, an integer
-    keys, orbit, multiplicities = np.unique(
-        squared, return_inverse=True, return_counts=True
-    )
+    squared = su[:, None] ** 2 * kw**2 + sv**2 * kh**2  # (radius * kh * kw)^2, an integer
+    keys, orbit, multiplicities = np.unique(squared, return_inverse=True, return_counts=True)
     radii, orbit = np.sqrt(keys) / (kh * kw), orbit.reshape(kh, kw)
     for array in (radii, multiplicities, orbit):
         array.flags.writeable = False  # the cache hands the same arrays to every caller
@@ -140,9 +136,7 @@ def filter_moments(weight) -> Tensor:
     kernels = weight.reshape(-1, n, kh * kw)
     step = max(1, CHUNK // (n * kh * kw))
     options = {"dtype": torch.float64, "device": weight.device}
-    buffer = torch.empty(
-        step, n, kh * kw, **options
-    )  # fresh memory would cost more time
+    buffer = torch.empty(step, n, kh * kw, **options)  # fresh memory would cost more time
     moments = torch.empty(len(kernels), kh * kw, kh * kw, **options)
     for part, result in zip(kernels.split(step), moments.split(step)):
         chunk = buffer[: len(part)].copy_(part)
@@ -166,9 +160,7 @@ def spectrum_from_moments(moments: Tensor, kh: int, kw: int) -> RadialSpectrum:
     """Radial spectrum of kernels of kh x kw pixels from their (k, k) second moments."""
     radii, multiplicities, orbit = radial_orbits(kh, kw)
     power = _power(moments, kh, kw, kh, kw) / (kh * kw)
-    return RadialSpectrum(
-        radii, np.bincount(orbit.ravel(), power.ravel()), multiplicities
-    )
+    return RadialSpectrum(radii, np.bincount(orbit.ravel(), power.ravel()), multiplicities)
 
 
 def radial_spectrum(weight) -> RadialSpectrum:
@@ -217,9 +209,7 @@ def radial_response(weight, radii) -> np.ndarray:
     dy, dx = _pixel_differences(*np.shape(weight)[-2:])
     squared, index = np.unique(dy**2 + dx**2, return_inverse=True)
     correlation = np.bincount(index.ravel(), moments.ravel())  # per squared distance
-    return np.maximum(
-        _bessel_j0(2 * np.pi * np.outer(radii, np.sqrt(squared))) @ correlation, 0
-    )
+    return np.maximum(_bessel_j0(2 * np.pi * np.outer(radii, np.sqrt(squared))) @ correlation, 0)
 
 
 def batchnorm_scale(bn: nn.BatchNorm2d) -> Tensor:
@@ -239,15 +229,11 @@ def fold_batchnorm(conv: nn.Conv2d, bn: nn.BatchNorm2d) -> Tensor:
     if conv.transposed or conv.weight.ndim != 4:
         raise ValueError(f"conv must be an nn.Conv2d, found {conv}")
     if bn.num_features != conv.out_channels:
-        raise ValueError(
-            f"bn has {bn.num_features} channels, conv writes {conv.out_channels}"
-        )
+        raise ValueError(f"bn has {bn.num_features} channels, conv writes {conv.out_channels}")
     return conv.weight.detach() * batchnorm_scale(bn).view(-1, 1, 1, 1)
 
 
-def layer_spectra(
-    conv: nn.Conv2d, bn: nn.BatchNorm2d | None = None
-) -> dict[str, RadialSpectrum]:
+def layer_spectra(conv: nn.Conv2d, bn: nn.BatchNorm2d | None = None) -> dict[str, RadialSpectrum]:
     """Radial spectra of a convolution's "raw" and "folded" kernels from one pass over them.
 
     Folding multiplies the second moments of a filter by its squared BatchNorm scale. Without
@@ -290,9 +276,7 @@ def published_ssr(after_first_epoch: RadialSpectrum, final: RadialSpectrum) -> f
     return _relative_fall(relative_to_dc(after_first_epoch), relative_to_dc(final))
 
 
-def measurable_convolutions(
-    model: nn.Module,
-) -> tuple[dict[str, nn.Conv2d], dict[str, str]]:
+def measurable_convolutions(model: nn.Module) -> tuple[dict[str, nn.Conv2d], dict[str, str]]:
     """Name -> convolution with a spatial spectrum, and name -> reason for those without."""
     measured, skipped = {}, {}
     for name, layer in model.named_modules():
@@ -338,9 +322,7 @@ def following_batchnorms(model: nn.Module) -> dict[str, str]:
     return pairs
 
 
-def analyze_model(
-    model: nn.Module, folded: bool = False, cutoff: float = CUTOFF
-) -> pd.DataFrame:
+def analyze_model(model: nn.Module, folded: bool = False, cutoff: float = CUTOFF) -> pd.DataFrame:
     """Spectra of all convolutions of a model.
 
     Args:
@@ -432,9 +414,7 @@ def _power(moments: Tensor, kh: int, kw: int, rows: int, columns: int) -> np.nda
 
 def _bessel_j0(x: np.ndarray) -> np.ndarray:
     """J0(x) = mean of cos(x cos t) over a period; equidistant t make it exact to rounding."""
-    count = 32 + 2 * int(
-        np.ceil(x.max())
-    )  # the error falls like the Bessel function J_count
+    count = 32 + 2 * int(np.ceil(x.max()))  # the error falls like the Bessel function J_count
     angles = 2 * np.pi * np.arange(count) / count
     return np.mean([np.cos(x * np.cos(angle)) for angle in angles], axis=0)
 

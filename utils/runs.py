@@ -25,9 +25,7 @@ FLOAT = "%.7g"  # numbers in tables: as many digits as float32 holds
 ROOT = Path(__file__).resolve().parent.parent
 
 # Given by torchrun; a single process is rank 0 of 1.
-RANK, WORLD = (
-    int(os.environ.get(n, d)) for n, d in (("RANK", "0"), ("WORLD_SIZE", "1"))
-)
+RANK, WORLD = (int(os.environ.get(n, d)) for n, d in (("RANK", "0"), ("WORLD_SIZE", "1")))
 
 # The settings that the weights depend on. A change of any means another folder.
 DECISIVE = ["width", "epochs", "train_images", "test_images", "batch_size"]
@@ -221,8 +219,6 @@ def _git_commit() -> str | None:
     """Commit of this folder, marked where files differ from it; None without git."""
     command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=40"]
     try:
-        return subprocess.check_output(
-            command, text=True, stderr=subprocess.DEVNULL
-        ).strip()
+        return subprocess.check_output(command, text=True, stderr=subprocess.DEVNULL).strip()
     except (OSError, subprocess.CalledProcessError):
         return None

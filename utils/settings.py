@@ -80,10 +80,7 @@ ALLOWED = {
     "SCALE": one_of("auto", "quick", "full"),
     "DATASET": one_of("auto", "cifar10", "planted"),
     "CONFIGURATIONS": some_of("baseline", "l2", "dropout"),
-    "SEEDS": (
-        _distinct(whole(0, 10**6)[0]),
-        "distinct whole numbers from 0 to 1000000",
-    ),
+    "SEEDS": (_distinct(whole(0, 10**6)[0]), "distinct whole numbers from 0 to 1000000"),
     "EPOCHS": whole(1, 100_000),
     "WIDTH": whole(1, 1024),
     "TRAIN_IMAGES": whole(2, 10**7),
@@ -94,14 +91,9 @@ ALLOWED = {
     "MOMENTUM": number(0, 1, "a number from 0 to below 1"),
     "WEIGHT_DECAY": number(0, 1e6, "a number of at least 0"),
     "DROPOUT": number(0, 1, "a probability from 0 to below 1"),
-    "CUTOFF": number(
-        0, math.sqrt(2) / 3, "a radius in cycles/pixel from 0 to below sqrt(2)/3"
-    ),
+    "CUTOFF": number(0, math.sqrt(2) / 3, "a radius in cycles/pixel from 0 to below sqrt(2)/3"),
     "SETTING": one_of("demo", "rahaman"),
-    "FREQUENCIES": (
-        _distinct(whole(1, 10**6)[0]),
-        "distinct whole numbers of cycles, at least 1",
-    ),
+    "FREQUENCIES": (_distinct(whole(1, 10**6)[0]), "distinct whole numbers of cycles, at least 1"),
     "AMPLITUDES": (
         lambda x: isinstance(x, (list, tuple)) and all(0 < a < 1e6 for a in x),
         "numbers above 0",
@@ -121,10 +113,7 @@ ALLOWED = {
     "TRAINING_FLAGS": (lambda x: type(x) is str, "flags of experiment B"),
     "SIGMAS": _numbers(0, 10),
     "CENTRES": _numbers(0.01, 0.7),
-    "RESOLUTIONS": (
-        _distinct(whole(1, 32)[0]),
-        "distinct whole numbers of pixels from 1 to 32",
-    ),
+    "RESOLUTIONS": (_distinct(whole(1, 32)[0]), "distinct whole numbers of pixels from 1 to 32"),
     "BLUR_SIZES": (
         _distinct(lambda x: x == 0 or (whole(1, 31)[0](x) and x % 2 == 1)),
         "distinct sizes: 0, or odd from 1 to 31 pixels",
@@ -142,10 +131,7 @@ ALLOWED = {
         lambda x: _is_path(x, lambda path: path.expanduser().is_dir()),
         "an existing folder",
     ),
-    "RESULTS_DIR": (
-        lambda x: _is_path(x, _can_be_folder),
-        "a folder, made if needed",
-    ),
+    "RESULTS_DIR": (lambda x: _is_path(x, _can_be_folder), "a folder, made if needed"),
     "SAVE_REFERENCE": (lambda x: type(x) is bool, "True or False"),
 }
 
@@ -231,9 +217,7 @@ def _reader(name: str, example) -> Callable[[str], object]:
     kinds = {int: (int, float), float: (float,)}.get(type(example), (str,))
 
     def read(text: str):
-        plain = (
-            text.isascii() and "_" not in text
-        )  # Python reads 1_0 and other digits too
+        plain = text.isascii() and "_" not in text  # Python reads 1_0 and other digits too
         for kind in kinds if plain or kinds == (str,) else ():
             with contextlib.suppress(ValueError):
                 return kind(text)

@@ -81,9 +81,7 @@ def measure(
         }
         index = [(*key, step, k) for key in keys for k in frequencies]
         table = pd.DataFrame(index, columns=["strength", "seed", "step", "frequency"])
-        tables.append(
-            table.assign(**{m: v.flatten().numpy() for m, v in columns.items()})
-        )
+        tables.append(table.assign(**{m: v.flatten().numpy() for m, v in columns.items()}))
     order = ["strength", "seed", "step", "frequency"]
     return pd.concat(tables).sort_values(order, ignore_index=True)
 

@@ -6,11 +6,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import stdtrit  # quantiles of Student's t
 
-from utils.frequency import (
-    RadialSpectrum,
-    published_ssr,
-    spectral_suppression_ratio,
-)
+from utils.frequency import RadialSpectrum, published_ssr, spectral_suppression_ratio
 
 POOLED = "all (energy-weighted)"  # the energies of all layers added up
 MEAN = "all (mean)"  # every layer counts once
@@ -128,9 +124,7 @@ def suppression_table(spectra: pd.DataFrame, cutoff: float) -> pd.DataFrame:
     ):
         if run["epoch"].max() < last:
             continue  # not finished
-        pooled = run.groupby(
-            ["epoch", "radius", "multiplicity"], as_index=False
-        ).energy.sum()
+        pooled = run.groupby(["epoch", "radius", "multiplicity"], as_index=False).energy.sum()
         run = pd.concat([run, pooled.assign(layer=POOLED)])
         key = {"configuration": configuration, "seed": seed, "weights": weights}
         layers = [
@@ -148,9 +142,7 @@ def suppression_table(spectra: pd.DataFrame, cutoff: float) -> pd.DataFrame:
 def _suppression(layer: pd.DataFrame, cutoff: float) -> dict:
     """Numbers of one layer of one run, from its spectra after epochs 0, 1 and the last."""
     after = {
-        epoch: RadialSpectrum(
-            *(rows[c].to_numpy() for c in ("radius", "energy", "multiplicity"))
-        )
+        epoch: RadialSpectrum(*(rows[c].to_numpy() for c in ("radius", "energy", "multiplicity")))
         for epoch, rows in layer.groupby("epoch")
     }
     first, final = after[0], after[max(after)]
@@ -187,14 +179,8 @@ def _with_means(table: pd.DataFrame, first_layer: str) -> pd.DataFrame:
     layers = table[table.layer != POOLED]
     run = ["configuration", "seed", "weights"]
     means = [
-        chosen.groupby(run, sort=False)
-        .mean(numeric_only=True)
-        .reset_index()
-        .assign(layer=name)
-        for name, chosen in (
-            (MEAN, layers),
-            (HIDDEN, layers[layers.layer != first_layer]),
-        )
+        chosen.groupby(run, sort=False).mean(numeric_only=True).reset_index().assign(layer=name)
+        for name, chosen in ((MEAN, layers), (HIDDEN, layers[layers.layer != first_layer]))
     ]
     published = ["published_ssr", "published_ratio"]
     means = pd.concat(means)
@@ -292,8 +278,5 @@ def matched_epochs(kept: pd.DataFrame) -> dict[int, dict[str, int]]:
             continue
         weaker, better = sorted(runs, key=lambda name: runs[name].iloc[-1])
         distance = (runs[better] - runs[weaker].iloc[-1]).abs()[::-1]
-        chosen[seed] = {
-            weaker: int(runs[weaker].index[-1]),
-            better: int(distance.idxmin()),
-        }
+        chosen[seed] = {weaker: int(runs[weaker].index[-1]), better: int(distance.idxmin())}
     return chosen

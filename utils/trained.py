@@ -122,9 +122,7 @@ def load_models(
     return models, problems
 
 
-def load_final_models(
-    job: Job, device: torch.device
-) -> tuple[dict[Key, nn.Module], list[str]]:
+def load_final_models(job: Job, device: torch.device) -> tuple[dict[Key, nn.Module], list[str]]:
     """As `load_models`, of every run after the last epoch.
 
     Raises:
@@ -167,8 +165,7 @@ def say_job(job: Job, sets: dict[str, ImageSet], problems: list[str]) -> None:
         f"after epoch {job.settings.epochs}",
         f"from     {job.folder}",
         f"Scale    {job.labels['scale']}",
-        f"Data     {job.labels['dataset']}: {len(sets['test'])} images, "
-        f"{', '.join(sets)}",
+        f"Data     {job.labels['dataset']}: {len(sets['test'])} images, {', '.join(sets)}",
         *(f"error: {problem}" for problem in problems),
         sep="\n",
         flush=True,

@@ -41,9 +41,7 @@ def choose_device(name: str) -> torch.device:
     if name == "auto":
         name = next(kind for kind, there in available.items() if there)
     if not available[name]:
-        raise OSError(
-            f"DEVICE is {name}; this machine, or this build of torch, has none"
-        )
+        raise OSError(f"DEVICE is {name}; this machine, or this build of torch, has none")
     if name == "cuda":
         local_rank = int(os.environ.get("LOCAL_RANK", "0"))
         return torch.device(name, local_rank % torch.cuda.device_count())
@@ -138,13 +136,9 @@ def train(
         row |= {"train_accuracy": math.nan, "diverged": ""}
         if epoch > 0:
             bar.set_description(f"{run.name} epoch {epoch}/{settings.epochs}")
-            batches = training_batches(
-                windows, train_labels, settings.batch_size, run.seed, epoch
-            )
+            batches = training_batches(windows, train_labels, settings.batch_size, run.seed, epoch)
             try:
-                row |= _train_epoch(
-                    model, optimizer, batches, run, epoch, settings, bar
-                )
+                row |= _train_epoch(model, optimizer, batches, run, epoch, settings, bar)
             except DivergedError as error:
                 state["diverged"] = str(error)
                 state["history"].append(row | {"diverged": str(error)})
@@ -190,10 +184,7 @@ def record_spectra(model: nn.Module, batchnorms: dict[str, str]) -> list[dict]:
                     "share": float(share),
                 }
                 for radius, multiplicity, energy, share in zip(
-                    spectrum.radius,
-                    spectrum.multiplicity,
-                    spectrum.energy,
-                    spectrum.share,
+                    spectrum.radius, spectrum.multiplicity, spectrum.energy, spectrum.share
                 )
             ]
     return rows
@@ -209,9 +200,7 @@ def _train_epoch(model, optimizer, batches, run, epoch, settings, bar) -> dict:
     for images, labels in batches:
         for group in optimizer.param_groups:  # cosine from the full rate to 0
             progress = step / (steps * settings.epochs)
-            group["lr"] = (
-                settings.learning_rate * (1 + math.cos(math.pi * progress)) / 2
-            )
+            group["lr"] = settings.learning_rate * (1 + math.cos(math.pi * progress)) / 2
         with autocast(images.device):
             logits = model(normalize(images))
             loss = F.cross_entropy(logits, labels)

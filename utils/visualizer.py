@@ -146,9 +146,7 @@ def ssr_comparison(ssr: pd.DataFrame) -> Figure:
         },
     )
     ratios.axhline(1, color="0.3", linewidth=1, zorder=1)
-    ratios.set(
-        title="Suppression against the baseline", ylabel="ratio (1: no difference)"
-    )
+    ratios.set(title="Suppression against the baseline", ylabel="ratio (1: no difference)")
     _finish(figure, "Do L2 and dropout suppress high frequencies?", ssr)
     return figure
 
@@ -163,22 +161,11 @@ def layers(ssr: pd.DataFrame) -> Figure:
         (axes[0], "eta", 8 / 9, "share of the high band"),
         (axes[1], "corner", 4 / 9, r"share of the corner, $\sqrt{2}/3$"),
     ):
-        ax.axhline(
-            white, color="0.5", linewidth=1, linestyle=":", label="white kernels"
-        )
+        ax.axhline(white, color="0.5", linewidth=1, linestyle=":", label="white kernels")
         initial = single[single.configuration == single.configuration.iloc[0]]
-        _curve(
-            ax, initial, "layer", f"{quantity}_initial", color="0.5", label="initial"
-        )
+        _curve(ax, initial, "layer", f"{quantity}_initial", color="0.5", label="initial")
         for name, table in single.groupby("configuration", sort=False):
-            _curve(
-                ax,
-                table,
-                "layer",
-                f"{quantity}_final",
-                **STYLES[name],
-                label=_label(name),
-            )
+            _curve(ax, table, "layer", f"{quantity}_final", **STYLES[name], label=_label(name))
         ax.set_ylabel(text)
     axes[0].legend(ncols=5, loc="lower center", bbox_to_anchor=(0.5, 1))
     axes[1].set_xticks(range(len(names)), names, rotation=45, ha="right")
@@ -201,20 +188,10 @@ def training(history: pd.DataFrame) -> Figure:
             names = ("low cue", "high cue")
         for name, table in history.groupby("configuration", sort=False):
             style = STYLES[name] | {"marker": ""}
-            _curve(
-                ax, table, "epoch", thick, **style, label=f"{_label(name)}, {names[0]}"
-            )
+            _curve(ax, table, "epoch", thick, **style, label=f"{_label(name)}, {names[0]}")
             style |= {"linewidth": 0.8, "alpha": 0.7}
             rows = table[table[thin].notna()]
-            _curve(
-                ax,
-                rows,
-                "epoch",
-                thin,
-                False,
-                **style,
-                label=f"{_label(name)}, {names[1]}",
-            )
+            _curve(ax, rows, "epoch", thin, False, **style, label=f"{_label(name)}, {names[1]}")
         ax.set(xlabel="epoch (0: initialisation)", ylabel=text)
         ax.xaxis.get_major_locator().set_params(integer=True)
         if quantity != "loss":
@@ -268,9 +245,7 @@ def _accuracies(ax, accuracy: pd.DataFrame, corruption: str) -> None:
 def _leads(ax, leads: pd.DataFrame, corruption: str) -> None:
     """Lead over the baseline by level; dotted: on clean images."""
     ax.axhline(0, color="0.3", linewidth=1)
-    for (name, comparison), run in leads.groupby(
-        ["configuration", "comparison"], sort=False
-    ):
+    for (name, comparison), run in leads.groupby(["configuration", "comparison"], sort=False):
         style, label = STYLES[name], _label(name)
         if comparison != "last epoch":
             style = style | {"color": "0.35", "marker": "D"}
@@ -292,9 +267,7 @@ def _published_curves(ax, corruption: str) -> None:
 def fourier_heatmap(heatmap: pd.DataFrame, norm: float) -> Figure:
     """Error by Fourier mode, a panel per configuration, and of L2 against the baseline."""
     means = heatmap.groupby(["configuration", "u", "v"], sort=False).error.mean()
-    grids = {
-        name: _both_halves(means[name]) for name in dict.fromkeys(heatmap.configuration)
-    }
+    grids = {name: _both_halves(means[name]) for name in dict.fromkeys(heatmap.configuration)}
     low = min(grid.min() for grid in grids.values())
     high = max(grid.max() for grid in grids.values())
     compare = {"baseline", "l2"} <= set(grids)
@@ -343,9 +316,7 @@ def frequency_curves(frequency: pd.DataFrame, published: dict) -> Figure:
         for number, (k, rows) in enumerate(table.groupby("frequency", sort=False)):
             style = {"color": colors[k], "linestyle": DASHES[number % len(DASHES)]}
             few = len(colors) <= 4  # intervals of more would hide each other
-            _curve(
-                ax, rows, "step", "explained_variance", few, **style, label=f"k = {k}"
-            )
+            _curve(ax, rows, "step", "explained_variance", few, **style, label=f"k = {k}")
             if k in published.get(strength, {}):
                 value = published[strength][k]
                 ax.plot(table.step.max(), value, "x", color=colors[k], clip_on=False)
@@ -385,9 +356,7 @@ def decomposition(learned: pd.DataFrame) -> Figure:
             for number, one in enumerate(chosen.itertuples()):
                 wave = np.sin(turn + one.phase_error) * one.amplitude_ratio
                 label = "fits, one per seed" if number == 0 else None
-                ax.plot(
-                    periods, one.amplitude * wave, color=colors[k], lw=1, label=label
-                )
+                ax.plot(periods, one.amplitude * wave, color=colors[k], lw=1, label=label)
     for ax, strength in zip(axes[0], strengths):
         ax.set_title(f"penalty {strength:g}")
     for ax in axes[-1]:
@@ -414,9 +383,7 @@ def spectral_bias(frequency: pd.DataFrame) -> Figure:
     axes[0].set_ylabel("frequency k (cycles per interval)")
     label = "amplitude of the fit / of the signal"
     figure.colorbar(mesh, ax=axes, label=label, extend="max")
-    _finish(
-        figure, "Spectral bias: low frequencies first", frequency, "mean over seeds"
-    )
+    _finish(figure, "Spectral bias: low frequencies first", frequency, "mean over seeds")
     return figure
 
 
@@ -498,11 +465,7 @@ def _curve(ax, table: pd.DataFrame, x: str, y: str, band=True, **style) -> None:
 def _bars(ax, groups: dict[str, tuple[pd.DataFrame, str]]) -> None:
     """Bars by group and configuration: mean, 95 % interval over seeds, the value above."""
     drawn = list(groups.values())
-    names = [
-        n
-        for n in STYLES
-        if any(t[t.configuration == n][c].notna().any() for t, c in drawn)
-    ]
+    names = [n for n in STYLES if any(t[t.configuration == n][c].notna().any() for t, c in drawn)]
     width = 0.8 / max(1, len(names))
     for number, name in enumerate(names):
         for position, (table, column) in enumerate(drawn):

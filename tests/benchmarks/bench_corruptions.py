@@ -70,15 +70,11 @@ def main() -> None:
             lambda x: numpy_low_pass(x, 0.2),
         ),
     }
-    print(
-        f"torch {torch.__version__}, {torch.get_num_threads()} CPU threads, 1,000 images"
-    )
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} CPU threads, 1,000 images")
     total = 0.0
     for name, (batched, single) in ways.items():
         together = fastest(batched)
-        apart = fastest(
-            lambda single=single: [single(image) for image in one_by_one], 2
-        )
+        apart = fastest(lambda single=single: [single(image) for image in one_by_one], 2)
         total += together
         print(
             f"{name:28} batched {1000 * together:7.1f} ms   image by image "
@@ -87,9 +83,7 @@ def main() -> None:
     model = ResNet18(16).to(memory_format=torch.channels_last)
     forward = 3 * fastest(lambda: evaluate(model, images), 3)
     part = total / len(ways) / (forward + total / len(ways))
-    print(
-        f"corruption takes {100 * part:.1f} % of a sweep with three models of width 16"
-    )
+    print(f"corruption takes {100 * part:.1f} % of a sweep with three models of width 16")
 
 
 if __name__ == "__main__":

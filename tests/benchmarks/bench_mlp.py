@@ -72,9 +72,7 @@ def main() -> None:
     print(f"torch {torch.__version__}, {torch.get_num_threads()} CPU threads")
     print(f"stacked      {together:6.2f} s, {1000 * together / n:6.0f} ms per network")
     print(f"one by one   {apart:6.2f} s, {1000 * apart / n:6.0f} ms per network")
-    print(
-        f"published    {21.6:6.2f} s, {1000 * 21.6 / 3:6.0f} ms per network (see above)"
-    )
+    print(f"published    {21.6:6.2f} s, {1000 * 21.6 / 3:6.0f} ms per network (see above)")
     print(
         f"ratio        {apart / together:.2f} to one by one, "
         f"{21.6 / 3 / (together / n):.1f} to the published script"

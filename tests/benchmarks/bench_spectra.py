@@ -60,9 +60,7 @@ def main() -> None:
         ("torch.fft.fft2 by layer, raw, float32", median_ms(batched)),
         ("loop over kernels, raw", median_ms(looped, 1) * kernels / len(sample)),
     ]
-    print(
-        f"{kernels:,} kernels, {torch.get_num_threads()} threads, torch {torch.__version__}"
-    )
+    print(f"{kernels:,} kernels, {torch.get_num_threads()} threads, torch {torch.__version__}")
     for name, ms in rows:
         print(f"{name:40s}{ms:12,.1f} ms{ms / record:12,.1f} x")
 
