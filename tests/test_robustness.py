@@ -416,6 +416,7 @@ def test_two_figures_at_once_do_not_mix(tmp_path):
 def test_cleaning_spares_files_that_are_being_written(tmp_path):
     """Other threads write and clean without a pause; a dead writer's file goes."""
     (tmp_path / ".x.csv.tmp-1234.csv").write_text("left by a killed process")
+    os.utime(tmp_path / ".x.csv.tmp-1234.csv", (0, 0))
     stop, errors = threading.Event(), []
 
     def repeat(action):

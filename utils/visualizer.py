@@ -56,6 +56,7 @@ LEVELS = {  # what the level of a corruption means, and whether a lower one is w
     "ideal high-pass": ("cutoff (cycles/pixel)", False),
 }
 
+matplotlib.rcdefaults()  # the same figures everywhere, whatever the user's matplotlibrc says
 matplotlib.rcParams.update(
     {
         "font.size": 10,
