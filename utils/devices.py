@@ -33,7 +33,8 @@ def describe_device(device: torch.device) -> str:
     if device.type == "cuda":
         name = torch.cuda.get_device_name(device)
     else:
-        name = f"{device.type}, {torch.get_num_threads()} threads"
+        threads = torch.get_num_threads()
+        name = f"{device.type}, {threads} thread{'s' if threads > 1 else ''}"
     return f"{name}, torch {torch.__version__.split('+')[0]}"
 
 
