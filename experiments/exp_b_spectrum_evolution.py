@@ -33,7 +33,6 @@ import utils  # noqa: F401 (before all else)
 
 # isort: split
 import pandas as pd
-from tqdm import tqdm
 
 from data import batches, datasets, image_spectrum
 from utils import (
@@ -41,6 +40,7 @@ from utils import (
     configurations,
     devices,
     processes,
+    progress,
     provenance,
     published,
     results,
@@ -136,19 +136,19 @@ def main() -> int:
     left = sum(s.epochs - max(0, state["epoch"]) for state in states.values())
     left *= training.steps_per_epoch(s)
     drawn = time.monotonic()
-    with tqdm(total=left, unit="step", disable=processes.RANK > 0) as bar:
-        for run, state in states.items():
-            place = folder / run.name
-            training.write_tables(state, place)  # anew: they may be damaged
-            if not (place / "settings.json").exists():
-                provenance.write_conditions(place / "settings.json", s, labels)
-            try:
-                for _ in training.train(run, state, s, train_set, windows, sets, place, start, bar):
-                    if processes.RANK == 0 and time.monotonic() - drawn > DRAW_EVERY:
-                        draw_evolution(s, folder, jobs, labels)
-                        drawn = time.monotonic()
-            except training.DivergedError:
-                continue  # the other runs go on; `merge` reports it
+    bar = progress.Progress(left, silent=processes.RANK > 0)
+    for run, state in states.items():
+        place = folder / run.name
+        if not (place / "settings.json").exists():
+            provenance.write_conditions(place / "settings.json", s, labels)
+        try:
+            for _ in training.train(run, state, s, train_set, windows, sets, place, start, bar):
+                if processes.RANK == 0 and time.monotonic() - drawn > DRAW_EVERY:
+                    draw_evolution(s, folder, jobs, labels)
+                    drawn = time.monotonic()
+        except training.DivergedError:
+            continue  # the other runs go on; `merge` reports it
+    bar.bar.close()
     while locks:
         locks.pop().close()
     problem = processes.wait_for_others()
@@ -156,9 +156,9 @@ def main() -> int:
 
 
 def complete_configurations(s) -> None:
-    names = [configurations.complete(name, s) for name in s.configurations]
-    if len(set(names)) < len(names):
-        settings.refuse("CONFIGURATIONS", s.configurations, "distinct ones")
+    names = [configurations.complete(name, s) for name in s.configurations or ()]
+    if len(set(names)) < max(1, len(names)):
+        settings.refuse("CONFIGURATIONS", s.configurations, "distinct ones, at least one")
     s.configurations = names
 
 
@@ -171,47 +171,44 @@ def load_images(s, dataset: str) -> tuple:
 
 def draw_evolution(s, folder: Path, jobs: list, labels: dict) -> None:
     """Spectra of all runs, as far as they are."""
-    tables = read_tables(s, folder, jobs, labels)
-    figure = visualizer.spectrum_evolution(tables["spectrum"])
+    spectra = results.read_run_tables(folder, jobs, "spectra.csv")
+    labels = add_device(labels, folder, jobs)
+    figure = visualizer.spectrum_evolution(results.with_columns(spectra, labels))
     path = Path(s.results_dir) / "figures" / "exp_b_spectrum_evolution.png"
     results.write_figure(path, figure)
 
 
-def read_tables(s, folder: Path, jobs: list, labels: dict) -> dict[str, pd.DataFrame]:
-    """What the runs have recorded, labelled with the conditions of their epochs."""
-    files = {"training": "history", "spectrum": "spectra", "autocorrelation": "autocorrelation"}
+def add_device(labels: dict, folder: Path, jobs: list) -> dict:
+    """Labels with the device of the starts that trained the epochs, not of this start."""
     starts = results.read_run_tables(folder, jobs, "starts.csv")
-    devices_used = "; ".join(dict.fromkeys(starts.device))
-    labels = labels | {"device": devices_used}
-    return {
-        name: results.with_columns(results.read_run_tables(folder, jobs, f"{file}.csv"), labels)
-        for name, file in files.items()
-    }
+    return labels | {"device": "; ".join(dict.fromkeys(starts.device))}
 
 
 def merge(s, folder: Path, jobs: list, labels: dict, problem: str) -> int:
     """Tables and figures of all runs; the exit code."""
     states = {run: training.load_state(run, folder) for run in jobs}
+    for run, state in states.items():
+        training.write_tables(state, folder / run.name)
     problems = [problem, *(state["diverged"] for state in states.values())]
     short = [run for run in jobs if states[run]["epoch"] < s.epochs]
-    tables = read_tables(s, folder, jobs, labels)
+    labels = add_device(labels, folder, jobs)
+    files = {"training": "history", "spectrum": "spectra", "autocorrelation": "autocorrelation"}
+    tables = {
+        name: results.read_run_tables(folder, jobs, f"{file}.csv") for name, file in files.items()
+    }
     if len(short) < len(jobs):
         history = tables["training"]
-        labels = history.iloc[0][["dataset", "scale", "device"]].to_dict()
         ssr = suppression.suppression_table(tables["spectrum"], s.cutoff)
         dose = suppression.dose_table(history, ssr)
-        claims = pd.DataFrame(list_claims(history, ssr, labels))
-        more = {"ssr": ssr, "claims": claims} | ({"dose_response": dose} if len(dose) else {})
-        labels |= {"cutoff": s.cutoff}
-        tables |= {name: results.with_columns(table, labels) for name, table in more.items()}
-        say_results(history, ssr, claims, labels)
-    written = [results.write_table(s, f"exp_b_{name}", table) for name, table in tables.items()]
-    written += results.draw(written, Path(s.results_dir) / "figures", "exp_b", figures)
-    starts = [row for state in states.values() for row in state["starts"]]
+        tables |= {"ssr": ssr.assign(cutoff=s.cutoff)}
+        tables |= {"dose_response": dose} if len(dose) else {}
+        tables["claims"] = pd.DataFrame(list_claims(history, ssr, labels))
+        say_results(history, ssr, tables["claims"], labels)
     unfinished = [run.name for run in short if not states[run]["diverged"]]
     if unfinished:
         problems.append(f"not finished: {', '.join(unfinished)}; the same command goes on")
-    return results.finish(s, "exp_b", labels | {"starts": starts}, written, problems)
+    starts = [row for state in states.values() for row in state["starts"]]
+    return results.write(s, "exp_b", labels, tables, figures, problems, starts=starts)
 
 
 def figures(tables: dict[str, pd.DataFrame]) -> dict:
@@ -233,11 +230,8 @@ def list_claims(history: pd.DataFrame, ssr: pd.DataFrame, labels: dict) -> list[
     raw = ssr[ssr.weights == "raw"]
     first, hidden = raw[raw.layer == raw.layer.iloc[0]], raw[raw.layer == suppression.HIDDEN]
     hidden = hidden.assign(corner=statistics.minus_baseline(hidden, "corner_final"))
-    values = {}
-    for key, table, column in (("ratio", first, "published_ratio"), ("corner", hidden, "corner")):
-        for name, rows in table.groupby("configuration", sort=False):
-            if configurations.family(name) == "l2" and "baseline" in set(table.configuration):
-                values[key, name] = rows.set_index("seed")[column]
+    values = statistics.per_l2({"ratio": first}, "published_ratio")
+    values |= statistics.per_l2({"corner": hidden}, "corner")
     last = history[history.epoch == history.epoch.max()]
     cells = statistics.published_cells(
         first, "published_ssr", "published SSR", published.SSR

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from utils import checkpoints, devices
+from utils.runs import FORMAT
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -44,7 +45,8 @@ def versions() -> dict:
 
 def write_conditions(path: Path, settings: SimpleNamespace, labels: dict) -> None:
     """How results arose, as JSON: labels, constants, command, versions, commit."""
-    conditions = labels | {"settings": vars(settings), "command": ["python", *sys.argv]}
+    conditions = labels | {"format": FORMAT, "settings": vars(settings)}
+    conditions["command"] = " ".join(["python", *sys.argv])
     text = json.dumps(conditions | versions(), indent=2).replace(str(ROOT), ".")
     with checkpoints.replacing(path) as temporary:
         temporary.write_text(text + "\n", "utf-8")

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pandas as pd
+from matplotlib.animation import FuncAnimation, PillowWriter
 from matplotlib.figure import Figure
 
 from utils import checkpoints, provenance
@@ -26,16 +27,48 @@ def read_run_tables(folder: Path, runs: list, file: str) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 
 
-def write_table(settings: SimpleNamespace, name: str, table: pd.DataFrame) -> Path:
-    path = Path(settings.results_dir) / "data" / f"{name}.csv"
-    with checkpoints.replacing(path) as temporary:
-        table.to_csv(temporary, index=False, float_format=FLOAT)
-    return path
+def write(
+    settings: SimpleNamespace,
+    script: str,
+    labels: dict,
+    tables: dict[str, pd.DataFrame],
+    figures: Callable[[dict], dict[str, Figure]],
+    problems: list[str],
+    **conditions,
+) -> int:
+    """Write what a script has found, and say where it is.
+
+    Args:
+        script: what all names of files begin with: <script>_<name>.csv.
+        labels: dataset, scale or setting, device: columns of every table.
+        figures: of the script: tables by name -> figures by name.
+        problems: what went wrong, a sentence each; "" is nothing.
+        conditions: more for <script>_settings.json, which says how the results arose.
+
+    Returns the exit code.
+    """
+    folder = Path(settings.results_dir)
+    written = []
+    for name, table in tables.items():
+        written.append(folder / "data" / f"{script}_{name}.csv")
+        with checkpoints.replacing(written[-1]) as temporary:
+            table = with_columns(table, labels)
+            table.to_csv(temporary, index=False, float_format=FLOAT)
+    written += draw(written, folder / "figures", script, figures)
+    written.append(folder / "data" / f"{script}_settings.json")
+    provenance.write_conditions(written[-1], settings, labels | conditions)
+    if settings.save_reference:
+        written += save_reference(settings, written)
+    print("\nWritten:", *written, sep="\n  ")
+    return report(problems)
 
 
-def write_figure(path: Path, figure: Figure) -> Path:
+def write_figure(path: Path, figure: Figure | FuncAnimation) -> Path:
     with checkpoints.replacing(path) as temporary:
-        figure.savefig(temporary, dpi=120)
+        if isinstance(figure, Figure):
+            figure.savefig(temporary, dpi=120)
+        else:
+            figure.save(temporary, writer=PillowWriter(fps=8), dpi=70)
     return path
 
 
@@ -68,7 +101,11 @@ def draw(
     """
     named = {path.name.split(".")[0].removeprefix(f"{prefix}_"): path for path in tables}
     drawn = figures({name: pd.read_csv(path) for name, path in named.items()})
-    return [write_figure(folder / f"{prefix}_{name}.png", figure) for name, figure in drawn.items()]
+    written = []
+    for name, figure in drawn.items():
+        kind = "png" if isinstance(figure, Figure) else "gif"
+        written.append(write_figure(folder / f"{prefix}_{name}.{kind}", figure))
+    return written
 
 
 def redraw(folder: str, prefix: str, figures: Callable) -> int:
@@ -78,19 +115,6 @@ def redraw(folder: str, prefix: str, figures: Callable) -> int:
         return report([f"REDRAW: no table {prefix}_*.csv in {folder}"])
     print(*draw(tables, Path(folder), prefix, figures), sep="\n")
     return 0
-
-
-def finish(
-    settings: SimpleNamespace, name: str, labels: dict, written: list[Path], problems: list[str]
-) -> int:
-    """Write how the results of a script arose, say what was written; the exit code."""
-    conditions = Path(settings.results_dir) / "data" / f"{name}_settings.json"
-    provenance.write_conditions(conditions, settings, labels)
-    written = [*written, conditions]
-    if settings.save_reference:
-        written += save_reference(settings, written)
-    print("\nWritten:", *written, sep="\n  ")
-    return report(problems)
 
 
 def report(problems: list[str]) -> int:

@@ -169,7 +169,7 @@ ALLOWED = {
 
 # These may stay None; what it means then stands in the script.
 MAY_BE_NONE = {"DATA_ROOT", "TEST_IMAGES", "HEATMAP_IMAGES", "SENSITIVITY_IMAGES"}
-MAY_BE_NONE |= {"SAVE_REFERENCE", "REDRAW"}
+MAY_BE_NONE |= {"SAVE_REFERENCE", "REDRAW", "CONFIGURATIONS", "SEEDS"}
 # Constants that no label has to name: results say these in other ways, or do not depend on them.
 NOT_NAMED = {"SCALE", "SETTING", "DATASET", "CONFIGURATIONS", "SEEDS", "DEVICE", "DATA_ROOT"}
 NOT_NAMED |= {"RESULTS_DIR", "SAVE_REFERENCE", "REDRAW", "RUN", "TRAINING_FLAGS"}

@@ -141,14 +141,37 @@ def cell_rows(cells: dict[tuple[str, str], tuple[pd.Series, float]], labels: dic
     return rows
 
 
-def published_cells(
-    table: pd.DataFrame, column: str, quantity: str, values: tuple
-) -> dict[tuple[str, str], tuple[pd.Series, float]]:
+def published_cells(table: pd.DataFrame, column: str, quantity: str, values: tuple) -> dict:
     """Cells for `cell_rows`: what a table has of the published configurations."""
     return {
         (quantity, name): (table[table.configuration == name].set_index("seed")[column], value)
         for name, value in zip(published.CONFIGURATIONS, values)
         if name in set(table.configuration)
+    }
+
+
+def published_accuracies(accuracy: pd.DataFrame, corruptions: list[str]) -> dict:
+    """Cells for `cell_rows`: accuracies on corrupted test images of the published tables."""
+    cells = {}
+    for corruption in corruptions:
+        for level, values in published.ACCURACY[corruption].items():
+            rows = accuracy[(accuracy.images == "test") & (accuracy.corruption == corruption)]
+            quantity = f"accuracy, %: {corruption} {level:g}"
+            cells |= published_cells(rows[rows.level == level], "accuracy", quantity, values)
+    return cells
+
+
+def per_l2(tables: dict[str, pd.DataFrame], column: str) -> dict[tuple[str, str], pd.Series]:
+    """Values for `claim_rows`: a column by seed, for every strength of L2.
+
+    Args:
+        tables: key of `published.CLAIMS` -> rows of (configuration, seed, the column).
+    """
+    return {
+        (key, name): rows.set_index("seed")[column]
+        for key, table in tables.items()
+        for name, rows in table.groupby("configuration", sort=False)
+        if configurations.family(name) == "l2" and "baseline" in set(table.configuration)
     }
 
 
@@ -181,24 +204,22 @@ def claim_text(rows: pd.DataFrame) -> str:
         rows = rows[rows.configuration == published.CONFIGURATIONS[1]]
     lines = []
     for row in rows.itertuples():
-        source = (
-            f"{published.SOURCE}: {row.published:g}; " if row.published == row.published else ""
-        )
-        lines.append(f"Claim: {configurations.label(row.configuration)} {row.claim}.")
-        lines.append(f"  {row.quantity} ({source}no effect: {row.no_effect:g})")
+        was = f"{published.SOURCE}: {row.published:g}; " if row.published == row.published else ""
         ends = f", 95 % interval {row.low:.3g} to {row.high:.3g}" if row.n > 1 else ""
-        lost = f", not defined for {row.not_defined} more" if row.not_defined else ""
-        lines.append(
-            f"  here {row.mean:.3g}{ends}, n = {row.n}{lost}"
-            if row.n
-            else f"  here not defined{lost}"
-        )
-        verdict = f"  direction: {row.direction}; size: {row.size}"
-        if row.size == "not judged":
-            verdict += (
-                f" (claimed for {published.DATASET} at {published.SCALE} scale, nothing changed)"
-            )
-        lines.append(verdict)
+        here = f"here {row.mean:.3g}{ends}, n = {row.n}" if row.n else "here in no seed defined"
+        if row.n and row.not_defined:
+            here += f"; in {row.not_defined} more not defined"
+        verdict = f"direction: {row.direction}"
+        if was:
+            verdict += f"; size: {row.size}"
+        if was and row.size == "not judged":
+            verdict += f" (claimed for {published.DATASET} at {published.SCALE} scale, unchanged)"
+        lines += [
+            f"Claim: {configurations.label(row.configuration)} {row.claim}.",
+            f"  {row.quantity} ({was}no effect: {row.no_effect:g})",
+            f"  {here}",
+            f"  {verdict}",
+        ]
     return "\n".join(lines)
 
 
@@ -215,6 +236,21 @@ def learned_table(frequency: pd.DataFrame) -> pd.DataFrame:
     half = frequency[frequency.explained_variance >= 0.5].groupby(key).step.min()
     last = frequency[frequency.step == frequency.step.max()]
     return last.join(half.rename("step_half"), on=key).reset_index(drop=True)
+
+
+def learned_claims(learned: pd.DataFrame) -> pd.DataFrame:
+    """Published explained variances of experiment A, and what was measured: a row per cell."""
+    rows = []
+    for strength, values in published.EXPLAINED_VARIANCE.items():
+        for frequency, value in values.items():
+            chosen = learned[(learned.strength == strength) & (learned.frequency == frequency)]
+            numbers = _numbers(chosen.explained_variance, value, ratio=False)
+            inside = numbers["low"] <= value <= numbers["high"]
+            quantity = f"explained variance, strength {strength:g}, k = {frequency}"
+            size = "reproduced" if inside else "not reproduced"
+            size = size if numbers["n"] > 1 else "inconclusive"
+            rows.append({"quantity": quantity} | numbers | {"size": size})
+    return pd.DataFrame(rows)
 
 
 def level_table(accuracy: pd.DataFrame, corruption: str) -> pd.DataFrame:
@@ -259,15 +295,23 @@ def lead_claims(
     Args:
         points: key of `published.CLAIMS` -> corruption, level, and "lead" or "excess".
     """
-    test = leads[
-        (leads.images == "test") & (leads.configuration.map(configurations.family) == "l2")
-    ]
     values = {}
     for key, (corruption, level, column) in points.items():
-        rows = test[(test.corruption == corruption) & (test.level == level)]
-        for name, seeds in rows.groupby("configuration", sort=False):
-            values[key, name] = seeds.set_index("seed")[column]
+        rows = leads[(leads.images == "test") & (leads.corruption == corruption)]
+        for name, seeds in rows[rows.level == level].groupby("configuration", sort=False):
+            if configurations.family(name) == "l2":
+                values[key, name] = seeds.set_index("seed")[column]
     return values
+
+
+def sensitivity_table(summary: pd.DataFrame) -> pd.DataFrame:
+    """Text: share above the cutoff, mean radius and total of the input sensitivity, by model."""
+    n = summary.seed.nunique()
+    names = summary.configuration.map(configurations.label).where(summary.epoch > 0, "initially")
+    cells = summary.assign(total=10 * np.log10(summary.total)).groupby(names, sort=False)
+    columns = {"high_share": "share", "mean_radius": "mean radius", "total": "total (dB)"}
+    text = cells[list(columns)].agg(lambda values: interval_text(values, ".3f", n))
+    return text.rename(columns=columns).rename_axis(None).T
 
 
 def matched_epochs(kept: pd.DataFrame, other: str) -> dict[int, dict[str, int]]:

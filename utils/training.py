@@ -20,10 +20,10 @@ from utils import checkpoints, records
 from utils.devices import autocast, memory_format
 from utils.evaluation import evaluate, for_inference
 from utils.frequency import following_batchnorms
+from utils.progress import Progress
 from utils.results import FLOAT
 from utils.runs import Run
 
-WARM_UP, TIMED = 10, 40  # steps before those that are timed for the estimate, and those
 DROPOUT_SEEDS = 500_000  # an epoch's seed for dropout, beyond those of its batch order
 TABLES = ["history", "spectra", "autocorrelation", "times", "starts"]
 
@@ -61,7 +61,7 @@ def load_state(run: Run, job: Path) -> dict:
 
 def write_tables(state: dict, folder: Path) -> None:
     """The tables of a run, all made from its state: they can always be made again."""
-    for name in TABLES:
+    for name in TABLES if state["epoch"] >= 0 else ():
         with checkpoints.replacing(folder / f"{name}.csv") as path:
             pd.DataFrame(state[name]).to_csv(path, index=False, float_format=FLOAT)
 
@@ -75,7 +75,7 @@ def train(
     test_sets: dict[str, ImageSet],
     folder: Path,
     conditions: dict,
-    bar: tqdm,
+    progress: Progress,
 ) -> Iterator[int]:
     """Train one model, from its last finished epoch if it was begun before.
 
@@ -88,7 +88,7 @@ def train(
             among them.
         folder: gets last.pt, previous.pt, the weights of chosen epochs and tables.
         conditions: device, threads, versions: noted with the epochs of this start.
-        bar: counts the steps of the whole job.
+        progress: of the whole job.
 
     Yields the number of each epoch when it is finished and on disk; 0 is the initialisation.
 
@@ -112,10 +112,10 @@ def train(
         row |= {"train_accuracy": math.nan, "diverged": ""}
         spectra = []
         if epoch > 0:
-            bar.set_description(f"{run.name} epoch {epoch}/{settings.epochs}")
+            progress.describe(f"{run.name} epoch {epoch}/{settings.epochs}")
             try:
                 numbers, spectra = _train_epoch(
-                    model, optimizer, train_set, windows, batchnorms, run, epoch, settings, bar
+                    model, optimizer, train_set, windows, batchnorms, run, epoch, settings, progress
                 )
             except DivergedError as error:  # the state keeps the weights of the epoch before
                 state["diverged"] = str(error)
@@ -144,6 +144,8 @@ def train(
             weights = {name: state[name] for name in ("identity", "epoch", "model")}
             checkpoints.save(weights, folder / f"epoch-{epoch:03d}.pt")
         _save(state, folder)
+        text = f"{run.name} epoch {epoch}/{settings.epochs}: test {row['test_accuracy']:.1f} %"
+        progress.epoch(text, state["times"][-1]["seconds"])
         yield epoch
 
 
@@ -174,7 +176,7 @@ def steps_per_epoch(settings: SimpleNamespace) -> int:
 
 
 def _train_epoch(
-    model, optimizer, train_set, windows, batchnorms, run, epoch, settings, bar
+    model, optimizer, train_set, windows, batchnorms, run, epoch, settings, progress
 ) -> tuple[dict, list[dict]]:
     """One pass over the training images.
 
@@ -188,9 +190,9 @@ def _train_epoch(
     model.train()
     losses, correct, count, spectra = [], 0, 0, []
     for step, (images, labels) in enumerate(batches, 1):
-        progress = (epoch - 1 + (step - 1) / steps) / settings.epochs
+        done = (epoch - 1 + (step - 1) / steps) / settings.epochs
         for group in optimizer.param_groups:  # cosine from the full rate to 0
-            group["lr"] = settings.learning_rate * (1 + math.cos(math.pi * progress)) / 2
+            group["lr"] = settings.learning_rate * (1 + math.cos(math.pi * done)) / 2
         with autocast(images.device):
             logits = model(normalize(images))
             loss = F.cross_entropy(logits, labels)
@@ -204,14 +206,12 @@ def _train_epoch(
         if epoch == 1 and step < steps and step & (step - 1) == 0:  # 1, 2, 4, 8, ...
             _check_weights(model, step, run, epoch, settings)
             spectra += [{"step": step} | r for r in records.spectra(model, batchnorms)]
-        bar.update()
-        _announce(bar)
+        numbers = {}
         if step % 20 == 0 or step == steps:  # now and then, as reading waits for the device
             _check(losses, run, epoch, settings)
-            bar.set_postfix(
-                loss=f"{float(losses[-1]) / len(labels):.3f}",
-                accuracy=f"{100 * int(correct) / count:.1f} %",
-            )
+            numbers["loss"] = f"{float(losses[-1]) / len(labels):.3f}"
+            numbers["accuracy"] = f"{100 * int(correct) / count:.1f} %"
+        progress.step(**numbers)
     _check_weights(model, steps, run, epoch, settings)
     return {
         "learning_rate": optimizer.param_groups[0]["lr"],
@@ -259,22 +259,6 @@ def _diverged(what: str, run: Run, epoch: int, settings) -> DivergedError:
         f"{run.name} diverged: {what} in epoch {epoch} is not a finite number "
         f"(LEARNING_RATE {settings.learning_rate:g}; a lower one may train)"
     )
-
-
-def _announce(bar: tqdm) -> None:
-    """Once the first steps are timed, say how long those of the whole job will take."""
-    if bar.disable:
-        return
-    done = bar.n - bar.initial
-    if done == WARM_UP:
-        bar.timed_from = time.perf_counter()
-    if done == WARM_UP + TIMED:
-        per_step = (time.perf_counter() - bar.timed_from) / TIMED
-        left = tqdm.format_interval(per_step * (bar.total - bar.n))
-        bar.write(
-            f"Time     {left} for the training steps left ({1000 * per_step:.0f} ms each), "
-            "plus the evaluation after each epoch"
-        )
 
 
 def _save(state: dict, folder: Path) -> None:

@@ -6,7 +6,7 @@ import matplotlib
 import matplotlib.colors
 import numpy as np
 import pandas as pd
-from matplotlib.animation import PillowWriter
+from matplotlib.animation import FuncAnimation
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -248,30 +248,33 @@ def _published_curves(ax, corruption: str) -> None:
         ax.plot(list(levels), values, **style, alpha=0.6, zorder=1, label=label)
 
 
-def fourier_heatmap(heatmap: pd.DataFrame, norm: float) -> Figure:
+def fourier_heatmap(heatmap: pd.DataFrame) -> Figure:
     """Error by Fourier mode, a panel per configuration, and of L2 against the baseline."""
     means = heatmap.groupby(["configuration", "u", "v"], sort=False).error.mean()
     grids = {name: _both_halves(means[name]) for name in dict.fromkeys(heatmap.configuration)}
     low = min(grid.min() for grid in grids.values())
     high = max(grid.max() for grid in grids.values())
-    compare = {"baseline", "l2"} <= set(grids)
+    other = published.CONFIGURATIONS[1]
+    compare = {"baseline", other} <= set(grids)
     figure, axes = _panels(len(grids) + compare, 3.5, 4.3)
-    edge = {"extent": (-0.5, 0.5, -0.5, 0.5), "origin": "lower"}
+    size = len(next(iter(grids.values())))
+    low_edge, high_edge = -0.5 - 0.5 / size, 0.5 - 0.5 / size  # pixel centres at the frequencies
+    edge = {"extent": (low_edge, high_edge, low_edge, high_edge), "origin": "lower"}
     for ax, (name, grid) in zip(axes, grids.items()):
         mesh = ax.imshow(grid, vmin=low, vmax=high, cmap="viridis", **edge)
         ax.set_title(_label(name))
     figure.colorbar(mesh, ax=axes[: len(grids)], label="error (%)", shrink=0.8)
     if compare:
-        lead = grids["l2"] - grids["baseline"]
+        lead = grids[other] - grids["baseline"]
         limit = max(0.1, np.abs(lead).max())
         mesh = axes[-1].imshow(lead, vmin=-limit, vmax=limit, cmap="RdBu_r", **edge)
-        axes[-1].set_title("L2 minus baseline")
+        axes[-1].set_title(f"{_label(other)} minus baseline")
         figure.colorbar(mesh, ax=axes[-1], label="error (points)", shrink=0.8)
     for ax in axes:
         ax.set_xlabel("horizontal (cycles/pixel)")
         ax.grid(False)
     axes[0].set_ylabel("vertical (cycles/pixel)")
-    title = f"Error under one Fourier mode of norm {norm:g} per image"
+    title = f"Error under one Fourier mode of norm {heatmap.norm.iloc[0]:g} per image"
     _finish(figure, title, heatmap, "mean over seeds")
     return figure
 
@@ -286,12 +289,12 @@ def _both_halves(modes: pd.Series) -> np.ndarray:
     return image
 
 
-def frequency_curves(frequency: pd.DataFrame, published: dict) -> Figure:
+def frequency_curves(frequency: pd.DataFrame) -> Figure:
     """Explained variance of every frequency by step, a panel per strength of the penalty.
 
-    Args:
-        published: strength -> frequency -> explained variance after the last step.
+    Crosses: published values, in the published setting.
     """
+    claimed = published.EXPLAINED_VARIANCE if frequency.setting.iloc[0] == "demo" else {}
     strengths = list(dict.fromkeys(frequency.strength))
     figure, axes = _panels(len(strengths), 4.3, 4.2)
     colors = _frequency_colors(frequency)
@@ -301,14 +304,14 @@ def frequency_curves(frequency: pd.DataFrame, published: dict) -> Figure:
             style = {"color": colors[k], "linestyle": DASHES[number % len(DASHES)]}
             few = len(colors) <= 4  # intervals of more would hide each other
             _curve(ax, rows, "step", "explained_variance", few, **style, label=f"k = {k}")
-            if k in published.get(strength, {}):
-                value = published[strength][k]
+            if k in claimed.get(strength, {}):
+                value = claimed[strength][k]
                 ax.plot(table.step.max(), value, "x", color=colors[k], clip_on=False)
         ax.axhline(0, color="0.3", linewidth=1)
         ax.set(title=f"penalty {strength:g}", xlabel="step")
         ax.locator_params(axis="x", nbins=5)
     axes[0].set_ylabel("explained variance")
-    if published:
+    if claimed:
         axes[0].plot([], [], "kx", label="arXiv:2512.22192")
     lines = dict(zip(*axes[0].get_legend_handles_labels()[::-1]))
     figure.legend(lines.values(), lines.keys(), loc="outside right upper", fontsize=9)
@@ -371,8 +374,8 @@ def spectral_bias(frequency: pd.DataFrame) -> Figure:
     return figure
 
 
-def animate_fit(fit: pd.DataFrame, path) -> None:
-    """GIF of signal and fit over the steps, a panel per strength of the penalty."""
+def fit_animation(fit: pd.DataFrame) -> FuncAnimation:
+    """Of signal and fit over the steps, a panel per strength of the penalty."""
     strengths = list(dict.fromkeys(fit.strength))
     height = 2.6 * len(strengths) + 0.8
     figure = Figure(figsize=(8, height))
@@ -392,13 +395,14 @@ def animate_fit(fit: pd.DataFrame, path) -> None:
     low, high = fit.signal.min(), fit.signal.max()
     axes[0, 0].set_ylim(1.3 * min(low, 0), 1.3 * max(high, 0))
     _finish(figure, "step 0", fit, none_of_one="one seed shown")
-    writer = PillowWriter(fps=8)
-    with writer.saving(figure, path, dpi=70):
-        for step, rows in fit.groupby("step"):
-            figure.suptitle(f"step {step}", fontsize=13)
-            for strength, line in lines.items():
-                line.set_ydata(rows[rows.strength == strength].fit)
-            writer.grab_frame()
+
+    def show(step):
+        figure.suptitle(f"step {step}", fontsize=13)
+        rows = fit[fit.step == step]
+        for strength, line in lines.items():
+            line.set_ydata(rows[rows.strength == strength].fit)
+
+    return FuncAnimation(figure, show, fit.step.unique())
 
 
 def _frequency_colors(table: pd.DataFrame) -> dict:
@@ -524,5 +528,51 @@ def _finish(
 
 
 def dose_response(dose: pd.DataFrame) -> Figure:
-    """Corner share, SSR and accuracy by strength, a row per family, a line per seed."""
-    raise NotImplementedError
+    """Corner share, SSR and accuracy by strength, a row per family, a dot per seed."""
+    families = list(dict.fromkeys(dose.family))
+    columns = {
+        "corner_final": "corner share, hidden layers",
+        "ssr": "SSR, mean over layers",
+        "test_accuracy": "test accuracy (%)",
+    }
+    figure = Figure(figsize=(13, 1 + 3.4 * len(families)), layout="constrained")
+    axes = figure.subplots(len(families), len(columns), squeeze=False)
+    for row, family in zip(axes, families):
+        table = dose[dose.family == family]
+        weakest = table.strength[table.strength > 0].min()
+        for ax, (column, text) in zip(row, columns.items()):
+            means = table.groupby("strength")[column].mean()
+            style = _style(f"{family}={USUAL[family]:g}")
+            ax.plot(means.index, means, **style | {"marker": ""})
+            ax.plot(table.strength, table[column], ".", color=style["color"], alpha=0.7)
+            ax.set_xscale("symlog", linthresh=weakest)
+            ax.set(xlabel=f"strength of {family} (0: baseline)", ylabel=text)
+    _finish(figure, "Dose and response", dose, "a dot per seed, line: mean")
+    return figure
+
+
+def sensitivity(spectra: pd.DataFrame, maps: pd.DataFrame) -> Figure:
+    """Input sensitivity against white by radius, a line per seed, and in two dimensions."""
+    last = maps[maps.epoch > 0]
+    grids = {
+        name: _both_halves(rows.groupby(["u", "v"]).power.mean())
+        for name, rows in last.groupby("configuration", sort=False)
+    }
+    figure, axes = _panels(1 + len(grids), 4, 4.3)
+    curves, *panels = axes
+    curves.axhline(0, color="0.3", linewidth=1)
+    for (name, seed, epoch), rows in spectra.groupby(["configuration", "seed", "epoch"]):
+        style = _style(name) | {"marker": ""} if epoch else {"color": "0.6"}
+        label = _label(name) if epoch else "initially"
+        label = label if seed == spectra.seed.iloc[0] else None
+        curves.plot(rows.radius, rows.white_db, linewidth=1, label=label, **style)
+    curves.set(xlabel="radial frequency (cycles/pixel)", ylabel="against white (dB)")
+    curves.legend()
+    for ax, (name, grid) in zip(panels, grids.items()):
+        ax.sharey = None
+        db = 10 * np.log10(grid / grid.mean())
+        mesh = ax.imshow(db, cmap="RdBu_r", vmin=-10, vmax=10, extent=(-0.5, 0.5, -0.5, 0.5))
+        ax.set_title(_label(name))
+    figure.colorbar(mesh, ax=panels, label="dB against white")
+    _finish(figure, "What the output depends on, by frequency", spectra, "a line per seed")
+    return figure
