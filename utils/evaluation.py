@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -9,16 +10,12 @@ from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from tqdm import tqdm
 
-from data.batches import ImageSet, normalize, to_float
+from data.batches import ImageSet, Normalize, to_float
+from utils.devices import autocast, memory_format
 from utils.frequency import following_batchnorms
 
 # Images at a time: on a CPU few enough for its cache. The result does not depend on it.
 BATCH = {"cpu": 64, "mps": 256, "cuda": 1000}
-
-
-def autocast(device: torch.device) -> torch.autocast:
-    """bfloat16 arithmetic on a GPU, float32 elsewhere."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")
 
 
 def for_inference(model: nn.Module) -> nn.Module:
@@ -43,15 +40,17 @@ def evaluate(model: nn.Module, images: ImageSet) -> tuple[float, float]:
     """
     was_training = model.training
     model.eval()
-    loss, correct = 0.0, 0
-    size = BATCH[images.labels.device.type]
+    normalize, losses, correct = Normalize(images), [], 0
+    device = images.labels.device
+    size = BATCH[device.type]
     for pixels, labels in zip(images.images.split(size), images.labels.split(size)):
-        batch = normalize(to_float(pixels))
-        with autocast(pixels.device):
-            logits = model(batch.contiguous(memory_format=torch.channels_last))
-        loss += F.cross_entropy(logits.float(), labels, reduction="sum").double()
+        batch = normalize(to_float(pixels)).contiguous(memory_format=memory_format(device))
+        with autocast(device):
+            logits = model(batch)
+        losses.append(F.cross_entropy(logits.float(), labels, reduction="sum"))
         correct += (logits.argmax(1) == labels).sum()
     model.train(was_training)
+    loss = torch.stack(losses).cpu().double().sum()
     return float(loss) / len(images), 100 * int(correct) / len(images)
 
 
@@ -81,7 +80,7 @@ def sweep(
             clean = to_float(images.images)
             pixels = corrupt(clean)
             unchanged = torch.equal(pixels, clean)
-            corrupted = ImageSet(pixels, images.labels, images.name)
+            corrupted = replace(images, images=pixels)
             for key, model in models.items():
                 accuracy = clean_accuracy.get((name, key)) if unchanged else None
                 if accuracy is None:

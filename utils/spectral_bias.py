@@ -42,7 +42,7 @@ def train_together(
     factors = inputs.new_tensor(strengths)
     optimizer = torch.optim.Adam(weights.values(), lr=learning_rate, fused=True)
     records = set(records)
-    for step in tqdm(range(steps + 1), total=steps, unit="step"):
+    for step in tqdm(range(steps + 1), total=steps, unit="step", disable=None):
         if step in records:
             with torch.no_grad():
                 yield step, predict_stacked(weights, grid)
