@@ -395,11 +395,11 @@ def test_batches_depend_on_seed_and_epoch_alone():
 
 
 def test_normalize():
-    images = torch.rand(5, 3, 4, 4)
-    expected = (images.numpy() - np.reshape(batches.MEAN, (3, 1, 1))) / np.reshape(
-        batches.STD, (3, 1, 1)
-    )
-    np.testing.assert_allclose(batches.normalize(images), expected, atol=1e-5)
+    pixels = torch.rand(5, 3, 4, 4)
+    images = batches.ImageSet(pixels, torch.zeros(5), "", (0.5, 0.4, 0.3), (0.1, 0.2, 0.3))
+    mean, std = (np.reshape(values, (3, 1, 1)) for values in (images.mean, images.std))
+    found = batches.Normalize(images)(pixels)
+    np.testing.assert_allclose(found, (pixels.numpy() - mean) / std, atol=1e-5)
 
 
 def test_a_torchvision_of_another_build(tmp_path):

@@ -5,6 +5,7 @@ import errno
 import io
 import os
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -183,18 +184,6 @@ def test_a_job_on_windows(tmp_path):
     assert before["exp_b_training.csv"] in tables(results)["exp_b_training.csv"]
 
 
-DRAW = """
-import utils, pandas, sys
-from utils import visualizer
-table = pandas.DataFrame([(0.0, 0, s, k) for s in (0, 5) for k in (1, 2)])
-table.columns = ["strength", "seed", "step", "frequency"]
-table = table.assign(amplitude_ratio=0.5, explained_variance=0.5)
-table = table.assign(dataset="d $x^2$", setting="demo", device="cpu")
-figure = visualizer.frequency_curves(table, {})
-figure.savefig(sys.argv[1], dpi=120)
-visualizer.animate_fit(table.assign(position=[0, 1, 0, 1], signal=1, fit=1), sys.argv[2])
-assert "matplotlib.pyplot" not in sys.modules
-"""
 HOSTILE = """text.usetex: True
 font.family: serif
 font.size: 30
@@ -217,32 +206,22 @@ lines.color: much too much: # H\xf6he
 
 def test_figures_are_the_same_everywhere(tmp_path):
     """Under a notebook's backend and a matplotlibrc of the user's, byte for byte."""
-    environments = {
-        "plain": {},
-        "named": {"MATPLOTLIBRC": str(tmp_path / "named")},
-        "home": {"MPLCONFIGDIR": str(tmp_path / "home")},
-        "here": {},  # matplotlib looks into the current folder first
-    }
-    pictures = []
-    for place, environment in environments.items():
-        folder = tmp_path / place
-        folder.mkdir()
-        if place != "plain":
-            environment["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"
-            encoding = "utf-8" if place == "here" else "latin-1"  # that one it does read
-            (folder / "matplotlibrc").write_text(HOSTILE, encoding)
-        process = subprocess.run(
-            [sys.executable, "-c", DRAW, *(str(folder / name) for name in ("x.png", "x.gif"))],
-            cwd=folder if place == "here" else tmp_path,
-            env=os.environ | environment | {"PYTHONPATH": str(ROOT)},
-            check=False,
-            capture_output=True,
-            text=True,
-        )
+    results = tmp_path / "results"
+    assert job.finish(results, line=A) == 0
+    (tmp_path / "matplotlibrc").write_text(HOSTILE, "latin-1")
+    (results / "matplotlibrc").write_text(HOSTILE, "utf-8")
+    named = dict.fromkeys(["MATPLOTLIBRC", "MPLCONFIGDIR"], str(tmp_path))
+    for place, environment in ((tmp_path / "elsewhere", named), (results, {})):
+        again = place / "tables"  # matplotlib looks into the current folder first: `place`
+        shutil.copytree(results / "data", again)
+        environment["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"
+        process = job.as_a_user(f"exp_a_synthetic.py --redraw {again}", again, **environment)
         assert process.returncode == 0, process.stderr
-        assert place == "here" or process.stderr == ""
-        pictures.append([(folder / name).read_bytes() for name in ("x.png", "x.gif")])
-    assert pictures.count(pictures[0]) == 4
+        assert place == results or process.stderr == ""
+        figures = list((results / "figures").iterdir())
+        assert len(figures) == 4
+        for figure in figures:
+            assert (again / figure.name).read_bytes() == figure.read_bytes()
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
