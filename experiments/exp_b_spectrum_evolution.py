@@ -207,8 +207,12 @@ def merge(s, folder: Path, jobs: list, labels: dict, problem: str) -> int:
     unfinished = [run.name for run in short if not states[run]["diverged"]]
     if unfinished:
         problems.append(f"not finished: {', '.join(unfinished)}; the same command goes on")
-    starts = [row for state in states.values() for row in state["starts"]]
-    return results.write(s, "exp_b", labels, tables, figures, problems, starts=starts)
+    conditions = {
+        "starts": [row for state in states.values() for row in state["starts"]],
+        "seconds": sum(row["seconds"] for state in states.values() for row in state["times"]),
+        "steps": s.epochs * training.steps_per_epoch(s),
+    }
+    return results.write(s, "exp_b", labels, tables, figures, problems, **conditions)
 
 
 def figures(tables: dict[str, pd.DataFrame]) -> dict:

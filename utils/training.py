@@ -42,6 +42,7 @@ def load_state(run: Run, job: Path) -> dict:
     """
     folder = job / run.name
     identity = f"{job.name}/{run.name}"
+    checkpoints.clean(folder)
     for path in (folder / "last.pt", folder / "previous.pt"):
         if not path.exists():
             continue
