@@ -251,6 +251,10 @@ def run_script(main: Callable[[], int | None], stopped: str = "Stopped."):
         sys.exit(main())
     except OSError as error:
         sys.exit(f"error: {error}")
+    except (MemoryError, RuntimeError) as error:
+        if not re.search("out of memory|allocate", str(error)) and type(error) is RuntimeError:
+            raise
+        sys.exit("error: out of memory; a smaller BATCH_SIZE, WIDTH or TEST_IMAGES needs less")
     except KeyboardInterrupt:
         sys.exit(f"\n{stopped}")
 
