@@ -41,19 +41,20 @@ def page(folder: Path) -> str:
     places = {path.name: path for path in sorted(folder.iterdir()) if path.is_dir()}
     parts = [HEAD, "## What was run", _markdown(pd.DataFrame(_runs(places)))]
     parts += ["## Claims", _markdown(claims_table(places))]
-    controls = [name for name in QUESTIONS if name in places]
-    for name in [*controls, *(name for name in SCALES if name in places)]:
+    spectra = [name for name in (*QUESTIONS, *SCALES) if len(_table(places, name, "exp_b_ssr"))]
+    for name in spectra:
         parts.append(f"## {QUESTIONS.get(name, f'Spectra at {name} scale')} (`{name}/`)")
-        parts.append(_markdown(spectra_table(places[name])))
+        tables = (_table(places, name, table) for table in ("exp_b_ssr", "exp_b_training"))
+        parts.append(_markdown(spectra_table(*tables)))
     missing = [name for name in (*SCALES, *QUESTIONS) if name not in places]
     if missing:
         parts.append(f"Not run yet: {', '.join(missing)}.")
     return "\n\n".join(parts) + "\n"
 
 
-def read_table(place: Path, name: str) -> pd.DataFrame:
+def _table(places: dict[str, Path], folder: str, name: str) -> pd.DataFrame:
     """A table of a folder, plain or compressed; without rows where there is none."""
-    found = sorted(place.glob(f"{name}.csv*"))
+    found = sorted(places[folder].glob(f"{name}.csv*")) if folder in places else []
     return pd.read_csv(found[0]) if found else pd.DataFrame()
 
 
@@ -61,8 +62,8 @@ def claims_table(places: dict[str, Path]) -> pd.DataFrame:
     """A row per claim and published number, a column per scale."""
     rows = {}
     for scale in SCALES:
-        for script in ("exp_b", "exp_c", "exp_d") if scale in places else ():
-            for row in read_table(places[scale], f"{script}_claims").itertuples():
+        for script in ("exp_b", "exp_c", "exp_d"):
+            for row in _table(places, scale, f"{script}_claims").itertuples():
                 if row.configuration not in published.CONFIGURATIONS:
                     continue
                 key = (configurations.label(row.configuration), row.claim, row.quantity)
@@ -73,9 +74,8 @@ def claims_table(places: dict[str, Path]) -> pd.DataFrame:
     return pd.DataFrame([dict(zip(index, key)) | row for key, row in rows.items()])
 
 
-def spectra_table(place: Path) -> pd.DataFrame:
+def spectra_table(ssr: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame:
     """Corner, SSR and accuracy after the last epoch by configuration; differences paired by seed."""
-    ssr, history = read_table(place, "exp_b_ssr"), read_table(place, "exp_b_training")
     raw = ssr[ssr.weights == "raw"]
     key = ["configuration", "seed"]
     table = raw[raw.layer == HIDDEN].set_index(key)[["corner_final", "corner_ssr"]]
@@ -103,27 +103,25 @@ def spectra_table(place: Path) -> pd.DataFrame:
 
 
 def _runs(places: dict[str, Path]) -> list[dict]:
-    """What each folder holds, on what it was made."""
+    """What each folder holds, and on what it was made."""
     rows = []
     for name, place in places.items():
-        settings = json.loads((place / "exp_b_settings.json").read_text("utf-8"))
-        starts, s = pd.DataFrame(settings["starts"]), settings["settings"]
-        scripts = [p.name[4] for p in sorted(place.glob("exp_?_settings.json"))]
-        rows.append(
-            {
-                "folder": f"`{name}/`",
-                "experiments": ", ".join(scripts).upper(),
-                "data": settings["dataset"],
-                "scale": settings["scale"],
-                "configurations": ", ".join(map(configurations.label, s["configurations"])),
-                "seeds": ", ".join(map(str, s["seeds"])),
-                "steps a run": settings["steps"],
-                "training, h": f"{settings['seconds'] / 3600:.2f}",
-                "device": "; ".join(starts.device.unique()),
-                "processor": "; ".join(starts.processor.unique()),
-                "commit": ", ".join(f"`{c[:8]}{c[40:]}`" for c in starts.commit.unique()),
-            }
-        )
+        found = {path.name[4]: path for path in sorted(place.glob("exp_?*_settings.json"))}
+        if not found:
+            continue
+        written = json.loads(next(iter(found.values())).read_text("utf-8"))
+        starts, s = pd.DataFrame(written.get("starts") or [written]), written["settings"]
+        row = {"folder": f"`{name}/`", "experiments": ", ".join(found).upper()}
+        row |= {"data": written["dataset"], "scale": written.get("scale") or written["setting"]}
+        names, seeds = s.get("configurations") or [], s.get("seeds") or []
+        row["configurations"] = ", ".join(map(configurations.label, names))
+        row["seeds"] = ", ".join(map(str, seeds))
+        row["steps a run"] = written.get("steps", s.get("steps", ""))
+        row["training, h"] = f"{written['seconds'] / 3600:.2f}" if "seconds" in written else ""
+        for column in ("device", "processor"):
+            row[column] = "; ".join(starts[column].unique())
+        row["commit"] = ", ".join(f"`{c[:8]}{c[40:]}`" for c in starts.commit.dropna().unique())
+        rows.append(row)
     return rows
 
 
