@@ -207,8 +207,12 @@ def merge(s, folder: Path, jobs: list, labels: dict, problem: str) -> int:
     unfinished = [run.name for run in short if not states[run]["diverged"]]
     if unfinished:
         problems.append(f"not finished: {', '.join(unfinished)}; the same command goes on")
-    starts = [row for state in states.values() for row in state["starts"]]
-    return results.write(s, "exp_b", labels, tables, figures, problems, starts=starts)
+    conditions = {
+        "starts": [row for state in states.values() for row in state["starts"]],
+        "seconds": sum(row["seconds"] for state in states.values() for row in state["times"]),
+        "steps": s.epochs * training.steps_per_epoch(s),
+    }
+    return results.write(s, "exp_b", labels, tables, figures, problems, **conditions)
 
 
 def figures(tables: dict[str, pd.DataFrame]) -> dict:
@@ -257,9 +261,19 @@ def say_plan(s, labels: dict, notice: str, states: dict, folder: Path, start: di
         f"Runs     {', '.join(map(configurations.label, s.configurations))} x seeds "
         f"{', '.join(map(str, s.seeds))}{shared}; {done} of {len(states)} here are finished",
         f"Folder   {folder}",
+        *say_faster(len(states), start["device"]),
         sep="\n",
         flush=True,
     )
+
+
+def say_faster(count: int, device: str) -> list[str]:
+    """How to share the runs among the cores, where there are enough of both."""
+    ranks = min(count, devices.count_cores())
+    if processes.WORLD > 1 or ranks < 2 or devices.count_cores() < 4 or device[:3] != "cpu":
+        return []
+    line = " ".join(["torchrun", f"--nproc-per-node={ranks}", *sys.argv])
+    return [f"Faster   {line}   shares the runs among {devices.count_cores()} cores"]
 
 
 def say_results(history: pd.DataFrame, ssr: pd.DataFrame, claims, labels: dict) -> None:

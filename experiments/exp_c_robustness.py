@@ -12,7 +12,7 @@ output depends on. Kernels may be low-pass where the network is not.
     python experiments/exp_c_robustness.py --run cifar10-quick-0123abcd --configurations baseline l2
 
 Figures appear in results/figures: exp_c_robustness.png, exp_c_band_noise.png,
-exp_c_fourier_heatmap.png, exp_c_sensitivity.png; tables in results/data. Under 2 minutes at quick
+exp_c_fourier_heatmap.png, exp_c_sensitivity.png; tables in results/data. About 3 minutes at quick
 scale on two CPU cores, once the models are there.
 """
 
@@ -67,7 +67,7 @@ SAVE_REFERENCE = None  # copy the results to results/reference/<this name> too
 REDRAW = None  # a folder of tables: draw their figures again, evaluate nothing
 
 SCALES = {  # of experiment B
-    "quick": {"heatmap_images": 64, "sensitivity_images": 256},
+    "quick": {"heatmap_images": 256, "sensitivity_images": 256},
     "medium": {"heatmap_images": 256, "sensitivity_images": 1_000},
     "full": {"heatmap_images": 1_000, "sensitivity_images": 1_000},
 }

@@ -14,9 +14,12 @@ from pathlib import Path
 
 import job
 import pytest
+import test_training
+import torch
 from conftest import ROOT, tables
 
-from utils import checkpoints, settings
+from data import batches, planted
+from utils import checkpoints, devices, evaluation, runs, settings, training
 
 A = "exp_a_synthetic.py --steps 6 --seeds 0 1 --width 8 --records 3"
 SCRIPTS = sorted((ROOT / "experiments").glob("*.py"))
@@ -265,3 +268,138 @@ def test_terminals(monkeypatch, encoding):
     name = "数据" if encoding == "utf-8" else r"\u6570\u636e"
     assert f"{name} \\udcff\n" in out
     assert err == f"error: {name} {sign} 0.21\n"
+
+
+def test_out_of_memory_is_one_line(capsys):
+    """The CPU's allocator and a GPU's raise RuntimeErrors; others are faults, with a trace."""
+    torches = RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried")
+    for error in (torches, torch.cuda.OutOfMemoryError("CUDA out of memory."), MemoryError()):
+
+        def main(error=error):
+            raise error
+
+        with pytest.raises(SystemExit) as end:
+            settings.run_script(main)
+        assert re.search("out of memory.*BATCH_SIZE.*WIDTH", end.value.code)
+
+    def broken():
+        raise RuntimeError("shapes do not match")
+
+    with pytest.raises(RuntimeError):
+        settings.run_script(broken)
+
+
+def test_evaluation_takes_smaller_batches_where_memory_is_short():
+    """A model that takes 5 images at most: the same result as in one batch."""
+    images = planted.image_set(23, 0, 1, 1)
+    sizes = []
+
+    class Small(torch.nn.Module):
+        def forward(self, x):
+            sizes.append(len(x))
+            if len(x) > 5:
+                raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
+            return x.flatten(1)[:, :10]
+
+    loss, accuracy = evaluation.evaluate(Small(), images)
+    assert max(sizes[-6:]) <= 5
+    logits = batches.Normalize(images)(images.images / 255).flatten(1)[:, :10]
+    expected = -torch.log_softmax(logits.double(), 1)[torch.arange(23), images.labels].mean()
+    assert loss == pytest.approx(float(expected), rel=1e-5)
+    assert accuracy == pytest.approx(
+        100 * float((logits.argmax(1) == images.labels).double().mean())
+    )
+
+
+def test_many_cores_are_told_of(monkeypatch, tmp_path):
+    """With four runs and eight cores, a torchrun line with this job's own flags."""
+    sitecustomize = tmp_path / "eight"
+    sitecustomize.mkdir()
+    text = "import os\nos.sched_getaffinity = lambda pid: set(range(8))\n"
+    (sitecustomize / "sitecustomize.py").write_text(text)
+    line = f"{job.TINY} --seeds 0 1 --configurations baseline l2 --epochs 1"
+    path = {"PYTHONPATH": str(sitecustomize), "OMP_NUM_THREADS": "1"}
+    process = job.as_a_user(line, tmp_path / "results", **path)
+    found = re.search(
+        "torchrun --nproc-per-node=4 .*--seeds 0 1 --configurations baseline l2", process.stdout
+    )
+    assert found, process.stdout
+    assert "8 cores" in process.stdout
+
+
+def test_a_device_without_float64(monkeypatch, tmp_path):
+    """Training, evaluation and records never ask for float64 where a tensor may be on Apple's
+    GPU; there neither for channels last nor for a fused optimiser."""
+
+    def refuse(self):
+        raise TypeError("Cannot convert a MPS Tensor to float64 dtype")
+
+    monkeypatch.setattr(torch.Tensor, "double", refuse)
+    sets = planted.load(40, 10)
+    assert list(test_training.train("l2=0.05", sets, tmp_path)) == [0, 1, 2]
+
+    asked = []
+    real = devices.without_compiler(torch.optim.SGD)
+    monkeypatch.setattr(
+        training, "without_compiler", lambda _: lambda *a, **o: asked.append(o) or real(*a, **o)
+    )
+    monkeypatch.setattr(torch.nn.Module, "to", lambda self, *a, **o: asked.append(o) or self)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    device = devices.choose_device("mps")
+    training.build(runs.Run("baseline", 0), test_training.SETTINGS, device)
+    assert asked[0] == {"memory_format": torch.contiguous_format} and asked[1]["fused"] is False
+    assert devices.memory_format(torch.device("cpu")) is torch.channels_last
+
+
+def test_auto_takes_no_apple_gpu_but_names_it(monkeypatch, capsys):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert devices.choose_device("auto") == torch.device("cpu")
+    printed = capsys.readouterr().out
+    assert "--device mps" in printed and printed.count("\n") == 1
+    with pytest.raises(OSError, match="DEVICE is cuda:1"):
+        devices.choose_device("cuda:1")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert devices.choose_device("cuda:1") == torch.device("cuda:1")
+    with pytest.raises(OSError, match="DEVICE is cuda:2"):
+        devices.choose_device("cuda:2")
+    monkeypatch.setenv("LOCAL_RANK", "3")
+    assert devices.choose_device("auto") == torch.device("cuda:1")
+
+
+@pytest.mark.parametrize("capability, fast", [((7, 5), False), ((8, 0), True), ((9, 0), True)])
+def test_bfloat16_only_where_the_gpu_computes_in_it(monkeypatch, capability, fast):
+    asked = []
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    monkeypatch.setattr(torch, "autocast", lambda *a, enabled: asked.append(enabled))
+    devices.autocast(torch.device("cuda:0"))
+    devices.autocast(torch.device("cpu"))
+    assert asked == [fast, False]
+
+
+def test_the_compiler_is_not_imported():
+    """An optimiser's import of it takes 2 s; the steps are the same."""
+    code = "import sys, torch; from utils.devices import without_compiler\n"
+    code += "w = torch.ones(3, requires_grad=True); w.grad = torch.ones(3)\n"
+    code += "o = without_compiler(torch.optim.SGD)([w], lr=0.5, momentum=0.9, fused=True)\n"
+    code += "o.step(); o.step(); o.load_state_dict(o.state_dict()); o.zero_grad()\n"
+    code += "print(*(round(x, 4) for x in w.tolist()), 'torch._dynamo' in sys.modules)"
+    process = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True
+    )
+    after = 1 - 0.5 - 0.5 * 1.9
+    assert process.stdout == f"{after:.2f} {after:.2f} {after:.2f} False\n"
+
+
+def test_one_rank_finds_the_data_for_all(tmp_path):
+    """Of two processes the second can reach no data and takes no choice of its own."""
+    code = "import sys, utils; from utils import processes; processes.connect()\n"
+    code += "def work(c): return ('cifar10' if processes.RANK == 0 else c), processes.RANK\n"
+    code += "print(*processes.one_after_another(work, 'auto')); processes.wait_for_others()"
+    (tmp_path / "job.py").write_text(f"import sys; sys.path.insert(0, {str(ROOT)!r})\n{code}")
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    process = subprocess.run(
+        [*launcher, tmp_path / "job.py"], check=False, capture_output=True, text=True, timeout=200
+    )
+    assert sorted(process.stdout.split("\n")) == ["", "cifar10 0", "cifar10 1"], process.stderr

@@ -12,3 +12,4 @@ if sys.version_info < (3, 10):  # noqa: UP036 (whoever starts a script may have 
 if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & set(os.environ):
     os.environ["GOMP_SPINCOUNT"] = "5000"
 os.environ["MPLBACKEND"] = "agg"  # notebooks export their own, which a script cannot use
+os.environ["MATPLOTLIBRC"] = os.devnull  # figures are the same whatever the user's file says

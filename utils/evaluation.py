@@ -1,6 +1,7 @@
 """Loss and accuracy of models on sets of images, clean or corrupted."""
 
 import copy
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
@@ -32,17 +33,28 @@ def for_inference(model: nn.Module) -> nn.Module:
     return model
 
 
-@torch.no_grad()
 def evaluate(model: nn.Module, images: ImageSet) -> tuple[float, float]:
     """Mean cross-entropy and accuracy in percent, over all images, at inference.
 
-    The images, uint8 or already float in [0, 1], must be on the model's device.
+    The images, uint8 or already float in [0, 1], must be on the model's device. Where a GPU's
+    memory is too small for a batch, half of it is tried.
     """
+    size = BATCH[images.labels.device.type]
+    while True:
+        try:
+            return _evaluate(model, images, size)
+        except torch.cuda.OutOfMemoryError:
+            if size == 1:
+                raise
+            size //= 2
+
+
+@torch.no_grad()
+def _evaluate(model: nn.Module, images: ImageSet, size: int) -> tuple[float, float]:
     was_training = model.training
     model.eval()
     normalize, losses, correct = Normalize(images), [], 0
     device = images.labels.device
-    size = BATCH[device.type]
     for pixels, labels in zip(images.images.split(size), images.labels.split(size)):
         batch = normalize(to_float(pixels)).contiguous(memory_format=memory_format(device))
         with autocast(device):
@@ -50,8 +62,8 @@ def evaluate(model: nn.Module, images: ImageSet) -> tuple[float, float]:
         losses.append(F.cross_entropy(logits.float(), labels, reduction="sum"))
         correct += (logits.argmax(1) == labels).sum()
     model.train(was_training)
-    loss = torch.stack(losses).cpu().double().sum()
-    return float(loss) / len(images), 100 * int(correct) / len(images)
+    loss = math.fsum(torch.stack(losses).tolist())  # in float64, which not every device has
+    return loss / len(images), 100 * int(correct) / len(images)
 
 
 def sweep(

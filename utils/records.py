@@ -55,6 +55,6 @@ def _moments(model: nn.Module, batchnorms: dict[str, str]):
         moments = filter_moments(conv.weight).cpu()
         yield {"layer": name, "weights": "raw"}, moments.sum(0)
         if name in batchnorms:
-            scale = batchnorm_scale(model.get_submodule(batchnorms[name])).cpu().double()
+            scale = batchnorm_scale(model.get_submodule(batchnorms[name])).cpu().to(moments)
             moments = moments * scale.square().view(-1, 1, 1)
         yield {"layer": name, "weights": "folded"}, moments.sum(0)

@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.animation import FuncAnimation, PillowWriter
 from matplotlib.figure import Figure
 
-from utils import checkpoints, provenance
+from utils import checkpoints, provenance, reference
 
 FLOAT = "%.7g"  # numbers in tables: as many digits as float32 holds
 
@@ -59,6 +59,7 @@ def write(
     provenance.write_conditions(written[-1], settings, labels | conditions)
     if settings.save_reference:
         written += save_reference(settings, written)
+        written.append(reference.write_page(folder / "reference"))
     print("\nWritten:", *written, sep="\n  ")
     return report(problems)
 

@@ -10,6 +10,7 @@ says.
 """
 
 import argparse
+import codecs
 import contextlib
 import math
 import re
@@ -207,7 +208,8 @@ def read_settings(
     )
     for name, comment in comments.items():
         _add_flag(parser, name, script[name], comment, scales)
-    settings = SimpleNamespace(**vars(parser.parse_args(arguments)))
+    given = vars(parser.parse_args(arguments))
+    settings = SimpleNamespace(**{name.lower(): script[name] for name in comments} | given)
 
     chosen = getattr(settings, "scale", None) or getattr(settings, "setting", None)
     defaults = {n.lower(): script[n] for n in comments if script[n] is not None}
@@ -242,12 +244,25 @@ def refuse(name: str, value, allowed: str) -> None:
 
 def run_script(main: Callable[[], int | None], stopped: str = "Stopped."):
     """Run main; the errors a user can cause or mend end it with one line, not a traceback."""
+    codecs.register_error("plain", _plain)
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="plain")
     try:
         sys.exit(main())
     except OSError as error:
         sys.exit(f"error: {error}")
+    except (MemoryError, RuntimeError) as error:
+        if not re.search("out of memory|allocate", str(error)) and type(error) is RuntimeError:
+            raise
+        sys.exit("error: out of memory; a smaller BATCH_SIZE, WIDTH or TEST_IMAGES needs less")
     except KeyboardInterrupt:
         sys.exit(f"\n{stopped}")
+
+
+def _plain(error: UnicodeEncodeError) -> tuple[str, int]:
+    """What a terminal cannot show, in signs that it can."""
+    text = error.object[error.start : error.end].replace("±", "+-")
+    return text.encode("ascii", "backslashreplace").decode(), error.end
 
 
 def _tuple(value) -> tuple:
@@ -272,7 +287,7 @@ def _add_flag(parser, name: str, default, comment: str, scales: dict) -> None:
         except ValueError:
             raise argparse.ArgumentTypeError(f"{text!r}; allowed: {kind.text}") from None
 
-    options = {"dest": name.lower(), "default": default}
+    options = {"dest": name.lower(), "default": argparse.SUPPRESS}
     if kind is FLAG:
         options["action"] = argparse.BooleanOptionalAction
     else:

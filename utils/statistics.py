@@ -199,6 +199,8 @@ def claim_text(rows: pd.DataFrame) -> str:
 
     Of L2 in several strengths only the published one is told, where it is there.
     """
+    if rows.empty:
+        return "No claim: none is about these configurations, or their baseline is missing."
     rows = rows[rows.direction != "-"]
     if (rows.configuration == published.CONFIGURATIONS[1]).any():
         rows = rows[rows.configuration == published.CONFIGURATIONS[1]]

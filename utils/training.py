@@ -17,7 +17,7 @@ from tqdm import tqdm
 from data.batches import ImageSet, Normalize, training_batches
 from models.resnet import ResNet18
 from utils import checkpoints, records
-from utils.devices import autocast, memory_format
+from utils.devices import autocast, memory_format, without_compiler
 from utils.evaluation import evaluate, for_inference
 from utils.frequency import following_batchnorms
 from utils.progress import Progress
@@ -42,6 +42,7 @@ def load_state(run: Run, job: Path) -> dict:
     """
     folder = job / run.name
     identity = f"{job.name}/{run.name}"
+    checkpoints.clean(folder)
     for path in (folder / "last.pt", folder / "previous.pt"):
         if not path.exists():
             continue
@@ -166,7 +167,7 @@ def build(
         }
         for inside in (True, False)
     ]
-    return model, torch.optim.SGD(
+    return model, without_compiler(torch.optim.SGD)(
         groups, lr=settings.learning_rate, momentum=settings.momentum, fused=device.type != "mps"
     )
 
@@ -215,7 +216,7 @@ def _train_epoch(
     _check_weights(model, steps, run, epoch, settings)
     return {
         "learning_rate": optimizer.param_groups[0]["lr"],
-        "train_loss": float(torch.stack(losses).cpu().double().sum()) / count,
+        "train_loss": math.fsum(torch.stack(losses).tolist()) / count,
         "train_accuracy": 100 * int(correct) / count,
     }, spectra
 
