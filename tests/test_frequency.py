@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from scipy import signal
 from torch import nn
 
 from utils import frequency as fq
@@ -193,6 +194,20 @@ def test_responses_follow_the_definition(shape):
         image = fq.frequency_response(kernels, size)
         np.testing.assert_allclose(image, expected, rtol=1e-9, atol=1e-9)
         assert image[size // 2, size // 2] == pytest.approx((kernels.sum((-2, -1)) ** 2).sum())
+
+
+@pytest.mark.parametrize("shape", [(3, 3), (3, 5), (1, 1), (4, 2), (1, 7)])
+def test_autocorrelation(shape):
+    kernels = RNG.normal(size=(6, *shape))
+    found = fq.autocorrelation(fq.kernel_moments(kernels), *shape)
+    expected = sum(signal.correlate2d(k, k) for k in kernels)
+    assert found.shape == (2 * shape[0] - 1, 2 * shape[1] - 1)
+    np.testing.assert_allclose(found, expected, atol=1e-12)
+    for size in (1, 3, 16):
+        response = fq.response_from_autocorrelation(found, size)
+        np.testing.assert_allclose(response, fq.frequency_response(kernels, size))
+    with pytest.raises(ValueError, match="size"):
+        fq.response_from_autocorrelation(found, 0)
 
 
 def test_response_of_binomial_and_laplacian_in_closed_form():

@@ -102,6 +102,16 @@ class RadialSpectrum:
         with np.errstate(divide="ignore"):  # no energy at a radius is -inf dB
             return 10 * np.log10(self.share / white)
 
+    @property
+    def mean_radius(self) -> float:
+        """Mean of the radius, cycles/pixel, weighted by energy."""
+        return float(self.share @ self.radius)
+
+    def table(self) -> pd.DataFrame:
+        """A row per radius: radius, multiplicity, energy, density, share, white_db."""
+        columns = ["radius", "multiplicity", "energy", "density", "share", "white_db"]
+        return pd.DataFrame({name: getattr(self, name) for name in columns})
+
     def high_energy(self, cutoff: float = CUTOFF) -> float:
         """Energy at radii above `cutoff` (cycles/pixel)."""
         return float(self.energy[self._high(cutoff)].sum())
@@ -158,9 +168,50 @@ def kernel_moments(weight) -> Tensor:
 
 def spectrum_from_moments(moments: Tensor, kh: int, kw: int) -> RadialSpectrum:
     """Radial spectrum of kernels of kh x kw pixels from their (k, k) second moments."""
-    radii, multiplicities, orbit = radial_orbits(kh, kw)
-    power = _power(moments, kh, kw, kh, kw) / (kh * kw)
-    return RadialSpectrum(radii, np.bincount(orbit.ravel(), power.ravel()), multiplicities)
+    power = _power(autocorrelation(moments, kh, kw), kh, kw) / (kh * kw)
+    return spectrum_from_power(np.fft.fftshift(power))
+
+
+def spectrum_from_power(power) -> RadialSpectrum:
+    """Radial profile of a power spectrum, for instance of images.
+
+    Args:
+        power: (H, W), not negative, zero frequency at index (H // 2, W // 2) as after fftshift.
+
+    Returns the spectrum whose energy is the sum of the power at each radius, and whose density
+    is its mean.
+    """
+    power = np.asarray(power, dtype=np.float64)
+    radii, multiplicities, orbit = radial_orbits(*power.shape)
+    energy = np.bincount(orbit.ravel(), np.fft.ifftshift(power).ravel())
+    return RadialSpectrum(radii, energy, multiplicities)
+
+
+def autocorrelation(moments: Tensor, kh: int, kw: int) -> np.ndarray:
+    """Autocorrelation of kernels of kh x kw pixels, summed over the kernels.
+
+    Entry (dy, dx) is sum_n sum_y,x w_n(y, x) w_n(y + dy, x + dx), the second moments summed
+    along equal offsets. It is symmetric: of 3x3 kernels 13 numbers are independent.
+
+    Args:
+        moments: (k, k) second moments, k = kh kw.
+
+    Returns float64 (2 kh - 1, 2 kw - 1), offset zero in the middle.
+    """
+    dy, dx = _pixel_differences(kh, kw)
+    index = (dy + kh - 1) * (2 * kw - 1) + dx + kw - 1
+    return np.bincount(index.ravel(), moments.cpu().numpy().ravel()).reshape(2 * kh - 1, -1)
+
+
+def response_from_autocorrelation(correlation, size: int) -> np.ndarray:
+    """Power |H|^2 on a size x size grid of frequencies, as `frequency_response`.
+
+    Args:
+        correlation: from `autocorrelation`.
+    """
+    if size < 1:
+        raise ValueError(f"size must be at least 1, found {size}")
+    return np.fft.fftshift(_power(np.asarray(correlation, dtype=np.float64), size, size))
 
 
 def radial_spectrum(weight) -> RadialSpectrum:
@@ -183,11 +234,8 @@ def frequency_response(weight, size: int) -> np.ndarray:
     axes, zero frequency at index size // 2. At a size that is a multiple of the kernel's, the
     DFT coefficients of the kernel are among the samples.
     """
-    if size < 1:
-        raise ValueError(f"size must be at least 1, found {size}")
-    moments = kernel_moments(weight)
-    kh, kw = np.shape(weight)[-2:]
-    return np.fft.fftshift(_power(moments, kh, kw, size, size))
+    correlation = autocorrelation(kernel_moments(weight), *np.shape(weight)[-2:])
+    return response_from_autocorrelation(correlation, size)
 
 
 def radial_response(weight, radii) -> np.ndarray:
@@ -397,19 +445,17 @@ def _pixel_differences(kh: int, kw: int) -> tuple[np.ndarray, np.ndarray]:
     return y[:, None] - y, x[:, None] - x
 
 
-def _power(moments: Tensor, kh: int, kw: int, rows: int, columns: int) -> np.ndarray:
+def _power(correlation: np.ndarray, rows: int, columns: int) -> np.ndarray:
     """|H|^2 summed over kernels at fftfreq(rows) x fftfreq(columns) cycles/pixel.
 
-    The second moments summed along equal offsets are the autocorrelation of the kernels;
-    its DFT is their power spectrum (Wiener-Khinchin).
+    It is the DFT of the autocorrelation (Wiener-Khinchin), whose offsets are taken modulo the
+    size of the grid.
     """
-    dy, dx = _pixel_differences(kh, kw)
-    offset = (dy % rows) * columns + dx % columns
-    autocorrelation = np.bincount(
-        offset.ravel(), moments.cpu().numpy().ravel(), minlength=rows * columns
-    )
-    power = np.fft.fft2(autocorrelation.reshape(rows, columns)).real
-    return np.maximum(power, 0)  # rounding can leave -1e-17 where there is nothing
+    y, x = (np.arange(n) - n // 2 for n in correlation.shape)
+    wrapped = np.zeros((rows, columns))
+    np.add.at(wrapped, (y[:, None] % rows, x % columns), correlation)
+    # Rounding can leave -1e-17 where there is nothing.
+    return np.maximum(np.fft.fft2(wrapped).real, 0)
 
 
 def _bessel_j0(x: np.ndarray) -> np.ndarray:
