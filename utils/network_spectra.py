@@ -1,11 +1,12 @@
 """What the output of a network depends on, by spatial frequency."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+
+from utils.batchnorm import evaluation_mode
 
 EXACT = 100  # outputs up to which the sensitivity is exact by default
 PROBES = 32  # random sign vectors per image for more outputs
@@ -39,7 +40,7 @@ def input_sensitivity(
     """
     generator = torch.Generator().manual_seed(seed)
     total, count = 0.0, len(images)
-    with _evaluation(model):
+    with evaluation_mode(model):
         for pixels in _batches(model, images, batch):
             pixels.requires_grad_()
             logits = _logits(model(pixels.clone())).flatten(1)  # (B, classes)
@@ -59,18 +60,6 @@ def input_sensitivity(
                 power += spectrum.abs().square().sum((0, 1))
             total += power.cpu().double().numpy()
     return np.fft.fftshift(total / count)
-
-
-@contextmanager
-def _evaluation(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode; afterwards every module has the mode it had."""
-    training = [module for module in model.modules() if module.training]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module in training:
-            module.training = True
 
 
 def _batches(model: nn.Module, images, size: int) -> Iterator[Tensor]:

@@ -17,8 +17,9 @@ from tqdm import tqdm
 from data.batches import ImageSet, normalize, training_batches
 from models.resnet import ResNet18
 from utils import checkpoints
+from utils.batchnorm import following_batchnorms
 from utils.evaluation import autocast, evaluate, for_inference
-from utils.frequency import following_batchnorms, layer_spectra, measurable_convolutions
+from utils.model_spectra import layer_spectra, measurable_convolutions
 from utils.runs import FLOAT, Run
 
 WARM_UP, TIMED = 10, 40  # steps before those that are timed for the estimate, and those
