@@ -350,15 +350,18 @@ def _as_filters(weight) -> Tensor:
 def _parts(weight: Tensor, room: int) -> Iterator[tuple[slice, Tensor]]:
     """A bounded number of filters at a time: which, and their kernels (filters, n, k), float64.
 
+    The kernels lie in one buffer, as fresh memory would cost more time: use them at once.
+
     Args:
         room: how many times k numbers a filter needs at least.
     """
     filters, n, kh, kw = weight.shape
     most = max(1, CHUNK // (kh * kw))
     step = max(1, most // max(n, room))
+    buffer = torch.empty(step * min(n, most) * kh * kw, dtype=torch.float64, device=weight.device)
     for start in range(0, filters, step):
         for part in weight[start : start + step].split(most, dim=1):
-            kernels = torch.empty(part.shape, dtype=torch.float64, device=part.device)
+            kernels = buffer[: part.numel()].view(part.shape)
             yield slice(start, start + step), kernels.copy_(part).flatten(2)
 
 
