@@ -1,12 +1,12 @@
 """Image sets in memory, and seeded, augmented batches made by one indexing operation."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-PAD = 4  # pixels of black border from which a random crop is taken
+PAD = 4  # pixels of border from which a random crop is taken
 
 # Mean and standard deviation of the pixels of CIFAR-10's training set, in [0, 1]. The widespread
 # std 0.2023, 0.1994, 0.2010 is the mean of the per-image deviations, another quantity.
@@ -16,21 +16,29 @@ STD = (0.2470, 0.2435, 0.2616)
 
 @dataclass(frozen=True)
 class ImageSet:
-    """Images uint8 (N, 3, H, W), their class labels int64 (N,), and a name for figures."""
+    """Images uint8 (N, 3, H, W), their class labels int64 (N,), and a name for figures.
+
+    Attributes:
+        mean, std: per colour in pixel units [0, 1], by which a network's input is normalised.
+        border: pixel value, 0 to 255, around an image from which a random crop is taken.
+    """
 
     images: Tensor
     labels: Tensor
     name: str
+    mean: tuple[float, float, float] = MEAN
+    std: tuple[float, float, float] = STD
+    border: int = 0
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def first(self, count: int) -> "ImageSet":
         """The first `count` images."""
-        return ImageSet(self.images[:count], self.labels[:count], self.name)
+        return replace(self, images=self.images[:count], labels=self.labels[:count])
 
     def to(self, device) -> "ImageSet":
-        return ImageSet(self.images.to(device), self.labels.to(device), self.name)
+        return replace(self, images=self.images.to(device), labels=self.labels.to(device))
 
 
 def to_float(images: Tensor) -> Tensor:
@@ -38,25 +46,32 @@ def to_float(images: Tensor) -> Tensor:
     return images if images.is_floating_point() else images.float().div_(255)
 
 
-def normalize(images: Tensor) -> Tensor:
+class Normalize(nn.Module):
     """Images in [0, 1], (N, 3, H, W), to zero mean and unit variance per colour channel."""
-    mean = torch.tensor(MEAN, device=images.device).view(3, 1, 1)
-    std = torch.tensor(STD, device=images.device).view(3, 1, 1)
-    return (images - mean) / std
+
+    def __init__(self, images: ImageSet):
+        super().__init__()
+        for name, values in (("mean", images.mean), ("std", images.std)):
+            tensor = torch.tensor(values, device=images.labels.device).view(3, 1, 1)
+            self.register_buffer(name, tensor, persistent=False)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return (pixels - self.mean) / self.std
 
 
-def crop_windows(images: Tensor, pad: int = PAD) -> Tensor:
+def crop_windows(images: Tensor, border: int = 0, pad: int = PAD) -> Tensor:
     """All crops of the padded images and of their mirror images, without copying each.
 
     Args:
         images: uint8 (N, 3, H, W).
+        border: pixel value of the padding, 0 to 255.
 
     Returns a uint8 view (2, N, 2 pad + 1, 2 pad + 1, H, W, 3): plain or mirrored, image,
     vertical and horizontal offset, then the crop. Only the padded images take memory.
     """
     count, channels, height, width = images.shape
     shape = (2, count, height + 2 * pad, width + 2 * pad, channels)
-    padded = torch.zeros(shape, dtype=images.dtype, device=images.device)
+    padded = torch.full(shape, border, dtype=images.dtype, device=images.device)
     plain = images.permute(0, 2, 3, 1)  # (N, H, W, 3): a crop's rows lie together
     padded[0, :, pad : pad + height, pad : pad + width] = plain
     padded[1, :, pad : pad + height, pad : pad + width] = plain.flip(2)

@@ -1,18 +1,23 @@
 """CIFAR-10 (Krizhevsky 2009): found on disk or downloaded, verified before it is unpickled."""
 
+import hashlib
 import importlib
 import os
+import pickle
 import shutil
-import socket
-import threading
+import tarfile
+import tempfile
+import time
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
+from tqdm import tqdm
 
 from .batches import ImageSet
 
-TIME_LIMIT = 20  # seconds to wait for a network that does not answer
+TIME_LIMIT = 20  # seconds to wait for a server that says nothing
 HERE = Path(__file__).parent
 
 
@@ -27,28 +32,33 @@ class DataNotAvailable(DataError):
 def load(data_root: str | None = None) -> tuple[ImageSet, ImageSet]:
     """Training set (50,000 images) and test set (10,000) as uint8 tensors.
 
-    Looks for the official files (folder `cifar-10-batches-py`) in `data_root`, in the
-    environment variable CIFAR10_ROOT, then in this package's folder; downloads them into
-    `data_root` or this folder where all three have none.
+    Looks for the official files in `data_root`, in the environment variable CIFAR10_ROOT, then in
+    this package's folder. Each may hold the folder `cifar-10-batches-py`, be that folder, or hold
+    the archive `cifar-10-python.tar.gz`, which is read where it lies and not unpacked. Where none
+    has the files, downloads the archive into `data_root` or this package's folder.
 
     Raises:
         DataError: a file is missing from the set, or is not the official one.
         DataNotAvailable: not found and not downloadable.
     """
-    dataset = torchvision("datasets").CIFAR10
+    official = torchvision("datasets").CIFAR10
+    md5s = [dict(files) for files in (official.train_list, official.test_list)]
     roots = [data_root, os.environ.get("CIFAR10_ROOT"), HERE]
-    roots = [Path(root).expanduser() for root in roots if root]
-    found = [root for root in roots if (root / dataset.base_folder).is_dir()]
-    if not found:
-        _download(dataset, roots[0] if data_root else HERE, roots)
-    root = found[0] if found else (roots[0] if data_root else HERE)
-    _verify(dataset, root / dataset.base_folder)
-    return tuple(_image_set(dataset(root, train=train)) for train in (True, False))
+    roots = [Path(os.path.expanduser(root)) for root in roots if root]
+    places = next(filter(None, (_places(official, root) for root in roots)), [])
+    if places:
+        batches, problem = _read(places, md5s[0] | md5s[1])
+        if problem:
+            raise DataError(f"CIFAR-10: {problem}; restore it, or delete it to download anew")
+    else:
+        batches = _download(official, roots, roots[0] if data_root else HERE)
+    return tuple(_image_set([batches[name] for name in names]) for names in md5s)
 
 
-def _image_set(official) -> ImageSet:
-    images = torch.from_numpy(official.data).permute(0, 3, 1, 2).contiguous()
-    return ImageSet(images, torch.tensor(official.targets), "CIFAR-10")
+def _image_set(batches: list[dict]) -> ImageSet:
+    pixels = torch.cat([torch.from_numpy(batch["data"]) for batch in batches])
+    labels = torch.tensor([label for batch in batches for label in batch["labels"]])
+    return ImageSet(pixels.view(-1, 3, 32, 32), labels, "CIFAR-10")
 
 
 def torchvision(module: str):
@@ -63,58 +73,88 @@ def torchvision(module: str):
         ) from error
 
 
-def _verify(dataset, folder: Path) -> None:
-    """Compare every file with torchvision's list of MD5 sums."""
-    check_md5 = torchvision("datasets.utils").check_md5
-    meta = (dataset.meta["filename"], dataset.meta["md5"])
-    for name, md5 in (*dataset.train_list, *dataset.test_list, meta):
-        path = folder / name
-        if not path.is_file():
-            problem = "is missing"
-        elif not check_md5(path, md5):
-            problem = f"is damaged ({path.stat().st_size:,} bytes, MD5 is not {md5})"
-        else:
-            continue
-        raise DataError(
-            f"CIFAR-10: {path} {problem}; restore it, or delete the folder to download anew"
-        )
+def _places(official, root: Path) -> list[Path]:
+    """Folders and archives in or at root that hold official files, folders first."""
+    folders = [root / official.base_folder, root]
+    names = [name for name, _ in (*official.train_list, *official.test_list)]
+    # Some browsers unzip what they download.
+    archives = [root / official.filename, root / official.filename.removesuffix(".gz"), root]
+    return [
+        *(path for path in folders if any(os.path.isfile(path / name) for name in names)),
+        *(path for path in archives if os.path.isfile(path)),
+    ]
 
 
-def _download(dataset, root: Path, searched: list[Path]) -> None:
-    """Download into root, appearing there only when complete."""
-    partial = root / "cifar-10-download"
-    timeout = socket.getdefaulttimeout()
+def _read(places: list[Path], md5s: dict[str, str]) -> tuple[dict[str, dict], str]:
+    """The official batches by name, each from the first place where it is undamaged.
+
+    Args:
+        md5s: name -> MD5 of the files to find.
+
+    Returns them, and what is wrong, "" where they are complete.
+    """
+    batches, problem = {}, ""
+    for path in places:
+        try:
+            for name, content in _files(path, md5s.keys() - batches.keys()):
+                if hashlib.md5(content, usedforsecurity=False).hexdigest() == md5s[name]:
+                    batches[name] = pickle.loads(content, encoding="latin1")
+                else:
+                    size = f"{len(content):,} bytes"
+                    problem = f"{path / name} is damaged ({size}, MD5 is not {md5s[name]})"
+        except DataError as error:
+            problem = str(error)
+    missing = sorted(md5s.keys() - batches.keys())
+    if not missing:
+        return batches, ""
+    return batches, problem or f"{places[0] / missing[0]} is missing"
+
+
+def _files(path: Path, names: set[str]) -> Iterator[tuple[str, bytes]]:
+    """Name and content of those of the files that are in a folder or an archive."""
     try:
-        _check_reachable(dataset.url)
-        socket.setdefaulttimeout(TIME_LIMIT)
-        dataset(partial, download=True)
-        (partial / dataset.base_folder).rename(root / dataset.base_folder)
-        shutil.rmtree(partial)
-    except (OSError, RuntimeError) as error:
-        reason = getattr(error, "reason", None) or str(error) or type(error).__name__
+        if path.is_dir():
+            for name in names:
+                if (path / name).is_file():
+                    yield name, (path / name).read_bytes()
+        elif names:
+            with tarfile.open(path) as archive:
+                for member in archive:
+                    if member.isfile() and Path(member.name).name in names:
+                        yield Path(member.name).name, archive.extractfile(member).read()
+    except Exception as error:  # damaged archives fail in many ways
+        raise DataError(f"{path} cannot be read ({_reason(error)})") from error
+
+
+def _download(official, searched: list[Path], root: Path) -> dict[str, dict]:
+    """Download the archive into root, appearing there when complete; returns the batches in it."""
+    md5s = dict(official.train_list + official.test_list)
+    prefix = "cifar-10-download-"
+    try:
+        for left in root.glob(f"{prefix}*"):  # by a process that was killed
+            if time.time() - left.stat().st_mtime > 24 * 3600:
+                shutil.rmtree(left, ignore_errors=True)
+        with tempfile.TemporaryDirectory(dir=root, prefix=prefix) as folder:
+            archive = Path(folder) / official.filename
+            with (
+                urllib.request.urlopen(official.url, timeout=TIME_LIMIT) as answer,
+                tqdm.wrapattr(answer, "read", answer.length, desc="CIFAR-10", disable=None) as body,
+                open(archive, "wb") as file,
+            ):
+                shutil.copyfileobj(body, file)
+            batches, problem = _read([archive], md5s)
+            if problem:
+                raise DataError("what came from there is not the official archive")
+            archive.replace(root / archive.name)
+            return batches
+    except Exception as error:  # servers, and what is between, fail in many ways
         raise DataNotAvailable(
             f"CIFAR-10 is not in {', '.join(map(str, searched))} and could not be downloaded "
-            f"from {dataset.url} ({reason}); put the official folder {dataset.base_folder} "
-            "into one of these, or name its parent by DATA_ROOT or CIFAR10_ROOT"
+            f"from {official.url} ({_reason(error)}); put the official {official.filename}, or "
+            f"the folder {official.base_folder}, into one of these, or name its parent by "
+            "DATA_ROOT or CIFAR10_ROOT"
         ) from error
-    finally:
-        socket.setdefaulttimeout(timeout)
 
 
-def _check_reachable(url: str) -> None:
-    """Raise OSError unless the server answers in time; name look-ups have no time limit."""
-    outcome = [TimeoutError(f"no answer within {TIME_LIMIT} s")]
-
-    def ask():
-        try:
-            request = urllib.request.Request(url, method="HEAD")
-            urllib.request.urlopen(request, timeout=TIME_LIMIT).close()
-            outcome[0] = None
-        except OSError as error:
-            outcome[0] = error
-
-    thread = threading.Thread(target=ask, daemon=True)
-    thread.start()
-    thread.join(TIME_LIMIT)
-    if outcome[0] is not None:
-        raise outcome[0]
+def _reason(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())

@@ -50,12 +50,14 @@ def gaussian_noise(images: Tensor, sigma: float, white: Tensor, clip: bool = Tru
 def band_noise(white: Tensor, centre: float, width: float, norm: float) -> Tensor:
     """Noise whose frequencies have a radius within width / 2 of `centre`, cycles/pixel.
 
+    Zero frequency, the brightness of the whole image, is in no band.
+
     Args:
         white: from `white_noise`; its spectrum outside the band is set to 0.
         norm: L2 norm of the noise of every image, all colours together, in pixel units.
     """
     radius = radial_frequency(*white.shape[-2:])
-    band = (radius - centre).abs() <= width / 2
+    band = ((radius - centre).abs() <= width / 2) & (radius > 0)
     _require(bool(band.any()), "band", f"{centre} +- {width / 2}", "one that holds modes")
     noise = _filter(white, band)
     return noise * (norm / noise.flatten(1).norm(dim=1).view(-1, 1, 1, 1))

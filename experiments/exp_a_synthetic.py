@@ -12,8 +12,8 @@ What is learned is measured on the whole grid, per frequency: explained variance
 y of the signal.
 
     python experiments/exp_a_synthetic.py
-    python experiments/exp_a_synthetic.py --steps 20000          "slower" is not "suppressed"
-    python experiments/exp_a_synthetic.py --setting rahaman      few minutes
+    python experiments/exp_a_synthetic.py --steps 20000   # "slower" is not "suppressed"
+    python experiments/exp_a_synthetic.py --setting rahaman   # few minutes
 
 Figures appear in results/figures: exp_a_frequency_curves.png, exp_a_frequency_decomp.png,
 exp_a_spectral_bias.png, exp_a_comparison.gif; tables in results/data. The setting rahaman
@@ -25,16 +25,27 @@ import math
 import sys
 from pathlib import Path
 
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+import utils  # noqa: F401 (before all else)
+
+# isort: split
 import pandas as pd
 import torch
 from torch import Tensor
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
 from data import signals
 from models.mlp import mlp
-from utils import checkpoints, runs, settings, statistics, training, visualizer
+from utils import (
+    devices,
+    processes,
+    provenance,
+    published,
+    results,
+    settings,
+    statistics,
+    visualizer,
+)
 from utils.spectral_bias import excerpt, measure, train_together
 
 SETTING = "demo"  # demo, or rahaman: as in Rahaman et al., with fewer steps
@@ -51,8 +62,10 @@ HIDDEN_LAYERS = None  # of the network
 WIDTH = None  # units per hidden layer
 LEARNING_RATE = None  # of Adam
 RECORDS = 100  # times that the fit is measured
-DEVICE = "cpu"  # cuda, mps, cpu, or auto: the first of these there is
+DEVICE = "cpu"  # cuda, cuda:1, mps, or auto: the GPU where CUDA finds one, else the CPU
 RESULTS_DIR = str(ROOT / "results")  # where everything is written
+SAVE_REFERENCE = None  # copy the results to results/reference/<this name> too
+REDRAW = None  # a folder of tables: draw their figures again, train nothing
 
 SETTINGS = {
     "demo": {
@@ -85,24 +98,20 @@ SETTINGS = {
     },
 }
 
-# Explained variance after 500 steps by strength and frequency: arXiv:2512.22192's code, one seed.
-PUBLISHED = {
-    0.0: {5: 0.81, 20: 0.34, 50: 0.074},
-    1e-3: {5: 0.77, 20: 0.19, 50: 0.046},
-    1e-2: {5: 0.57, 20: 0.087, 50: 0.028},
-}
-
 
 def main() -> int:
     s = settings.read_settings(globals())
+    if s.redraw:
+        return results.redraw(s.redraw, prefix(s.setting), figures)
     check(s)
-    runs.clean(s)
+    processes.alone("experiment A")
+    results.clean(s)
     torch.set_flush_denormal(True)  # weights next to 0 make a CPU 10 times slower
-    device = training.choose_device(s.device)
+    device = devices.choose_device(s.device)
     labels = {
         "dataset": f"sum of {len(s.frequencies)} sinusoids",
-        "setting": runs.scale_name(s),
-        "device": runs.device_name(device),
+        "setting": provenance.scale_label(s),
+        "device": devices.describe_device(device),
     }
     say_plan(s, labels)
     keys = [(strength, seed) for strength in s.strengths for seed in s.seeds]
@@ -110,30 +119,32 @@ def main() -> int:
     truth = torch.stack([make_signal(s, positions, seed) for _, seed in keys])
     fits = train(s, keys, positions, truth, device)
 
-    frequency = runs.label(measure(fits, truth, s.frequencies, keys), labels)
+    frequency = measure(fits, truth, s.frequencies, keys)
     learned = statistics.learned_table(frequency)
-    window = runs.label(excerpt(fits, truth, positions * s.interval, keys), labels)
+    window = excerpt(fits, truth, positions * s.interval, keys)
+    tables = {"frequency": frequency, "learned": learned, "fit": window}
+    if labels["setting"] == "demo":
+        tables["claims"] = statistics.learned_claims(learned)
     say_results(learned, labels)
-    prefix = "exp_a" if s.setting == "demo" else f"exp_a_{s.setting}"
-    written = [
-        runs.write_table(s, f"{prefix}_frequency", frequency),
-        runs.write_table(s, f"{prefix}_learned", learned),
-        runs.write_table(s, f"{prefix}_fit", window),
-    ]
-    published = PUBLISHED if labels["setting"] == "demo" else {}
-    for name, figure in (
-        ("frequency_curves", visualizer.frequency_curves(frequency, published)),
-        ("frequency_decomp", visualizer.decomposition(learned)),
-        ("spectral_bias", visualizer.spectral_bias(frequency)),
-    ):
-        written.append(runs.write_figure(s, f"{prefix}_{name}", figure))
-    written.append(Path(s.results_dir) / "figures" / f"{prefix}_comparison.gif")
-    with checkpoints.replacing(written[-1]) as path:
-        visualizer.animate_fit(window, path)
-    print("\nWritten:", *written, sep="\n  ")
     lost = [key for key, fit in zip(keys, fits[s.steps]) if not fit.isfinite().all()]
     text = "strength {:g}, seed {} diverged; a lower LEARNING_RATE may train it"
-    return runs.report([text.format(*key) for key in lost])
+    problems = [text.format(*key) for key in lost]
+    return results.write(s, prefix(s.setting), labels, tables, figures, problems)
+
+
+def prefix(setting: str) -> str:
+    return "exp_a" if setting == "demo" else f"exp_a_{setting}"
+
+
+def figures(tables: dict[str, pd.DataFrame]) -> dict:
+    """Every figure of this script by name, from its tables."""
+    frequency, learned = tables["frequency"], tables["learned"]
+    return {
+        "frequency_curves": visualizer.frequency_curves(frequency),
+        "frequency_decomp": visualizer.decomposition(learned),
+        "spectral_bias": visualizer.spectral_bias(frequency),
+        "comparison": visualizer.fit_animation(tables["fit"]),
+    }
 
 
 def check(s) -> None:
@@ -170,7 +181,7 @@ def train(s, keys: list, positions: Tensor, truth: Tensor, device) -> dict[int, 
         grid=inputs,
         records=[round(s.steps * i / s.records) for i in range(s.records + 1)],
     )
-    return {step: fit.squeeze(-1).double().cpu() for step, fit in fits}
+    return {step: fit.squeeze(-1).cpu().double() for step, fit in fits}
 
 
 def say_plan(s, labels: dict) -> None:
@@ -190,13 +201,13 @@ def say_plan(s, labels: dict) -> None:
 def say_results(learned: pd.DataFrame, labels: dict) -> None:
     print(f"\nExplained variance after the last step, n = {learned.seed.nunique()} seeds")
     if labels["setting"] == "demo":
-        print("(in brackets: published, one seed)")
+        print(f"(in brackets: {published.SOURCE}, one seed)")
     for strength, table in learned.groupby("strength", sort=False):
         print(f"strength {strength:g}")
         for frequency, rows in table.groupby("frequency", sort=False):
             text = statistics.interval_text(rows.explained_variance, ".3f")
             if labels["setting"] == "demo":
-                text += f" ({PUBLISHED[strength][frequency]:g})"
+                text += f" ({published.EXPLAINED_VARIANCE[strength][frequency]:g})"
             half = rows.step_half
             print(
                 f"  k = {frequency:<3} {text:26} learned to 50 % by {half.notna().sum()} of "
@@ -205,4 +216,4 @@ def say_results(learned: pd.DataFrame, labels: dict) -> None:
 
 
 if __name__ == "__main__":
-    settings.run_script(main, (OSError,))
+    settings.run_script(main, "Stopped. Nothing is written; the same command starts over.")

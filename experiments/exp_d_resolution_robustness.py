@@ -6,10 +6,11 @@ filtered. Bilinear reduction without antialiasing is the published protocol; it 
 frequencies down, so it is not a pure low-pass, and the antialiased one stands beside it. The
 lead of a model is its accuracy minus that of the baseline of the same seed, in percentage
 points; as a model may simply be better at everything, there are also the lead in excess of that
-on clean images, and the lead at matched clean accuracy: an earlier epoch of the better model.
+on clean images, and the lead at matched clean accuracy: an earlier epoch of the better model,
+chosen among the epochs whose weights were kept, by accuracy on the same test images.
 
     python experiments/exp_d_resolution_robustness.py
-    python experiments/exp_d_resolution_robustness.py --run cifar10-quick-0123abcd
+    python experiments/exp_d_resolution_robustness.py --run cifar10-quick-0123abcd --seeds 0
 
 Figures appear in results/figures: exp_d_resolution_robustness.png, exp_d_blur_robustness.png;
 tables in results/data. Under 2 minutes at quick scale on two CPU cores, once the models are
@@ -20,73 +21,97 @@ import sys
 from functools import partial
 from pathlib import Path
 
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+import utils  # noqa: F401 (before all else)
+
+# isort: split
 import pandas as pd
 from tqdm import tqdm
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
 from data import corruptions
-from utils import evaluation, runs, settings, statistics, trained, training, visualizer
+from utils import (
+    configurations,
+    devices,
+    evaluation,
+    processes,
+    provenance,
+    published,
+    results,
+    settings,
+    statistics,
+    trained,
+    visualizer,
+)
 
-RUN = "latest"  # folder in results/checkpoints; latest: of experiment B's latest start
-TRAINING_FLAGS = ""  # of experiment B, in case it must train first: "--scale quick"
+RUN = "latest"  # folder in results/checkpoints; latest: what experiment B's latest start named
+CONFIGURATIONS = None  # of that; None: all
+SEEDS = None  # of that; None: all
+TRAINING_FLAGS = ""  # of experiment B, in case it must train first: --training-flags=--epochs=5
 RESOLUTIONS = (32, 28, 24, 20, 16, 12, 10, 8)  # pixels along an edge
 BLUR_SIZES = (0, 3, 5, 7, 9, 11)  # pixels; sigma is 0.3 size + 0.8 pixels; 0: no blur
 LOW_PASS_CUTOFFS = (0.5, 0.4, 0.3, 0.25, 0.2, 0.15, 0.1)  # cycles/pixel, kept up to it
 HIGH_PASS_CUTOFFS = (0.03, 0.06, 0.1, 0.15, 0.2)  # cycles/pixel, removed up to it
 TEST_IMAGES = None  # to evaluate on; None: as many as in experiment B
-DEVICE = "auto"  # cuda, mps, cpu, or auto: the first of these there is
+DEVICE = "auto"  # cuda, cuda:1, mps, cpu, or auto: the GPU where CUDA finds one, else the CPU
 DATA_ROOT = None  # parent of cifar-10-batches-py; else CIFAR10_ROOT, then data/
 RESULTS_DIR = str(ROOT / "results")  # where everything is read and written
-SAVE_REFERENCE = False  # also copy the results to results/reference/<scale>
+SAVE_REFERENCE = None  # copy the results to results/reference/<this name> too
+REDRAW = None  # a folder of tables: draw their figures again, evaluate nothing
 
-CLAIMED_LEAD, CLAIMED_AT = 6, 24  # points, pixels: arXiv:2512.22192
 LOW_RESOLUTION = ["low resolution, bilinear", "low resolution, antialiased"]
 FILTERS = ["Gaussian blur", "ideal low-pass", "ideal high-pass"]
 
 
 def main() -> int:
     s = settings.read_settings(globals())
-    runs.clean(s)
-    device = training.choose_device(s.device)
-    job = trained.find_job(s)
-    sets = trained.load_test_sets(job, s, device)
-    final, problems = trained.load_final_models(job, device)
-    matched = statistics.matched_epochs(trained.kept_accuracies(job, list(final)))
+    if s.redraw:
+        return results.redraw(s.redraw, "exp_d", figures)
+    processes.alone("experiment D")
+    given = trained.load(s)
+    labels = {"dataset": given.sets["test"].name}
+    labels["scale"] = provenance.scale_label(s, given.job.scale)
+    labels["device"] = devices.describe_device(given.device)
+    matched = match_epochs(given)
     pairs = [(name, seed, e) for seed, pair in matched.items() for name, e in pair.items()]
-    earlier, more = trained.load_models(job, [k for k in pairs if k not in final], device)
-    problems += more
-    trained.say_job(job, sets, problems)
-    labels = job.labels | {"device": runs.device_name(device)}
+    earlier, more = trained.load_models(
+        given.job, [key for key in pairs if key not in given.models], given.device
+    )
+    given.problems.extend(more)
+    trained.say(given, labels)
 
-    degradations = list_degradations(s)
-    test = {"test": sets["test"]}
-    images = len(final) * sum(map(len, sets.values())) + len(earlier) * len(sets["test"])
-    images *= len(degradations)
-    with tqdm(total=images, unit="image", unit_scale=True) as bar:
-        rows = evaluation.sweep(final, sets, degradations, bar)
-        rows += evaluation.sweep(earlier, test, degradations, bar)
-    accuracy = runs.label(pd.DataFrame(rows), labels)
-    last = accuracy[accuracy.epoch == job.settings.epochs]
+    accuracy = evaluate(s, given, earlier)
+    last = accuracy[accuracy.epoch == given.job.settings.epochs]
     key = accuracy[["configuration", "seed", "epoch"]]
     paired = accuracy[[tuple(row) in pairs for row in key.to_numpy().tolist()]]
     leads = {"last epoch": last, "matched clean accuracy": paired}
-    leads = [statistics.leads(t).assign(comparison=name) for name, t in leads.items()]
-    leads = runs.label(pd.concat(leads, ignore_index=True), labels)
+    leads = pd.concat(statistics.leads(t).assign(comparison=n) for n, t in leads.items())
+    claims = pd.DataFrame(list_claims(last, leads, labels))
+    say_results(last, leads, claims, matched)
+    tables = {"resolution_robustness": accuracy, "lead": leads, "claims": claims}
+    return results.write(s, "exp_d", labels, tables, figures, given.problems)
 
-    say_results(last, leads, labels, matched)
-    title = "Accuracy at low resolution, enlarged to 32 pixels again"
-    resolution = visualizer.robustness(last, leads, LOW_RESOLUTION, title)
-    blur = visualizer.robustness(last, leads, FILTERS, "Accuracy on filtered images")
-    written = [
-        runs.write_table(s, "exp_d_resolution_robustness", accuracy),
-        runs.write_table(s, "exp_d_lead", leads),
-        runs.write_figure(s, "exp_d_resolution_robustness", resolution),
-        runs.write_figure(s, "exp_d_blur_robustness", blur),
-    ]
-    labels["run"] = job.folder.name
-    return runs.close(s, "exp_d", job.settings.scale, labels, written, problems)
+
+def match_epochs(given: trained.Trained) -> dict[int, dict[str, int]]:
+    """Epochs of about equal clean accuracy of the baseline and L2, the published one if there."""
+    names = dict.fromkeys(name for name, _, _ in given.models)
+    l2 = [name for name in names if configurations.family(name) == "l2"]
+    if not l2:
+        return {}
+    claimed = published.CONFIGURATIONS[1]
+    kept = trained.kept_accuracies(given.job, list(given.models))
+    return statistics.matched_epochs(kept, claimed if claimed in l2 else l2[0])
+
+
+def evaluate(s, given: trained.Trained, earlier: dict) -> pd.DataFrame:
+    """Accuracy of all models on all sets, and of those of earlier epochs on the test images."""
+    degradations, test = list_degradations(s), {"test": given.sets["test"]}
+    images = len(given.models) * sum(map(len, given.sets.values()))
+    images += len(earlier) * len(test["test"])
+    with tqdm(total=images * len(degradations), unit="image", unit_scale=True, disable=None) as bar:
+        rows = evaluation.sweep(given.models, given.sets, degradations, bar)
+        rows += evaluation.sweep(earlier, test, degradations, bar)
+    return pd.DataFrame(rows)
 
 
 def list_degradations(s) -> list:
@@ -105,30 +130,54 @@ def list_degradations(s) -> list:
     ]
 
 
-def say_results(accuracy: pd.DataFrame, leads: pd.DataFrame, labels, matched) -> None:
+def figures(tables: dict[str, pd.DataFrame]) -> dict:
+    """Every figure of this script by name, from its tables."""
+    accuracy, leads = tables["resolution_robustness"], tables["lead"]
+    last = accuracy[accuracy.epoch == accuracy.epoch.max()]
+    title = "Accuracy at low resolution, enlarged to 32 pixels again"
+    return {
+        "resolution_robustness": visualizer.robustness(last, leads, LOW_RESOLUTION, title),
+        "blur_robustness": visualizer.robustness(
+            last, leads, FILTERS, "Accuracy on filtered images"
+        ),
+    }
+
+
+def list_claims(accuracy: pd.DataFrame, leads: pd.DataFrame, labels: dict) -> list[dict]:
+    """What is claimed of low resolution and blur, and what was measured."""
+    bilinear, antialiased = LOW_RESOLUTION
+    points = {
+        "resolution": (bilinear, 24, "lead"),
+        "resolution excess": (bilinear, 24, "excess"),
+        "antialiased excess": (antialiased, 24, "excess"),
+        "blur 3": ("Gaussian blur", 3, "lead"),
+        "blur 11": ("Gaussian blur", 11, "lead"),
+    }
+    last = leads[leads.comparison == "last epoch"]
+    cells = statistics.published_accuracies(accuracy, [bilinear, "Gaussian blur"])
+    values = statistics.lead_claims(last, points)
+    return statistics.claim_rows(values, labels) + statistics.cell_rows(cells, labels)
+
+
+def say_results(accuracy: pd.DataFrame, leads: pd.DataFrame, claims, matched: dict) -> None:
     for corruption in LOW_RESOLUTION + FILTERS:
         print(f"\nAccuracy (%): {corruption}, by {visualizer.LEVELS[corruption][0]}")
         print(statistics.level_table(accuracy, corruption).to_string())
-    lead = leads[(leads.images == "test") & (leads.configuration == "l2")]
-    lead = lead[lead.level == CLAIMED_AT]
-    if lead.empty:
-        return
-    print(f"\nLead of L2 over the baseline at {CLAIMED_AT} pixels, points")
-    columns = ["comparison", "corruption"]
-    text = lead.groupby(columns, sort=False)[["lead", "excess"]]
-    print(text.agg(lambda values: statistics.interval_text(values, ".2f")).to_string())
+    if matched:
+        print("\nMatched clean accuracy, among the epochs kept, chosen on these test images:")
     for seed, epochs in matched.items():
-        chosen = ", ".join(f"{name} after epoch {e}" for name, e in epochs.items())
-        print(f"Matched clean accuracy, seed {seed}: {chosen}")
-    lead = lead[lead.comparison == "last epoch"]
-    lead = lead[lead.corruption == LOW_RESOLUTION[0]].lead
-    print(
-        f"Claim (arXiv:2512.22192): at {CLAIMED_AT} x {CLAIMED_AT} pixels L2 leads by more "
-        f"than {CLAIMED_LEAD} points (bilinear, no antialiasing)."
-    )
-    outcome = statistics.exceeds(lead, CLAIMED_LEAD)
-    print(statistics.claim(lead, outcome, labels, " points"))
+        names = (f"{configurations.label(name)} after epoch {e}" for name, e in epochs.items())
+        print(f"  seed {seed}: {', '.join(names)}")
+    lead = leads[(leads.images == "test") & (leads.level == 24)]
+    if len(lead):
+        print("\nLead over the baseline at 24 pixels, points")
+        columns = ["configuration", "comparison", "corruption"]
+        n = accuracy.seed.nunique()
+        text = lead.groupby(columns, sort=False)[["lead", "excess"]]
+        text = text.agg(lambda values: statistics.interval_text(values, ".2f", n))
+        print(text.rename(index=configurations.label).to_string())
+    print(f"\n{statistics.claim_text(claims)}")
 
 
 if __name__ == "__main__":
-    settings.run_script(main, (OSError,))
+    settings.run_script(main, "Stopped. Nothing is written; the same command starts over.")

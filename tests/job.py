@@ -109,8 +109,8 @@ def die_inside_a_checkpoint() -> None:
     original = checkpoints.replacing
 
     class Half:
-        def __init__(self, path):
-            self.replacing = original(path)
+        def __init__(self, path, *options, **named):
+            self.replacing = original(path, *options, **named)
             self.path = path
 
         def __enter__(self):

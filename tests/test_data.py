@@ -1,7 +1,14 @@
 """Data sets and batches: what is in them, and what happens when they are damaged."""
 
+import contextlib
+import hashlib
+import os
 import pickle
 import shutil
+import socketserver
+import tarfile
+import threading
+import time
 
 import job
 import numpy as np
@@ -63,11 +70,102 @@ def test_search_order(cifar10_root, tmp_path, monkeypatch):
 @pytest.fixture
 def nowhere(monkeypatch, tmp_path):
     """CIFAR-10 is nowhere and the network is dead: connecting is refused at once."""
+    folder = tmp_path / "nowhere"
+    folder.mkdir()
     monkeypatch.delenv("CIFAR10_ROOT", raising=False)
-    monkeypatch.setattr(cifar10, "HERE", tmp_path)
+    monkeypatch.setattr(cifar10, "HERE", folder)
     dataset = cifar10.torchvision("datasets").CIFAR10
     monkeypatch.setattr(dataset, "url", "http://127.0.0.1:9/cifar-10-python.tar.gz")
-    return tmp_path
+    return folder
+
+
+@pytest.fixture
+def few(nowhere, monkeypatch, tmp_path):
+    """A folder with "official" files of two images each; their MD5 sums take the place of the
+    real ones. The image of number n, counted through, has the pixels n and the label n."""
+    inner = tmp_path / "few" / "cifar-10-batches-py"
+    inner.mkdir(parents=True)
+    md5s = []
+    for number, name in enumerate([f"data_batch_{i}" for i in range(1, 6)] + ["test_batch"]):
+        labels = [2 * number, 2 * number + 1]
+        pixels = np.repeat(np.uint8([labels]).T, 3072, axis=1)
+        (inner / name).write_bytes(pickle.dumps({"data": pixels, "labels": labels}))
+        md5s.append([name, hashlib.md5((inner / name).read_bytes()).hexdigest()])
+    dataset = cifar10.torchvision("datasets").CIFAR10
+    monkeypatch.setattr(dataset, "train_list", md5s[:5])
+    monkeypatch.setattr(dataset, "test_list", md5s[5:])
+    return inner.parent
+
+
+def check_few(sets):
+    numbers = [list(range(10)), [10, 11]]
+    for images, expected in zip(sets, numbers):
+        assert images.labels.tolist() == expected
+        assert images.images.shape == (len(expected), 3, 32, 32)
+        assert images.images.flatten(1).double().mean(1).tolist() == expected
+
+
+def pack(few, archive, mode="w:gz", top="cifar-10-batches-py"):
+    archive.parent.mkdir(exist_ok=True)
+    with tarfile.open(archive, mode) as tar:
+        tar.add(few / "cifar-10-batches-py", top)
+    return archive
+
+
+ARCHIVES = [  # name, compression, folder inside
+    ("cifar-10-python.tar.gz", "w:gz", "cifar-10-batches-py"),
+    ("cifar-10-python.tar", "w", "cifar-10-batches-py"),  # a browser has unzipped it
+    ("cifar-10-python.tar.gz", "w", "./cifar-10-batches-py"),
+    ("cifar-10-python.tar.gz", "w:xz", "."),
+]
+
+
+@pytest.mark.parametrize("name, mode, top", ARCHIVES)
+def test_an_archive_at_hand_is_read_where_it_lies(few, nowhere, tmp_path, name, mode, top):
+    """Also one that somebody has packed again; nothing is written beside it."""
+    archive = pack(few, tmp_path / "at hand" / name, mode, top)
+    check_few(cifar10.load(archive.parent))
+    assert [path.name for path in archive.parent.iterdir()] == [name]
+    archive.rename(nowhere / name)
+    check_few(cifar10.load())
+
+
+def test_variables_that_name_the_files_themselves(few, tmp_path, monkeypatch):
+    check_few(cifar10.load(few / "cifar-10-batches-py"))
+    monkeypatch.setenv("CIFAR10_ROOT", str(few / "cifar-10-batches-py"))
+    check_few(cifar10.load())
+    monkeypatch.setenv("CIFAR10_ROOT", str(pack(few, tmp_path / "x.tgz")))
+    check_few(cifar10.load())
+    monkeypatch.setenv("CIFAR10_ROOT", "~no-such-user/x")
+    with pytest.raises(cifar10.DataNotAvailable):
+        cifar10.load()
+
+
+def test_half_unpacked_beside_the_archive(few):
+    pack(few, few / "cifar-10-python.tar.gz")
+    inner = few / "cifar-10-batches-py"
+    (inner / "test_batch").unlink()
+    (inner / "data_batch_3").write_bytes((inner / "data_batch_3").read_bytes()[:1000])
+    check_few(cifar10.load(few))
+
+
+@pytest.mark.parametrize("damage", ["half", "a web page", "empty", "without a file", "altered"])
+def test_damaged_archives_are_named(few, tmp_path, damage):
+    archive = tmp_path / "cifar-10-python.tar.gz"
+    if damage == "without a file":
+        (few / "cifar-10-batches-py" / "data_batch_2").unlink()
+    if damage == "altered":
+        (few / "cifar-10-batches-py" / "data_batch_2").write_bytes(pickle.dumps(exit))
+    content = pack(few, archive).read_bytes()
+    short = {"half": content[: len(content) // 2], "a web page": b"<html>Log in", "empty": b""}
+    archive.write_bytes(short.get(damage, content))
+    for dataset in ("auto", "cifar10"):
+        with pytest.raises(cifar10.DataError, match="cifar-10-python.tar.gz") as error:
+            datasets.load(dataset, tmp_path, 2, 2)
+        assert not isinstance(error.value, cifar10.DataNotAvailable)
+        assert "\n" not in str(error.value) and len(str(error.value)) < 400
+        if damage in ("without a file", "altered"):
+            assert "data_batch_2 is" in str(error.value)
 
 
 def test_without_network(nowhere):
@@ -79,16 +177,95 @@ def test_without_network(nowhere):
     assert list(nowhere.iterdir()) == []
 
 
-def test_a_server_that_never_answers(nowhere, monkeypatch):
-    import socket
+def answer(status, body=b"", headers=(), length=None, chunked=False):
+    """What a server says to GET; it refuses HEAD."""
+    length = len(body) if length is None else length
+    headers = [
+        *headers,
+        ("Transfer-Encoding", "chunked") if chunked else ("Content-Length", length),
+    ]
+    head = "".join(f"{name}: {value}\r\n" for name, value in headers)
+    return f"HTTP/1.1 {status} said\r\n{head}\r\n".encode() + body
 
+
+ANSWERS = {
+    "not HTTP": b"220 mail ready\r\n",
+    "nothing": b"",
+    "not found": answer(404),
+    "refuses GET": answer(405),
+    "a page to log in": answer(200, b"<html>Please log in" + 2000 * b" " + b"</html>"),
+    "redirected there": answer(302, headers=[("Location", "/again")]),
+    "redirected nowhere": answer(302, headers=[("Location", "gopher://x:y/")]),
+    "no body": answer(200),
+    "short": answer(200, b"\x1f\x8b" + 100 * b"x", length=170_498_071),
+    "broken off": answer(200, b"10000\r\n" + 100 * b"x", chunked=True),
+    "chunks of nonsense": answer(200, b"size\r\n" + 100 * b"x", chunked=True),
+    "hangs": None,
+    "hangs in the middle": answer(200, 100 * b"x", length=170_498_071) + b"...",
+}
+
+
+@contextlib.contextmanager
+def server(text):
+    """Says the same to everyone; with text None nothing, and "..." means that it then hangs."""
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self):
+            request = self.request.recv(10_000)
+            if request.startswith(b"HEAD"):
+                self.request.sendall(answer(501))
+            elif text is not None:
+                self.request.sendall(text.removesuffix(b"..."))
+            if text is None or text.endswith(b"..."):
+                done.wait(20)
+
+    class Server(socketserver.ThreadingTCPServer):
+        daemon_threads = True
+
+    done = threading.Event()
+    with Server(("127.0.0.1", 0), Handler) as listening:
+        threading.Thread(target=listening.serve_forever, args=(0.02,), daemon=True).start()
+        yield f"http://127.0.0.1:{listening.server_address[1]}/cifar-10-python.tar.gz"
+        done.set()
+        listening.shutdown()
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_servers_that_do_not_serve(few, nowhere, monkeypatch, capfd, name):
+    """One line, and the next choice; nothing is left, no thread has a last word."""
     monkeypatch.setattr(cifar10, "TIME_LIMIT", 0.5)
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        dataset = cifar10.torchvision("datasets").CIFAR10
-        address = f"http://127.0.0.1:{silent.getsockname()[1]}/x.tar.gz"
-        monkeypatch.setattr(dataset, "url", address)
-        with pytest.raises(cifar10.DataNotAvailable, match="no answer|timed out"):
-            cifar10.load()
+    with server(ANSWERS[name]) as url:
+        monkeypatch.setattr(cifar10.torchvision("datasets").CIFAR10, "url", url)
+        with pytest.raises(cifar10.DataNotAvailable, match="could not be downloaded") as error:
+            datasets.load("cifar10", None, 2, 2)
+        sets, notice = datasets.load("auto", None, 2, 2)
+    assert "not CIFAR-10" in sets["train"].name
+    for text in (str(error.value), notice):
+        assert text.isprintable() and len(text) < 600
+    assert capfd.readouterr() == ("", "")
+    assert list(nowhere.iterdir()) == []
+
+
+def test_download(few, nowhere, monkeypatch, tmp_path):
+    """From a server that refuses HEAD, by two at once; what a killed one left goes in a day."""
+    archive = pack(few, tmp_path / "served.tar.gz")
+    for age in (2, 0):
+        left = nowhere / f"cifar-10-download-{age}"
+        left.mkdir()
+        os.utime(left, (time.time() - age * 90_000,) * 2)
+    found = []
+    with server(answer(200, archive.read_bytes())) as url:
+        monkeypatch.setattr(cifar10.torchvision("datasets").CIFAR10, "url", url)
+        threads = [threading.Thread(target=lambda: found.append(cifar10.load())) for _ in "ab"]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert len(found) == 2
+    check_few(found[0]), check_few(found[1])
+    names = sorted(path.name for path in nowhere.iterdir())
+    assert names == ["cifar-10-download-0", "cifar-10-python.tar.gz"]
+    check_few(cifar10.load())  # with the server gone
 
 
 def test_more_images_than_there_are(cifar10_root):
@@ -218,11 +395,11 @@ def test_batches_depend_on_seed_and_epoch_alone():
 
 
 def test_normalize():
-    images = torch.rand(5, 3, 4, 4)
-    expected = (images.numpy() - np.reshape(batches.MEAN, (3, 1, 1))) / np.reshape(
-        batches.STD, (3, 1, 1)
-    )
-    np.testing.assert_allclose(batches.normalize(images), expected, atol=1e-5)
+    pixels = torch.rand(5, 3, 4, 4)
+    images = batches.ImageSet(pixels, torch.zeros(5), "", (0.5, 0.4, 0.3), (0.1, 0.2, 0.3))
+    mean, std = (np.reshape(values, (3, 1, 1)) for values in (images.mean, images.std))
+    found = batches.Normalize(images)(pixels)
+    np.testing.assert_allclose(found, (pixels.numpy() - mean) / std, atol=1e-5)
 
 
 def test_a_torchvision_of_another_build(tmp_path):

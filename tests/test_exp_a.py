@@ -140,14 +140,15 @@ def test_end_to_end_and_the_same_again(tmp_path):
     assert process.returncode == 0, process.stderr
     assert job.finish(results[1], line=FEW) == 0
     names = ["exp_a_fit.csv", "exp_a_frequency.csv", "exp_a_learned.csv"]
-    assert sorted(p.name for p in (results[0] / "data").iterdir()) == names
+    found = sorted(p.name for p in (results[0] / "data").iterdir())
+    assert found == [*names, "exp_a_settings.json"]
     for name in names:
         one, other = ((folder / "data" / name).read_bytes() for folder in results)
         assert one == other
     table = pd.read_csv(results[0] / "data" / "exp_a_frequency.csv")
     assert len(table) == 3 * 2 * 4 * 3  # strengths, seeds, steps, frequencies
     assert set(table.step) == {0, 2, 4, 6}
-    assert (table.setting == "demo, changed: steps, width").all()
+    assert (table.setting == "demo, changed: records, steps, width").all()
     figures = results[0] / "figures"
     for name in ("frequency_curves", "frequency_decomp", "spectral_bias"):
         assert matplotlib.image.imread(figures / f"exp_a_{name}.png")[..., :3].std() > 0.05
@@ -179,14 +180,14 @@ def test_divergence_is_reported(tmp_path):
 
 
 def test_heat_map_keeps_the_steps_of_diverged_networks():
-    """One of two seeds is NaN from step 10 on: blank there, the axis as long as before."""
+    """One of two seeds is NaN from step 10 on: the other remains; both from 20 on: blank there."""
     index = [(0.0, seed, step, 5) for seed in (0, 1) for step in (0, 10, 20)]
     table = pd.DataFrame(index, columns=["strength", "seed", "step", "frequency"])
-    table["amplitude_ratio"] = [0.2, 0.4, 0.6, 0.4, np.nan, np.nan]
+    table["amplitude_ratio"] = [0.2, 0.4, np.nan, 0.4, np.nan, np.nan]
     table = table.assign(dataset="one", setting="demo", device="cpu")
     image = visualizer.spectral_bias(table).axes[0].images[0]
     found = np.ma.filled(image.get_array().astype(float), np.nan)
-    np.testing.assert_allclose(found, [[0.3, np.nan, np.nan]], atol=1e-12)
+    np.testing.assert_allclose(found, [[0.3, 0.4, np.nan]], atol=1e-12)
     assert image.get_extent()[:2] == [-5, 25]
 
 
@@ -200,6 +201,10 @@ def test_published_figures(tmp_path):
     for strength, values in published.items():
         for frequency, value in zip((5, 20, 50), values):
             assert abs(mean[strength, frequency] - value) < 0.1
+    claims = pd.read_csv(tmp_path / "data" / "exp_a_claims.csv")
+    expected = [value for values in published.values() for value in values]
+    assert claims.published.tolist() == expected and (claims.n == 5).all()
+    np.testing.assert_allclose(claims["mean"], mean, rtol=1e-5)
     # Low frequencies first, and the penalty holds high ones back, in every network.
     wide = table.pivot(index=["strength", "seed"], columns="frequency", values="explained_variance")
     assert (wide[5] > wide[20]).all() and (wide[20] > wide[50]).all()
@@ -211,7 +216,7 @@ def test_published_figures(tmp_path):
     [
         ("--frequencies 5 512", "FREQUENCIES.*5 512.*below GRID_POINTS / 2 = 512"),
         ("--frequencies 0 5", "FREQUENCIES.*0 5.*at least 1"),
-        ("--amplitudes 1 1", "AMPLITUDES.*1.0 1.0.*3 of them"),
+        ("--amplitudes 1 1", "AMPLITUDES.*1 1.*3 of them"),
         ("--train-points 2000", "TRAIN_POINTS.*2000.*at most 1024"),
     ],
 )

@@ -1,22 +1,22 @@
 """Experiment B through its command line: from start to figures, interrupted, misused."""
 
 import json
+import shutil
 
 import job
-import matplotlib.image
 import numpy as np
 import pandas as pd
 import pytest
 from conftest import tables
-
-from utils import visualizer
 
 SCRIPT = "exp_b_spectrum_evolution.py"
 TINY = "--dataset planted --scale quick --device cpu --width 4 --epochs 3 "
 TINY += "--train-images 96 --test-images 40 --batch-size 16 --weight-decay 0.05 "
 TINY += "--seeds 0 1 --checkpoint-every 2"
 LINE = f"{SCRIPT} {TINY}"
-TABLES = ["exp_b_spectrum", "exp_b_ssr", "exp_b_training"]
+TABLES = ["autocorrelation", "claims", "spectrum", "ssr", "training"]
+TABLES = [f"exp_b_{name}" for name in TABLES]
+L2 = "l2=0.05"
 FIGURES = ["exp_b_layers", "exp_b_spectrum_evolution", "exp_b_ssr_comparison", "exp_b_training"]
 THREADS = {"OMP_NUM_THREADS": "1"}
 
@@ -25,40 +25,49 @@ THREADS = {"OMP_NUM_THREADS": "1"}
 def finished(tmp_path_factory):
     """A finished tiny job with two seeds, and what it printed."""
     results = tmp_path_factory.mktemp("job") / "results"
-    process = job.as_a_user(LINE, results, "--save-reference", **THREADS)
+    process = job.as_a_user(LINE, results, "--save-reference", "tiny", **THREADS)
     assert process.returncode == 0, process.stderr
     return results, process
 
 
 def test_files(finished):
     results, process = finished
-    assert sorted(p.stem for p in (results / "data").iterdir()) == TABLES
-    assert sorted(p.stem for p in (results / "figures").iterdir()) == FIGURES
+    data = sorted(p.name for p in (results / "data").iterdir())
+    assert data == sorted([*(f"{t}.csv" for t in TABLES), "exp_b_settings.json"])
+    assert {p.stem for p in (results / "figures").iterdir()} >= set(FIGURES)
     for path in [*(results / "data").iterdir(), *(results / "figures").iterdir()]:
         assert str(path) in process.stdout
     (job,) = (results / "checkpoints").glob("*/")
-    assert (results / "checkpoints" / "latest").read_text() == job.name + "\n"
-    runs = [f"{c}-seed{s}" for c in ("baseline", "dropout", "l2") for s in (0, 1)]
+    latest = json.loads((results / "checkpoints" / "latest.json").read_text())
+    assert latest["folder"] == job.name and latest["seeds"] == [0, 1]
+    assert latest["configurations"] == ["baseline", L2, "dropout=0.5"]
+    runs = [f"{c}-seed{s}" for c in ("baseline", "dropout=0.5", L2) for s in (0, 1)]
     assert sorted(p.name for p in job.iterdir()) == runs
     for run in job.iterdir():
-        kept = ["epoch-000.pt", "epoch-001.pt", "epoch-002.pt", "epoch-003.pt"]
-        files = [*kept, "history.csv", "last.pt", "lock", "previous.pt", "settings.json"]
-        files += ["spectra.csv", "times.csv"]
-        assert sorted(p.name for p in run.iterdir()) == files
-    settings = json.loads((job / "l2-seed1" / "settings.json").read_text())
+        files = ["epoch-000.pt", "epoch-001.pt", "epoch-002.pt", "epoch-003.pt"]
+        files += ["last.pt", "previous.pt", "lock", "settings.json"]
+        files += ["autocorrelation.csv", "history.csv", "spectra.csv", "starts.csv", "times.csv"]
+        assert sorted(p.name for p in run.iterdir()) == sorted(files)
+    settings = json.loads((job / f"{L2}-seed1" / "settings.json").read_text())
     assert settings["settings"]["epochs"] == 3
     assert "--save-reference" in settings["command"]
-    reference = sorted(p.name for p in (results / "reference" / "quick").iterdir())
-    assert len(reference) == len(TABLES + FIGURES) + 1 and "settings.json" in reference
+    settings = json.loads((results / "data" / "exp_b_settings.json").read_text())
+    assert len(settings["starts"]) == 6 and settings["device"].startswith("cpu, 1 thread, torch")
+    reference = {p.name: p.read_bytes() for p in (results / "reference" / "tiny").iterdir()}
+    assert reference.keys() >= {*data, *(f"{name}.png" for name in FIGURES)}
+    assert reference["exp_b_ssr.csv"] == (results / "data" / "exp_b_ssr.csv").read_bytes()
 
 
 def test_spectrum_table(finished):
     table = pd.read_csv(finished[0] / "data" / "exp_b_spectrum.csv")
-    assert len(table) == 6 * 4 * 17 * 2 * 3  # runs, epochs, layers, raw or folded, radii
-    assert set(table.epoch) == {0, 1, 2, 3}
+    # Runs, times, layers, raw or folded, radii. An epoch has 6 steps.
+    assert len(table) == 6 * 7 * 17 * 2 * 3
+    times = table[["epoch", "step"]].drop_duplicates().to_numpy().tolist()
+    assert [step for _, step in times] == [0, 1, 2, 4, 6, 12, 18]
+    np.testing.assert_allclose([epoch * 6 for epoch, _ in times], [t[1] for t in times], rtol=1e-6)
     assert table.dataset.str.contains("not CIFAR-10").all()
     assert (
-        table.scale.str.startswith("quick, changed: epochs, width, ").all()
+        table.scale.str.startswith("quick, changed: weight_decay, epochs, width, ").all()
         and table.device.str.startswith("cpu").all()
     )
     shares = table.groupby(["configuration", "seed", "epoch", "layer", "weights"]).share.sum()
@@ -68,9 +77,9 @@ def test_spectrum_table(finished):
     energy = table.set_index(["configuration", "seed", "epoch", "layer", "weights", "radius"])
     energy = energy.energy.unstack("configuration")
     initial, final = energy.xs(0, level="epoch"), energy.xs(3, level="epoch")
-    assert (initial.baseline == initial.l2).all() and (initial.l2 == initial.dropout).all()
+    assert (initial.baseline == initial[L2]).all() and (initial[L2] == initial["dropout=0.5"]).all()
     norms = final.xs("raw", level="weights").groupby(["seed", "layer"]).sum()
-    assert (norms.l2 < norms.baseline).all()  # weight decay shrinks
+    assert (norms[L2] < norms.baseline).all()  # weight decay shrinks
     seeds = energy.baseline.unstack("seed")
     assert (seeds[0] != seeds[1]).all()
 
@@ -82,6 +91,7 @@ def test_ssr_table_follows_from_the_spectrum_table(finished):
     index = ["configuration", "seed", "weights", "layer"]
     assert not ssr.duplicated(index).any()
     ssr = ssr.set_index(index)
+    spectra = spectra[spectra.epoch.isin([0, 1, 2, 3])]
     wide = spectra.pivot(index=[*index, "epoch"], columns="radius", values="energy")
     dc, middle, corner = (wide[r] for r in wide)
     eta = ((middle + corner) / (dc + middle + corner)).unstack("epoch")
@@ -96,13 +106,13 @@ def test_ssr_table_follows_from_the_spectrum_table(finished):
     found = ssr.ssr.xs("all (energy-weighted)", level="layer").reindex(pooled.index)
     np.testing.assert_allclose(found, (pooled[0] - pooled[3]) / pooled[0], atol=1e-5)
 
-    ratio = eta[3].xs("baseline").div(eta[3].xs("l2"))
-    found = ssr.share_ratio.xs("l2").reindex(ratio.index)
+    ratio = eta[3].xs("baseline").div(eta[3].xs(L2))
+    found = ssr.share_ratio.xs(L2).reindex(ratio.index)
     np.testing.assert_allclose(found, ratio, rtol=1e-4)
     high = (middle + corner).unstack("epoch")
     growth = high[3] / high[0]
-    ratio = growth.xs("baseline").div(growth.xs("dropout"))
-    found = ssr.energy_ratio.xs("dropout").reindex(ratio.index)
+    ratio = growth.xs("baseline").div(growth.xs("dropout=0.5"))
+    found = ssr.energy_ratio.xs("dropout=0.5").reindex(ratio.index)
     np.testing.assert_allclose(found, ratio, rtol=1e-4)
 
     h = ((middle / 4 + corner / 4) / dc).unstack("epoch").xs("conv1", level="layer")
@@ -111,9 +121,10 @@ def test_ssr_table_follows_from_the_spectrum_table(finished):
     found = ssr.published_ssr.xs("conv1", level="layer").xs("raw", level="weights")
     np.testing.assert_allclose(found.reindex(published.index), published, rtol=1e-3, atol=1e-5)
     assert ssr.published_ssr.notna().sum() == 6
-    ratio = published.xs("baseline") / published.xs("l2")
-    found = ssr.published_ratio.xs(("l2", "raw", "conv1"), level=(0, 2, 3))
-    np.testing.assert_allclose(found.reindex(ratio.index), ratio, rtol=1e-2)
+    ratio = published.xs("baseline") / published.xs(L2)
+    found = ssr.published_ratio.xs((L2, "raw", "conv1"), level=(0, 2, 3))
+    both = (published.xs("baseline") < 0) & (published.xs(L2) < 0)
+    np.testing.assert_allclose(found.reindex(ratio.index), ratio.where(both), rtol=1e-2)
 
 
 def test_training_table_and_closing_words(finished):
@@ -127,7 +138,7 @@ def test_training_table_and_closing_words(finished):
     rate = table[table.epoch == 3].learning_rate
     steps = 18  # the last of them, on the cosine from 0.1 to 0
     np.testing.assert_allclose(rate, 0.05 * (1 + np.cos(np.pi * (steps - 1) / steps)), rtol=1e-5)
-    last = table[(table.epoch == 3) & (table.configuration == "l2")]
+    last = table[(table.epoch == 3) & (table.configuration == L2)]
     assert f"{last.test_accuracy.mean():.2f} ± " in process.stdout
     assert "PLANTED" in process.stdout and "for the training steps left" in process.stdout
 
@@ -142,35 +153,60 @@ def test_the_same_command_again_does_nothing_twice(finished, tmp_path):
     assert {p: p.stat().st_mtime_ns for p in results.rglob("*.pt")} == checkpoints
 
 
-def test_figures_are_drawn_from_the_tables_alone(finished, tmp_path):
-    data, written = finished[0] / "data", finished[0] / "figures"
-    spectra, ssr, training = (pd.read_csv(data / f"{name}.csv") for name in TABLES)
-    figures = {
-        "exp_b_spectrum_evolution": (visualizer.spectrum_evolution(spectra), 3),
-        "exp_b_ssr_comparison": (visualizer.ssr_comparison(ssr), 3),
-        "exp_b_layers": (visualizer.layers(ssr), 2),
-        "exp_b_training": (visualizer.training(training), 3),
-    }
-    for name, (figure, panels) in figures.items():
-        axes = [ax for ax in figure.axes if ax.get_label() != "<colorbar>"]
-        assert len(axes) == panels
-        assert "PLANTED" in figure.get_supxlabel() and "n = 2 seeds" in figure.get_supxlabel()
-        figure.savefig(tmp_path / f"{name}.png", dpi=50)
-        again = matplotlib.image.imread(tmp_path / f"{name}.png")[..., :3]
-        saved = matplotlib.image.imread(written / f"{name}.png")
-        assert saved.shape[1] > 800
-        for ax in axes:  # every panel has ink
-            box = ax.get_window_extent().extents * 50 / figure.dpi
-            left, bottom, right, top = (int(x) for x in box)
-            panel = again[len(again) - top : len(again) - bottom, left:right]
-            assert panel.std() > 0.02, f"{name}: {ax.get_title()} is empty"
+def test_figures_are_drawn_again_from_the_tables_alone(finished, tmp_path):
+    """In seconds, without weights, and the same picture for picture."""
+    folder = shutil.copytree(finished[0] / "reference" / "tiny", tmp_path / "tiny")
+    before = {path.name: path.read_bytes() for path in folder.glob("*.png")}
+    for name in before:
+        (folder / name).unlink()
+    assert job.finish(tmp_path, "--redraw", folder, line=SCRIPT, log=tmp_path / "log") == 0
+    assert {path.name: path.read_bytes() for path in folder.glob("*.png")} == before
+    assert not (tmp_path / "checkpoints").exists()
+    assert job.finish(tmp_path, "--redraw", tmp_path, line=SCRIPT, log=tmp_path / "log") == 1
+    assert "no table exp_b_" in (tmp_path / "log").read_text()
 
-    # The heat map shows the numbers of the table, high frequencies on top, on one scale.
-    images = [ax.images[0] for ax in figures["exp_b_spectrum_evolution"][0].axes if ax.images]
-    raw = spectra[(spectra.weights == "raw") & (spectra.configuration == "l2")]
-    share = raw.groupby(["radius", "epoch"]).share.mean().unstack("epoch")
-    expected = 10 * np.log10(share.div([1 / 9, 4 / 9, 4 / 9], axis=0))
-    np.testing.assert_allclose(images[1].get_array(), expected, atol=1e-6)
-    assert images[1].origin == "lower" and len({i.get_clim() for i in images[:3]}) == 1
-    low, high = images[0].get_clim()
-    assert low == -high
+
+def test_a_sweep_finds_its_baseline(finished, tmp_path):
+    """Four strengths after the default job: only the new ones are trained, the rest stays."""
+    results = shutil.copytree(finished[0], tmp_path / "results")
+    kept = {p: p.stat().st_mtime_ns for p in results.rglob("*.pt")}
+    sweep = ["--configurations", "baseline", "l2=1e-3", "l2=0.01", "l2=0.05", "l2=0.1"]
+    assert job.finish(results, *sweep, line=LINE, log=tmp_path / "log") == 0
+    log = (tmp_path / "log").read_text()
+    assert "4 of 10 here are finished" in log
+    assert {p: p.stat().st_mtime_ns for p in kept} == kept
+    dose = pd.read_csv(results / "data" / "exp_b_dose_response.csv")
+    assert dose.strength.unique().tolist() == [0, 0.001, 0.01, 0.05, 0.1]
+    assert (results / "figures" / "exp_b_dose_response.png").exists()
+    ssr = pd.read_csv(results / "data" / "exp_b_ssr.csv").set_index(["configuration", "seed"])
+    before = pd.read_csv(finished[0] / "data" / "exp_b_ssr.csv").set_index(
+        ["configuration", "seed"]
+    )
+    pd.testing.assert_frame_equal(ssr.loc[[L2]], before.loc[[L2]])
+
+
+def test_another_image_spectrum(finished, tmp_path):
+    """Is another job, named in every table, and found by C and D with its own images."""
+    results, few = tmp_path / "results", "--seeds 0 --epochs 1 --configurations baseline"
+    spectrum = ["--image-spectrum", "whitened"]
+    assert job.finish(results, *few.split(), *spectrum, line=LINE, log=tmp_path / "log") == 0
+    table = pd.read_csv(results / "data" / "exp_b_training.csv")
+    assert table.dataset.str.endswith(", whitened").all()
+    assert table.scale.str.contains("image_spectrum").all()
+    line = "exp_d_resolution_robustness.py --device cpu --resolutions 32 --blur-sizes 0 "
+    line += "--low-pass-cutoffs 0.75 --high-pass-cutoffs 0.1"
+    assert job.finish(results, line=line, log=tmp_path / "log") == 0
+    accuracy = pd.read_csv(results / "data" / "exp_d_resolution_robustness.csv")
+    assert accuracy.dataset.str.endswith(", whitened").all()
+    clean = accuracy[(accuracy.corruption == "none") & (accuracy.images == "test")]
+    assert clean.accuracy.item() == table.test_accuracy.iloc[-1]
+
+
+def test_nothing_says_that_a_start_was_another(finished, tmp_path):
+    """Tables name the device of the epochs, also after a start that trained nothing."""
+    results = shutil.copytree(finished[0], tmp_path / "results")
+    process = job.as_a_user(LINE, results, OMP_NUM_THREADS="2")
+    assert process.returncode == 0 and "Device   cpu, 2 threads" in process.stdout
+    assert tables(results) == tables(finished[0])
+    table = pd.read_csv(results / "data" / "exp_b_ssr.csv")
+    assert table.device.str.startswith("cpu, 1 thread, torch").all()

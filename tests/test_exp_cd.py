@@ -17,8 +17,10 @@ from models.resnet import ResNet18
 from utils import evaluation, statistics, visualizer
 
 C, D = "exp_c_robustness.py", "exp_d_resolution_robustness.py"
-MODELS = f"{TINY} --configurations baseline l2 --checkpoint-every 1 --epochs 1"
-LINE_C = f"{C} --device cpu --sigmas 0 0.1 --centres 0.05 0.45 --heatmap-images 2"
+MODELS = f"--{TINY[2:]} --configurations baseline l2 --checkpoint-every 1 --epochs 1"
+LINE_C = f"{C} --device cpu --sigmas 0 0.1 --centres 0.05 0.45 --heatmap-images 2 "
+LINE_C += "--sensitivity-images 8"
+L2 = "l2=0.05"
 LINE_D = f"{D} --device cpu --resolutions 32 8 --blur-sizes 0 5 "
 LINE_D += "--low-pass-cutoffs 0.75 0.2 --high-pass-cutoffs 0.1"
 
@@ -27,9 +29,9 @@ LINE_D += "--low-pass-cutoffs 0.75 0.2 --high-pass-cutoffs 0.1"
 def finished(tmp_path_factory):
     """C, which has to train first, then D, in one results folder; and what they printed."""
     results = tmp_path_factory.mktemp("robustness") / "results"
-    c = job.as_a_user(LINE_C, results, "--training-flags", MODELS, **THREADS)
+    c = job.as_a_user(LINE_C, results, f"--training-flags={MODELS}", **THREADS)
     assert c.returncode == 0, c.stderr
-    d = job.as_a_user(LINE_D, results, "--save-reference", **THREADS)
+    d = job.as_a_user(LINE_D, results, "--save-reference", "tiny", **THREADS)
     assert d.returncode == 0, d.stderr
     return results, c.stdout, d.stdout
 
@@ -41,13 +43,14 @@ def test_trains_first_and_says_so(finished):
     (models,) = (results / "checkpoints").glob("*/")
     for printed in (c, d):
         assert f"from     {models}" in printed and "x seeds 0, 1, after epoch 1" in printed
-    for name in ("exp_c_robustness", "exp_c_band_noise", "exp_c_fourier_heatmap"):
+    for name in ("robustness", "band_noise", "fourier_heatmap", "sensitivity"):
+        name = f"exp_c_{name}"
         assert str(results / "figures" / f"{name}.png") in c
     for name in ("exp_d_resolution_robustness", "exp_d_blur_robustness"):
         assert str(results / "figures" / f"{name}.png") in d
     for path in (results / "figures").glob("exp_[cd]*.png"):
         assert matplotlib.image.imread(path)[..., :3].std() > 0.05
-    assert (results / "reference" / "quick" / "exp_d_settings.json").exists()
+    assert (results / "reference" / "tiny" / "exp_d_settings.json").exists()
 
 
 def test_tables(finished):
@@ -78,9 +81,9 @@ def test_tables(finished):
         same = same.set_index(key).accuracy.sort_index()
         pd.testing.assert_series_equal(same, clean)
     # And both with what experiment B saw after its last epoch.
-    b = pd.read_csv(next((results / "checkpoints").glob("*/l2-seed1/history.csv")))
-    assert clean["l2", 1, "test"] == pytest.approx(b.test_accuracy.iloc[-1])
-    assert clean["l2", 1, "high cue"] == pytest.approx(b.high_cue_accuracy.iloc[-1])
+    b = pd.read_csv(next((results / "checkpoints").glob("*/l2=0.05-seed1/history.csv")))
+    assert clean[L2, 1, "test"] == pytest.approx(b.test_accuracy.iloc[-1])
+    assert clean[L2, 1, "high cue"] == pytest.approx(b.high_cue_accuracy.iloc[-1])
 
 
 def test_one_row_computed_by_hand(finished):
@@ -92,7 +95,7 @@ def test_one_row_computed_by_hand(finished):
     pixels = (images.images / 255 + 0.1 * noise).clip(0, 1)
     mean = torch.tensor([0.4914, 0.4822, 0.4465]).view(3, 1, 1)
     std = torch.tensor([0.2470, 0.2435, 0.2616]).view(3, 1, 1)
-    for configuration in ("baseline", "l2"):
+    for configuration in ("baseline", L2):
         path = f"*/{configuration}-seed1/epoch-001.pt"
         (path,) = (results / "checkpoints").glob(path)
         model = ResNet18(4).eval()
@@ -109,17 +112,17 @@ def test_unusable_checkpoints_are_named_and_left_out(finished, tmp_path, line):
     results = shutil.copytree(finished[0], tmp_path / "results")
     (models,) = (results / "checkpoints").glob("*/")
     (models / "baseline-seed1" / "epoch-001.pt").unlink()
-    path = models / "l2-seed0" / "epoch-001.pt"
+    path = models / f"{L2}-seed0" / "epoch-001.pt"
     content = bytearray(path.read_bytes())
     content[1000] ^= 1
     path.write_bytes(content)
-    shutil.copy(models / "baseline-seed0" / "epoch-001.pt", models / "l2-seed1")
+    shutil.copy(models / "baseline-seed0" / "epoch-001.pt", models / f"{L2}-seed1")
     assert job.finish(results, line=line, log=tmp_path / "log") == 1
     log = (tmp_path / "log").read_text()
     for pattern in (
         "error: baseline-seed1, epoch 1, is left out: .*epoch-001.pt is missing",
-        "error: l2-seed0, .* is left out: .*epoch-001.pt is damaged",
-        "error: l2-seed1, .* is left out: .*belongs to .*baseline-seed0",
+        "error: l2=0.05-seed0, .* is left out: .*epoch-001.pt is damaged",
+        "error: l2=0.05-seed1, .* is left out: .*belongs to .*baseline-seed0",
     ):
         assert re.search(pattern, log), log
     # The one model that is left has the same numbers as before, among other models.
@@ -173,7 +176,7 @@ def test_all_models_see_the_same_images_whatever_the_batch(monkeypatch):
     whole = [torch.cat(parts) for parts in seen]
     assert all(torch.equal(whole[0], other) for other in whole[1:])
     expected = (images.images / 255 + 0.2 * white).clip(0, 1)
-    np.testing.assert_allclose(whole[0], batches.normalize(expected), atol=1e-6)
+    np.testing.assert_allclose(whole[0], batches.Normalize(images)(expected), atol=1e-6)
     assert len({row["accuracy"] for row in rows}) == 1
 
 
@@ -197,10 +200,81 @@ def test_leads_and_matched_epochs():
         + [("l2", 2, 10, 60)],
         columns=["configuration", "seed", "epoch", "test_accuracy"],
     ).sort_values(["seed", "configuration", "epoch"])
-    assert statistics.matched_epochs(kept) == {
+    assert statistics.matched_epochs(kept, "l2") == {
         0: {"baseline": 10, "l2": 6},  # of two as near, the later
         1: {"l2": 10, "baseline": 9},
     }
+
+
+def test_what_is_narrowed_and_who_starts_it(finished, tmp_path):
+    """Configurations and seeds of the latest start, fewer where wanted; one process only."""
+    results = shutil.copytree(finished[0], tmp_path / "results")
+    few = ["--configurations", "l2", "--seeds", "1"]
+    assert job.finish(results, *few, line=LINE_D, log=tmp_path / "log") == 0
+    table = pd.read_csv(results / "data" / "exp_d_resolution_robustness.csv")
+    assert set(table.configuration) == {L2} and set(table.seed) == {1}
+    few = ["--configurations", "dropout"]
+    assert job.finish(results, *few, line=LINE_D, log=tmp_path / "log") == 2
+    line = (tmp_path / "log").read_text()
+    assert re.search("CONFIGURATIONS.*dropout=0.5.*trained: baseline, l2=0.05", line)
+    line = f"{D} --training-flags=--epochs=1"
+    process = job.as_a_user(line, tmp_path / "no", WORLD_SIZE="2", RANK="0")
+    assert process.returncode == 1 and "MASTER_ADDR" in process.stderr
+    rank = {"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "localhost", "MASTER_PORT": "1"}
+    process = job.as_a_user(line, tmp_path / "no", **rank)
+    assert process.returncode == 1 and "start it with python, not torchrun" in process.stderr
+
+
+def test_sensitivity_tables(finished):
+    """Of every run at both ends, by finite differences of one mode in float64."""
+    data = finished[0] / "data"
+    summary = pd.read_csv(data / "exp_c_sensitivity_summary.csv")
+    keys = summary[["configuration", "seed", "epoch"]].to_numpy().tolist()
+    assert sorted(keys) == sorted(
+        [["baseline", seed, 0] for seed in (0, 1)]
+        + [[c, s, 1] for c in ("baseline", L2) for s in (0, 1)]
+    )
+    maps = pd.read_csv(data / "exp_c_sensitivity_map.csv")
+    row = maps[(maps.configuration == L2) & (maps.seed == 1) & (maps.u == -3) & (maps.v == 5)]
+    (path,) = (finished[0] / "checkpoints").glob(f"*/{L2}-seed1/epoch-001.pt")
+    model = ResNet18(4).eval()
+    model.load_state_dict(torch.load(path, weights_only=True)["model"])
+    model = model.double()
+    pixels = planted.image_set(40, 1, 1, 1).images[:8].double() / 255
+    mean = torch.tensor([0.4914, 0.4822, 0.4465], dtype=torch.float64).view(3, 1, 1)
+    std = torch.tensor([0.2470, 0.2435, 0.2616], dtype=torch.float64).view(3, 1, 1)
+    axis = torch.arange(32, dtype=torch.float64)
+    phase = 2 * torch.pi * (-3 * axis[:, None] + 5 * axis) / 32
+    total = 0.0
+    for colour in range(3):
+        for wave in (torch.cos(phase), torch.sin(phase)):
+            change = torch.zeros(3, 32, 32, dtype=torch.float64)
+            change[colour] = 1e-5 * wave / 32
+            with torch.no_grad():
+                after, before = (model((pixels + c - mean) / std) for c in (change, -change))
+            slope = (after - before) / 2e-5
+            total += float((slope - slope.mean(1, keepdim=True)).square().sum(1).mean())
+    assert row.power.item() == pytest.approx(total, rel=1e-3)
+    white = pd.read_csv(data / "exp_c_sensitivity.csv")
+    for _, rows in white.groupby(["configuration", "seed", "epoch"]):
+        assert rows.multiplicity.sum() == 32 * 32
+
+
+def test_claims_of_c_and_d(finished):
+    """From the tables, by hand; at quick scale sizes are not judged."""
+    data = finished[0] / "data"
+    accuracy = pd.read_csv(data / "exp_d_resolution_robustness.csv")
+    chosen = accuracy[(accuracy.images == "test") & (accuracy.epoch == 1)]
+    chosen = chosen[(chosen.corruption == "none")].set_index(["configuration", "seed"]).accuracy
+    assert len(chosen) == 4
+    claims = pd.read_csv(data / "exp_c_claims.csv")
+    assert (claims["size"] == "not judged").all()
+    summary = pd.read_csv(data / "exp_c_sensitivity_summary.csv")
+    share = summary[summary.epoch == 1].set_index(["configuration", "seed"]).high_share
+    row = claims[claims.quantity.str.startswith("share of the input sensitivity")]
+    difference = share[L2] - share["baseline"]
+    assert row["mean"].item() == pytest.approx(difference.mean(), abs=1e-6)
+    assert row.configuration.item() == L2 and row.n.item() == 2
 
 
 def test_the_heat_map_has_its_modes_in_place():
@@ -208,9 +282,14 @@ def test_the_heat_map_has_its_modes_in_place():
     table = pd.DataFrame(modes, columns=["u", "v"])
     table["error"] = [100 * (u / 32) ** 2 + v / 32 for u, v in modes]
     labels = {"dataset": "CIFAR-10", "scale": "quick", "device": "cpu", "seed": 0}
-    table = table.assign(configuration="l2", **labels)
-    figure = visualizer.fourier_heatmap(table, norm=4)
+    table = table.assign(configuration="l2=0.001", norm=4.0, **labels)
+    figure = visualizer.fourier_heatmap(table)
     image = np.ma.filled(figure.axes[0].images[0].get_array(), np.nan)
     f = np.fft.fftshift(np.fft.fftfreq(32))
     expected = 100 * f[:, None] ** 2 + np.abs(f)
     np.testing.assert_allclose(image, expected)  # symmetric, zero frequency in the middle
+    # Pixel centres lie at their frequencies.
+    left, right, bottom, top = figure.axes[0].images[0].get_extent()
+    centres = left + (np.arange(32) + 0.5) * (right - left) / 32
+    np.testing.assert_allclose(centres, f, atol=1e-12)
+    assert (left, right) == (bottom, top)

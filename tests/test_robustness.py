@@ -2,7 +2,6 @@
 
 import functools
 import itertools
-import json
 import os
 import pickle
 import random
@@ -13,7 +12,6 @@ import subprocess
 import sys
 import threading
 import time
-from types import SimpleNamespace
 
 import job
 import pandas as pd
@@ -22,7 +20,7 @@ import torch
 from conftest import tables
 from matplotlib.figure import Figure
 
-from utils import checkpoints, runs
+from utils import checkpoints, results
 
 ENVIRONMENT = {k: v for k, v in os.environ.items() if k != "DISPLAY"}
 ENVIRONMENT |= {"OMP_NUM_THREADS": "1"}
@@ -44,7 +42,7 @@ def finished(tmp_path_factory):
 def copy(finished, tmp_path):
     """A copy of them, and the folder of run l2 in it."""
     results = shutil.copytree(finished, tmp_path / "results")
-    (folder,) = results.glob("checkpoints/*/l2-seed0")
+    (folder,) = results.glob("checkpoints/*/l2=0.001-seed0")
     return results, folder
 
 
@@ -133,7 +131,7 @@ def plain_pickle(path):
 
 
 def signed_pickle(path):
-    state = {"identity": f"{path.parent.parent.name}/l2-seed0"}
+    state = {"identity": f"{path.parent.parent.name}/l2=0.001-seed0"}
     checkpoints.save(state | {"epoch": Malice(path.parent / "executed")}, path)
 
 
@@ -157,12 +155,13 @@ def test_damaged_checkpoint(finished, copy, tmp_path, damage):
     shutil.rmtree(results / "data")
     assert job.finish(results, log=tmp_path / "log") == 0
     log = (tmp_path / "log").read_text()
-    assert re.search(r"l2-seed0/last.pt .*It is kept as last.pt.damaged-1", log)
+    assert re.search(r"l2=0.001-seed0/last.pt .*It is kept as last.pt.damaged-1", log)
     assert (folder / "last.pt.damaged-1").read_bytes() == damaged
     assert not (folder / "executed").exists()
     assert tables(results) == tables(finished)
     # Only the last epoch of this run was trained again.
-    assert "2 of 3 here are finished" in log and " 4/4 [" in log  # steps
+    assert "2 of 3 here are finished" in log
+    assert re.findall(r"(\S+) epoch (\d)/2:", log) == [("l2=0.001-seed0", "2")]
 
 
 def test_no_generation_left(copy, tmp_path):
@@ -180,7 +179,7 @@ def test_no_generation_left(copy, tmp_path):
 def test_damaged_histories_are_made_anew(finished, copy):
     results, folder = copy
     originals = {}
-    for name in ("history.csv", "spectra.csv", "times.csv"):
+    for name in ("history.csv", "spectra.csv", "autocorrelation.csv", "times.csv", "starts.csv"):
         originals[name] = (folder / name).read_bytes()
         (folder / name).write_bytes(b"configuration,seed\nl2,\xff")
     assert job.finish(results) == 0
@@ -204,7 +203,7 @@ def test_full_disk(copy, tmp_path):
     assert "cannot write" in (error := one_error(tmp_path / "log"))
     assert "File too large" in error and "earlier results stay" in error
     for path, content in before.items():
-        assert path.name in ("latest", "lock") or path.read_bytes() == content
+        assert path.name in ("latest.json", "lock") or path.read_bytes() == content
     assert not temporary_files(results)
     assert job.finish(results, *arguments) == 0  # there is space again
 
@@ -238,7 +237,7 @@ def test_diverged_run(tmp_path):
         assert job.finish(results, *wild, log=tmp_path / "log") == 1
         log = (tmp_path / "log").read_text()
         found = re.search(
-            r"error: l2-seed0 diverged: .* step (\d+) in epoch (\d+) is not a "
+            r"error: l2=100000-seed0 diverged: .* step (\d+) in epoch (\d+) is not a "
             r"finite number \(LEARNING_RATE 0.1",
             log,
         )
@@ -250,7 +249,7 @@ def test_diverged_run(tmp_path):
         assert written == first  # nothing is trained again
         table = pd.read_csv(results / "data" / "exp_b_training.csv")
         marked = table[table.diverged.notna()]
-        assert set(marked.configuration) == {"l2"}
+        assert set(marked.configuration) == {"l2=100000"}
         assert marked.epoch.tolist() == [int(found[2])]
         assert f"step {found[1]} in epoch" in marked.diverged.item()
         assert table[table.configuration == "baseline"].epoch.tolist() == [0, 1, 2]
@@ -308,7 +307,7 @@ def test_many_processes_equal_one(finished, tmp_path, ranks):
     assert not temporary_files(tmp_path / "results")
 
 
-@pytest.mark.parametrize("ranks, dead, alive", [(2, "l2", "bd"), (3, "baseline", "ld")])
+@pytest.mark.parametrize("ranks, dead, alive", [(2, "l2=0.001", "bd"), (3, "baseline", "ld")])
 def test_a_dead_rank(finished, tmp_path, ranks, dead, alive):
     """It is reported, the others finish their runs, the next start does what is missing."""
     results = tmp_path / "results"
@@ -320,7 +319,7 @@ def test_a_dead_rank(finished, tmp_path, ranks, dead, alive):
     assert process.returncode != 0
     assert "another process ended before its runs were finished" in output
     if dead == "l2":
-        assert "not finished: l2-seed0; the same command goes on" in output
+        assert "not finished: l2=0.001-seed0; the same command goes on" in output
     kept = {}
     for path in results.glob(f"checkpoints/*/[{alive}]*/*.pt"):
         kept[path] = path.stat().st_mtime_ns
@@ -380,42 +379,46 @@ def test_odd_places(finished, tmp_path):
     assert {path.stat().st_mtime for path in moved.rglob("*.pt")} == {2e9}
 
 
-def test_folders_of_another_version_are_left_alone(finished, copy, tmp_path):
+def test_folders_of_another_version_and_strays_are_left_alone(copy, tmp_path):
     results, folder = copy
     old = results / "checkpoints" / "planted-quick-01234567" / "l2-seed0"
-    shutil.copytree(folder, old)
-    settings = json.loads((old / "settings.json").read_text())
-    (old / "settings.json").write_text(json.dumps(settings | {"format": 1}))
-    before = {path: path.read_bytes() for path in old.iterdir()}
+    stray = folder.parent / "notes"
+    for place in (old, stray):
+        shutil.copytree(folder, place)
+    before = {path: path.read_bytes() for place in (old, stray) for path in place.iterdir()}
     assert job.finish(results, log=tmp_path / "log") == 0
-    line = f"Left alone, written by another version of this project: {old}"
-    assert line in (tmp_path / "log").read_text()
-    assert {path: path.read_bytes() for path in old.iterdir()} == before
+    few = "exp_d_resolution_robustness.py --device cpu --resolutions 32 --blur-sizes 0 "
+    few += "--low-pass-cutoffs 0.75 --high-pass-cutoffs 0.1 --run"
+    for run, code in ((folder.parent.name, 0), (old.parent.name, 1)):
+        assert job.finish(results, line=f"{few} {run}", log=tmp_path / "log") == code
+    assert "holds no run of experiment B" in one_error(tmp_path / "log")
+    assert {path: path.read_bytes() for path in before} == before
 
 
 def test_two_figures_at_once_do_not_mix(tmp_path):
-    settings = SimpleNamespace(results_dir=str(tmp_path))
+    path = tmp_path / "figures" / "x.png"
     figures = [Figure(figsize=(3, 3)) for _ in range(2)]
     figures[1].subplots().plot([0, 1])
     contents = []
     for figure in figures:
-        contents.append(runs.write_figure(settings, "x", figure).read_bytes())
+        contents.append(results.write_figure(path, figure).read_bytes())
 
     def draw(figure):
         for _ in range(10):
-            runs.write_figure(settings, "x", figure)
+            results.write_figure(path, figure)
 
     threads = [threading.Thread(target=draw, args=(figure,)) for figure in figures]
     for thread in threads:
         thread.start()
     while any(thread.is_alive() for thread in threads):
-        assert (tmp_path / "figures" / "x.png").read_bytes() in contents
+        assert path.read_bytes() in contents
     assert [p.name for p in (tmp_path / "figures").iterdir()] == ["x.png"]
 
 
 def test_cleaning_spares_files_that_are_being_written(tmp_path):
     """Other threads write and clean without a pause; a dead writer's file goes."""
     (tmp_path / ".x.csv.tmp-1234.csv").write_text("left by a killed process")
+    os.utime(tmp_path / ".x.csv.tmp-1234.csv", (0, 0))
     stop, errors = threading.Event(), []
 
     def repeat(action):

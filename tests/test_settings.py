@@ -8,7 +8,7 @@ import job
 import pytest
 from conftest import ROOT
 
-from utils import settings
+from utils import provenance, published, settings, statistics
 
 A, B = "exp_a_synthetic", "exp_b_spectrum_evolution"
 C, D = "exp_c_robustness", "exp_d_resolution_robustness"
@@ -21,7 +21,7 @@ BAD = [  # script, command line, what the line must say
     (B, "--epochs", "epochs.*expected one argument"),
     (B, "--epochs 99999999999999999999999", "EPOCHS.*100000"),
     (B, "--epochs 3 4", "unrecognized.*4"),
-    (B, "--scale big", "SCALE.*big.*auto, quick, full"),
+    (B, "--scale big", "SCALE.*big.*quick, medium, full"),
     (B, "--scale ", "expected one argument"),
     (B, "--scale QUICK", "SCALE.*QUICK"),
     (B, "--colour red", "--colour red.*--epochs"),
@@ -36,14 +36,22 @@ BAD = [  # script, command line, what the line must say
     (B, "--learning-rate -1", "LEARNING_RATE.*-1"),
     (B, "--learning-rate ½", "'½'.*number"),
     (B, "--momentum 1", "MOMENTUM.*below 1"),
-    (B, "--dropout 1", "DROPOUT.*1.0.*below 1"),
+    (B, "--dropout 1", "DROPOUT.*1.*below 1"),
     (B, "--dropout -1e-9", "dropout"),
     (B, "--seeds 1 1", "SEEDS.*1 1.*distinct"),
     (B, "--seeds", "seeds.*expected at least one"),
     (B, "--seeds -1", "SEEDS.*-1"),
     (B, "--seeds 1 two", "'two'.*whole numbers"),
     (B, "--seeds 99999999999", "SEEDS.*1000000"),
-    (B, "--configurations l3", "CONFIGURATIONS.*l3.*baseline, l2, dropout"),
+    (B, "--configurations l3", "CONFIGURATIONS.*l3.*baseline.*l2, conv-l2.*dropout"),
+    (B, "--configurations l2=-1", "CONFIGURATIONS.*l2=-1.*at least 0"),
+    (B, "--configurations l2=", "CONFIGURATIONS.*l2=.*l2=5e-4"),
+    (B, "--configurations l2=x dropout", "CONFIGURATIONS.*l2=x dropout"),
+    (B, "--configurations dropout=1", "CONFIGURATIONS.*dropout=1.*below 1"),
+    (B, "--configurations l2+l2=0.1", "CONFIGURATIONS.*l2"),
+    (B, "--configurations l2+baseline", "CONFIGURATIONS.*l2.baseline"),
+    (B, "--configurations l2=nan", "CONFIGURATIONS.*l2=nan"),
+    (B, "--image-spectrum pink", "IMAGE_SPECTRUM.*pink.*natural, whitened, inverted"),
     (B, "--configurations l2 l2", "CONFIGURATIONS.*l2 l2"),
     (B, "--configurations Baseline", "CONFIGURATIONS.*Baseline"),
     (B, "--width 0", "WIDTH.*from 1 to 1024"),
@@ -61,7 +69,10 @@ BAD = [  # script, command line, what the line must say
     (B, "--data-root /no/such/place", "DATA_ROOT.*/no/such/place.*existing folder"),
     (B, f"--data-root {__file__}", "DATA_ROOT.*existing folder"),
     (B, f"--results-dir {__file__}", "RESULTS_DIR.*a folder"),
-    (B, "--save-reference yes", "yes"),
+    (B, "--save-reference ../x", "SAVE_REFERENCE.*x.*name of a folder"),
+    (B, "--redraw /nowhere", "REDRAW.*nowhere.*existing folder"),
+    (B, "--device cuda:x", "DEVICE.*cuda:x"),
+    (C, "--configurations l3", "CONFIGURATIONS.*l3"),
     (A, "--steps 0", "STEPS.*0.*from 1"),
     (A, "--strengths -0.001", "STRENGTHS.*-0.001.*from 0"),
     (A, "--strengths 0 nan", "STRENGTHS.*nan"),
@@ -179,13 +190,117 @@ def test_good_settings(scripts, tmp_path):
         scripts[B], ["--scale", "quick", "--seeds", "3", "1", "--epochs", "4"]
     )
     assert s.seeds == [3, 1] and s.epochs == 4 and s.width == 16
-    assert set(s.changed) == {"seeds", "epochs"}
+    assert s.changed == ["epochs"]  # seeds are told as n
     assert settings.read_settings(scripts[B], ["--scale", "full"]).width == 64
     edited = scripts[B] | {"EPOCHS": 7, "SCALE": "quick"}
     assert settings.read_settings(edited, []).epochs == 7
     assert settings.read_settings(edited, ["--epochs", "8"]).epochs == 8
     s = settings.read_settings(scripts[C], ["--no-clip", "--sigmas", "0", "1e-3"])
     assert s.clip is False and s.sigmas == [0, 0.001]
+
+
+SECOND = {  # another valid value of every constant
+    "SCALE": ["medium"],
+    "DATASET": ["planted"],
+    "IMAGE_SPECTRUM": ["inverted"],
+    "CONFIGURATIONS": ["baseline", "l2=1e-4", "conv-l2", "l2=5e-4+dropout=0.3"],
+    "SEEDS": ["7"],
+    "EPOCHS": ["5"],
+    "WIDTH": ["8"],
+    "TRAIN_IMAGES": ["64"],
+    "TEST_IMAGES": ["16"],
+    "BATCH_SIZE": ["16"],
+    "LEARNING_RATE": ["1"],
+    "MOMENTUM": ["0"],
+    "WEIGHT_DECAY": ["0"],
+    "DROPOUT": ["0.25"],
+    "CUTOFF": ["0.4"],
+    "CHECKPOINT_EVERY": ["3"],
+    "DEVICE": ["cuda:1"],
+    "DATA_ROOT": ["/tmp"],
+    "RESULTS_DIR": ["/tmp/elsewhere"],
+    "SAVE_REFERENCE": ["mine"],
+    "REDRAW": ["/tmp"],
+    "SETTING": ["rahaman"],
+    "FREQUENCIES": ["3", "7"],
+    "AMPLITUDES": ["1", "0.5"],
+    "RANDOM_PHASES": [],
+    "INTERVAL": ["1"],
+    "GRID_POINTS": ["64"],
+    "TRAIN_POINTS": ["32"],
+    "STRENGTHS": ["0", "1e-4"],
+    "STEPS": ["10"],
+    "HIDDEN_LAYERS": ["2"],
+    "RECORDS": ["5"],
+    "RUN": ["2024"],
+    "TRAINING_FLAGS": ["=--epochs=5"],
+    "SIGMAS": ["0", "1"],
+    "CENTRES": ["0.1"],
+    "BAND_WIDTH": ["0.2"],
+    "BAND_NORM": ["5"],
+    "MODE_NORM": ["0.5"],
+    "HEATMAP_IMAGES": ["8"],
+    "SENSITIVITY_IMAGES": ["8"],
+    "CLIP": [],
+    "NOISE_SEED": ["3"],
+    "RESOLUTIONS": ["32", "7"],
+    "BLUR_SIZES": ["0", "31"],
+    "LOW_PASS_CUTOFFS": ["0.75", "0"],
+    "HIGH_PASS_CUTOFFS": ["0"],
+}
+
+
+@pytest.mark.parametrize("script", [A, B, C, D])
+def test_every_flag_takes_its_default_and_another_value(scripts, script):
+    constants = scripts[script]
+    source = Path(constants["__file__"]).read_text("utf-8")
+    plain = vars(settings.read_settings(constants, []))
+    for name, _ in settings.CONSTANT.findall(source):
+        flag, value = "--" + name.lower().replace("_", "-"), plain[name.lower()]
+        if value is not None:
+            if isinstance(value, bool):
+                line = [flag if value else flag.replace("--", "--no-")]
+            elif isinstance(value, (list, tuple)):
+                line = [flag, *map(str, value)]
+            else:
+                line = [f"{flag}={value}"]
+            again = vars(settings.read_settings(constants, line))
+            assert again["changed"] == [], (name, again["changed"])
+            found = again[name.lower()]
+            assert found == value or tuple(found) == tuple(value), name
+        line = [flag, *SECOND[name]]
+        if name == "TRAINING_FLAGS":
+            line = [flag + SECOND[name][0]]
+        if SECOND[name] == []:
+            line = [flag.replace("--", "--no-") if value else flag]
+        other = vars(settings.read_settings(constants, line))
+        assert other[name.lower()] != value, name
+        told = name not in settings.NOT_NAMED and value is not None
+        assert (name.lower() in other["changed"]) == told, name
+
+
+def test_what_was_changed_is_named(scripts):
+    """As labels of tables and figures say it; the same list is no change, a tuple or not."""
+    line = "--scale full --weight-decay 0.05 --learning-rate 0.001 --momentum 0"
+    s = settings.read_settings(scripts[B], line.split(" "), recipe=published.RECIPE)
+    label = provenance.scale_label(s)
+    assert label == "full, changed: learning_rate, momentum, weight_decay"
+    assert not statistics.is_published_setting({"dataset": "CIFAR-10", "scale": label}, "baseline")
+    edited = scripts[B] | {"LEARNING_RATE": 0.01}  # at the top of the script
+    s = settings.read_settings(edited, ["--scale", "full"], recipe=published.RECIPE)
+    assert provenance.scale_label(s) == "full, changed: learning_rate"
+    s = settings.read_settings(scripts[A], ["--strengths", "0", "0.001", "0.01"])
+    assert s.changed == []
+    s = settings.read_settings(scripts[C], ["--no-clip"])
+    assert provenance.scale_label(s, "full") == "full, changed: clip"
+    assert provenance.scale_label(s, "full, changed: width") == "full, changed: width, clip"
+    s = settings.read_settings(scripts[C], [])
+    assert provenance.scale_label(s, "full") == "full"
+
+
+def test_the_first_command_is_the_same_job_everywhere(scripts, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    assert settings.read_settings(scripts[B], []).scale == "quick"
 
 
 def test_help_shows_every_constant(scripts, capsys):

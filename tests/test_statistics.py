@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from utils import statistics
+from utils import published, statistics, suppression
 
 T_2, T_4 = 4.302653, 2.776445  # Student t, 97.5 %, 2 and 4 degrees of freedom
 
@@ -30,37 +30,109 @@ def test_intervals_cover_the_truth_as_often_as_they_say():
     assert abs(np.mean(covered) - 0.95) < 0.015  # 3 standard deviations
 
 
+def test_ratios_are_averaged_as_logarithms():
+    """Halves and doubles cancel; the interval is that of the logarithms."""
+    mean, low, high = statistics.interval([0.5, 2.0], ratio=True)
+    assert mean == pytest.approx(1) and low * high == pytest.approx(1)
+    mean, low, high = statistics.interval([1, 2, 4], ratio=True)
+    half = T_2 * math.log(2) / math.sqrt(3)
+    assert mean == pytest.approx(2)
+    assert (low, high) == (pytest.approx(2 * math.exp(-half)), pytest.approx(2 * math.exp(half)))
+    assert statistics.interval_text([1, 2, 4], ".2f", ratio=True) == f"2.00 [{low:.2f}, {high:.2f}]"
+
+
+def test_a_lost_value_is_left_out_and_told():
+    assert statistics.interval_text([1, math.nan, 2, 3], ".2f", n=4) == "2.00 ± 2.48 (n = 3)"
+    assert statistics.interval_text([1, 2, 3], ".2f", n=3) == "2.00 ± 2.48"
+    assert statistics.interval_text([math.nan], ".1f", n=1) == "-"
+    table = pd.DataFrame({"k": ["a"] * 3, "x": [1, math.nan, 3]})
+    assert statistics.summarize(table, ["k"], "x").values.tolist()[0][1::2] == [2, 2]
+
+
+UP = published.Claim("", "", 1, published=3.19, no_effect=1, ratio=True)
+DOWN = published.Claim("", "", -1, published=-8.2)
+MORE = published.Claim("", "", 1, published=6.31, bound=6)
+
+
 @pytest.mark.parametrize(
-    "values, outcome",
+    "claim, values, direction, size",
     [
-        ([3.1, 3.2, 3.3], "reproduced"),
-        ([1.0, 1.1, 0.9], "not reproduced"),
-        ([1.0, 3.0, 5.0], "inconclusive"),  # holds the published value and no effect
-        ([2.0, 2.01, 1.99], "not reproduced"),  # an effect, but another one
-        ([3.19], "inconclusive"),
+        (UP, [3.1, 3.2, 3.3], "holds", "reproduced"),
+        (UP, [2.0, 2.01, 1.99], "holds", "not reproduced"),  # an effect, but another one
+        (UP, [0.5, 0.51, 0.52], "contradicted", "not reproduced"),
+        (UP, [1.0, 3.0, 5.0], "undecided", "inconclusive"),  # holds both values
+        (UP, [3.19], "undecided", "inconclusive"),
+        (UP, [math.nan, math.nan, 3.1, 3.2, 3.3], "holds", "reproduced"),
+        (UP, [math.nan, 3.1], "undecided", "inconclusive"),
+        (DOWN, [-8.1, -8.2, -8.3], "holds", "reproduced"),
+        (DOWN, [1.0, 1.1, 1.2], "contradicted", "not reproduced"),
+        (DOWN, [-20.0, -8.0, 3.0], "undecided", "inconclusive"),
+        (MORE, [7.0, 7.1, 7.2], "holds", "reproduced"),
+        (MORE, [5.0, 5.1, 5.2], "holds", "not reproduced"),
+        (MORE, [5.0, 7.1, 7.2], "holds", "inconclusive"),
+        (MORE, [70.0], "undecided", "inconclusive"),
+        (published.Claim("", "", -1), [-1, -1.1, -1.2], "holds", "nothing published"),
     ],
 )
-def test_verdict(values, outcome):
-    assert statistics.verdict(values, published=3.19, no_effect=1) == outcome
+def test_verdicts(claim, values, direction, size):
+    assert statistics.direction(values, claim) == direction
+    assert statistics.size(values, claim) == size
 
 
-def test_exceeds():
-    assert statistics.exceeds([7.0, 7.1, 7.2], 6) == "reproduced"
-    assert statistics.exceeds([5.0, 5.1, 5.2], 6) == "not reproduced"
-    assert statistics.exceeds([5.0, 7.1, 7.2], 6) == "inconclusive"
-    assert statistics.exceeds([70.0], 6) == "inconclusive"
-
-
-def test_claims_are_judged_at_the_published_scale_only():
+def test_claims_are_judged_in_the_published_setting_only():
     labels = {"dataset": "CIFAR-10", "scale": "full"}
-    assert statistics.claim([7, 7.1, 7.2], "reproduced", labels, " points") == (
-        "Here 7.10 ± 0.25 points, n = 3: reproduced."
+    values = {("noise", "l2=0.001"): pd.Series([-8.1, -8.2, -8.3], index=[0, 1, 2])}
+    (row,) = statistics.claim_rows(values, labels)
+    assert (row["direction"], row["size"], row["n"]) == ("holds", "reproduced", 3)
+    assert row["mean"] == pytest.approx(-8.2) and row["published"] == -8.2
+    for change in (
+        {"scale": "quick"},
+        {"dataset": "PLANTED CUES"},
+        {"scale": "full, changed: epochs"},
+        {"dataset": "CIFAR-10, whitened"},
+    ):
+        (row,) = statistics.claim_rows(values, labels | change)
+        assert (row["direction"], row["size"]) == ("holds", "not judged")
+        text = statistics.claim_text(pd.DataFrame([row]))
+        assert "direction: holds" in text and "not judged" in text and "reproduced" not in text
+    other = {("noise", "l2=0.01"): values["noise", "l2=0.001"]}
+    assert statistics.claim_rows(other, labels)[0]["size"] == "not judged"
+
+
+def test_a_ratio_that_is_not_defined_is_told_not_judged():
+    labels = {"dataset": "CIFAR-10", "scale": "full"}
+    values = {("ratio", "l2=0.001"): pd.Series([math.nan] * 3)}
+    (row,) = statistics.claim_rows(values, labels)
+    assert (row["n"], row["not_defined"]) == (0, 3)
+    assert (row["direction"], row["size"]) == ("undecided", "inconclusive")
+    assert "here in no seed defined" in statistics.claim_text(pd.DataFrame([row]))
+    values = {("ratio", "l2=0.001"): pd.Series([3.1, math.nan, 3.3])}
+    (row,) = statistics.claim_rows(values, labels)
+    text = statistics.claim_text(pd.DataFrame([row]))
+    assert "n = 2; in 1 more not defined" in text
+
+
+def test_published_numbers():
+    """Of the claims, from the published table."""
+    claims = published.CLAIMS
+    assert claims["ratio"].published == pytest.approx(4.463 / 1.397, abs=0.01)
+    assert claims["noise"].published == -8.20 and claims["resolution"].published == 6.31
+    assert claims["noise excess"].published == pytest.approx(-8.20 - 2.43)
+    assert claims["resolution excess"].published == pytest.approx(6.31 - 2.43)
+    assert (claims["blur 3"].published, claims["blur 11"].published) == (1.75, -4.10)
+
+
+def test_published_cells():
+    accuracy = pd.DataFrame(
+        [("baseline", s, "test", "Gaussian blur", 3, 51.0 + s / 10) for s in range(3)],
+        columns=["configuration", "seed", "images", "corruption", "level", "accuracy"],
     )
-    for change in ({"scale": "quick"}, {"dataset": "PLANTED CUES"}):
-        line = statistics.claim([7, 7.1, 7.2], "reproduced", labels | change, "x")
-        assert "not judged" in line and "reproduced" not in line
-    changed = labels | {"scale": "full, changed: epochs"}
-    assert "not judged" in statistics.claim([7], "reproduced", changed, "x")
+    cells = statistics.published_accuracies(accuracy, ["Gaussian blur"])
+    (row,) = statistics.cell_rows(cells, {"dataset": "CIFAR-10", "scale": "full"})
+    assert row["published"] == 51.13 and row["mean"] == pytest.approx(51.1)
+    assert row["size"] == "reproduced" and row["direction"] == "-"
+    (row,) = statistics.cell_rows(cells, {"dataset": "CIFAR-10", "scale": "quick"})
+    assert row["size"] == "not judged"
 
 
 def spectra(runs):
@@ -87,7 +159,7 @@ def spectra(runs):
 
 def test_suppression_by_hand():
     white = (1, 4, 4)
-    table = statistics.suppression_table(
+    table = suppression.suppression_table(
         spectra(
             {
                 ("baseline", 0): {
@@ -120,6 +192,71 @@ def test_suppression_by_hand():
     # Published: h is the sum of density / density at 0: 2/2 after epoch 1; then 2/1 and 1/4.
     assert rows.published_ssr["baseline", "first"] == pytest.approx(1 - 2 / 1)
     assert rows.published_ssr["l2", "first"] == pytest.approx(1 - 0.25)
-    assert rows.published_ratio["l2", "first"] == pytest.approx(-1 / 0.75)
+    # Energy fell in one of the two: the published ratio is not defined.
+    assert math.isnan(rows.published_ratio["l2", "first"])
+    assert rows.corner_ssr["baseline", "second"] == pytest.approx(1 - 0.1 / (4 / 9))
+    mean = math.sqrt((8 / 9) / (1 / 2))  # geometric, of that and of 1
+    assert rows.share_ratio["l2", "all (mean)"] == pytest.approx(mean)
     assert rows.published_ssr.notna().sum() == 2  # of the first layer, raw, alone
     assert table[table.weights == "folded"].published_ssr.isna().all()
+
+
+def test_published_ratio_only_where_both_grew():
+    """Relative to zero frequency energy grew fourfold and twofold: -3 / -1."""
+    white, flat = (1, 4, 4), [(1, 4, 4), (1, 4, 4)]
+    runs = {
+        ("baseline", 0): {"first": [*flat, (0.25, 4, 4)]},
+        ("l2", 0): {"first": [*flat, (0.5, 4, 4)]},
+        ("baseline", 1): {"first": [*flat, (2, 4, 4)]},
+        ("l2", 1): {"first": [*flat, (4, 4, 4)]},
+    }
+    table = suppression.suppression_table(spectra(runs), 0.25)
+    rows = table[(table.layer == "first") & (table.weights == "raw")]
+    rows = rows.set_index(["configuration", "seed"]).published_ratio
+    assert rows["l2", 0] == pytest.approx(3) and math.isnan(rows["l2", 1])
+    assert white == (1, 4, 4)
+
+
+def test_one_lost_seed_leaves_the_others():
+    """In every cell the pairs that exist, with their number."""
+    layer = [(1, 4, 4), (1, 4, 4), (2, 4, 3)]
+    runs = {(c, s): {"first": layer, "second": layer} for c in ("baseline", "l2") for s in range(3)}
+    runs["l2", 1] = {name: layer[:2] for name in ("first", "second")}  # diverged in epoch 2
+    ssr = suppression.suppression_table(spectra(runs), 0.25)
+    history = pd.DataFrame(
+        [(c, s, e, 50.0 + s) for c, s in runs for e in range(3) if (c, s, e) != ("l2", 1, 2)],
+        columns=["configuration", "seed", "epoch", "test_accuracy"],
+    )
+    table = suppression.closing_table(history, ssr)
+    assert table.loc["test accuracy %", "baseline"].startswith("51.00 ±")
+    assert table.loc["test accuracy %", "l2"].endswith("(n = 2)")
+    for name in table.index:
+        assert table.loc[name, "l2"].endswith("(n = 2)") or table.loc[name, "l2"] == "-", name
+    assert table.loc["share ratio", "l2"] == "1.000 [1.000, 1.000] (n = 2)"
+
+
+def test_doses():
+    layer = [(1, 4, 4), (1, 4, 4)]
+    names = ["baseline", "l2=0.0001", "l2=0.01", "l2=0.001", "dropout=0.5", "dropout=0.1"]
+    runs = {
+        (name, seed): {
+            "first": layer,
+            "second": [*layer, (1, 4, 4 - i / 2)][:1] + [(1, 4, 4), (1, 4, 4 - i / 2)],
+        }
+        for i, name in enumerate(names)
+        for seed in (0, 1)
+    }
+    runs = {
+        k: {n: (v if len(v) == 3 else [*v, v[-1]]) for n, v in r.items()} for k, r in runs.items()
+    }
+    ssr = suppression.suppression_table(spectra(runs), 0.25)
+    history = pd.DataFrame(
+        [(c, s, 2, 10.0 * names.index(c) + s) for c, s in runs],
+        columns=["configuration", "seed", "epoch", "test_accuracy"],
+    )
+    dose = suppression.dose_table(history, ssr)
+    assert set(dose.family) == {"l2"}  # dropout has two strengths only
+    assert dose.strength.tolist() == [0, 0, 1e-4, 1e-4, 1e-3, 1e-3, 1e-2, 1e-2]
+    assert dose.test_accuracy.tolist() == [0, 1, 10, 11, 30, 31, 20, 21]
+    expected = [1 - (4 - i / 2) / (9 - i / 2) / (4 / 9) for i in (0, 1, 3, 2)]
+    np.testing.assert_allclose(dose.corner_ssr[::2], expected)

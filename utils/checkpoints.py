@@ -1,18 +1,22 @@
 """Files that are never half written, checkpoints that prove they are undamaged, and locks."""
 
+import functools
 import hashlib
 import io
 import os
 import pickle
 import secrets
 import socket
+import sys
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import IO
 
 import torch
+from tqdm import tqdm
 
 try:
     import fcntl
@@ -20,6 +24,7 @@ except ImportError:  # Windows: no locks there
     fcntl = None
 
 DIGEST = hashlib.sha256().digest_size  # bytes, at the end of a checkpoint
+MARK = f".tmp-{socket.gethostname().replace('-', '_')}-"  # in the name of a temporary file
 
 
 class CheckpointError(OSError):
@@ -31,45 +36,56 @@ class BusyError(OSError):
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, strict: bool = False) -> Iterator[Path]:
     """Give a temporary name to write to; it becomes `path` once complete and on the disk.
 
     A reader of `path` sees the old file or the new one, also after a crash, and writers do not
-    disturb each other. `clean` removes what a killed process left.
+    disturb each other. `clean` removes what a killed process left. Windows does not let open files
+    be replaced: what is open in a viewer stays as it is, with a warning or, if strict, an error.
 
     Raises:
         OSError: one sentence that names `path`.
     """
     path = Path(path)
+    name = f".{path.name}{MARK}{os.getpid()}-{secrets.token_hex(4)}{path.suffix}"
+    temporary = path.with_name(name)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        file = _temporary(path)
+        yield temporary
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        try:
+            rename(temporary, path)
+        except PermissionError as error:
+            if strict:
+                raise
+            text = f"warning: {path} stays as it was ({error.strerror}): is it open elsewhere?"
+            tqdm.write(text, file=sys.stderr)
     except OSError as error:
         raise _cannot_write(path, error) from error
-    temporary = Path(file.name)
-    with file:
-        try:
-            yield temporary
-            os.fsync(file.fileno())
-            if fcntl is None:
-                file.close()  # Windows renames closed files only
-            temporary.replace(path)
-        except OSError as error:
-            raise _cannot_write(path, error) from error
-        finally:
+    finally:
+        with suppress(OSError):
             temporary.unlink(missing_ok=True)
 
 
+def rename(old: Path, new: Path) -> None:
+    """Replace `new`; again after a moment where Windows refuses, as virus scanners open files."""
+    for seconds in (0.1, 0.2, 0.4):
+        with suppress(PermissionError):
+            old.replace(new)
+            return
+        time.sleep(seconds)
+    old.replace(new)
+
+
 def clean(folder: Path) -> None:
-    """Remove temporary files that no living process writes to."""
+    """Remove temporary files a day old, and those of this machine's processes that are gone."""
     for path in Path(folder).glob(".*.tmp-*"):
-        try:
-            file = open(path, "rb+")  # noqa: SIM115 (network disks lock such files only)
-        except (FileNotFoundError, PermissionError):
-            continue  # just finished, or another user's
-        with file:
-            if _lock(file):
-                path.unlink(missing_ok=True)
+        with suppress(OSError, ValueError, OverflowError):  # what cannot be removed is left
+            old = time.time() - path.stat().st_mtime > 24 * 3600
+            _, ours, rest = path.name.partition(MARK)
+            if old or (ours and _is_gone(int(rest.split("-")[0]))):
+                path.unlink()
 
 
 def hold(path: Path) -> IO:
@@ -81,13 +97,17 @@ def hold(path: Path) -> IO:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         file = open(path, "a+", encoding="utf-8")  # noqa: SIM115 (stays open)
-        ours = _lock(file)
     except OSError as error:
         raise _cannot_write(path, error) from error
-    if not ours:
+    try:
+        if fcntl is not None:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
         file.seek(0)
         holder = file.read().strip() or "another process"
-        raise BusyError(f"{path.parent} is in use by {holder}")
+        raise BusyError(f"{path.parent} is in use by {holder}") from None
+    except OSError as error:  # network disks without locks say so in many ways
+        _warn_once(f"this disk has no locks ({error.strerror}); start nothing twice at once")
     file.truncate(0)
     now = datetime.now().astimezone()
     file.write(f"process {os.getpid()} on {socket.gethostname()} since {now:%Y-%m-%d %H:%M:%S}\n")
@@ -102,7 +122,7 @@ def save(state: dict, path: Path) -> None:
     """
     buffer = io.BytesIO()
     torch.save(state, buffer)
-    with replacing(path) as temporary, open(temporary, "wb") as file:
+    with replacing(path, strict=True) as temporary, open(temporary, "wb") as file:
         file.write(buffer.getbuffer())
         file.write(hashlib.sha256(buffer.getbuffer()).digest())
 
@@ -138,28 +158,23 @@ def set_aside(path: Path) -> Path:
     number = 1
     while (aside := path.with_name(f"{path.name}.damaged-{number}")).exists():
         number += 1
-    return path.rename(aside)
+    rename(path, aside)
+    return aside
 
 
-def _temporary(path: Path) -> IO:
-    """A new file beside `path`, locked to show that its writer lives."""
-    while True:
-        name = f".{path.name}.tmp-{secrets.token_hex(4)}{path.suffix}"
-        file = open(path.with_name(name), "xb")  # noqa: SIM115 (the caller closes it)
-        if _lock(file) and os.path.exists(file.name):
-            return file
-        file.close()  # `clean` of another process was faster than the lock
-        Path(file.name).unlink(missing_ok=True)
-
-
-def _lock(file: IO) -> bool:
-    if fcntl is None:
-        return True
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+def _is_gone(process: int) -> bool:
+    if os.name == "nt":  # there, asking would end it
         return False
-    return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
+@functools.cache
+def _warn_once(text: str) -> None:
+    tqdm.write(f"warning: {text}", file=sys.stderr)
 
 
 def _cannot_write(path: Path, error: OSError) -> OSError:

@@ -1,7 +1,9 @@
 """Loss and accuracy of models on sets of images, clean or corrupted."""
 
 import copy
+import math
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -9,16 +11,12 @@ from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from tqdm import tqdm
 
-from data.batches import ImageSet, normalize, to_float
+from data.batches import ImageSet, Normalize, to_float
 from utils.batchnorm import bare, following_batchnorms, named_layers
+from utils.devices import autocast, memory_format
 
 # Images at a time: on a CPU few enough for its cache. The result does not depend on it.
 BATCH = {"cpu": 64, "mps": 256, "cuda": 1000}
-
-
-def autocast(device: torch.device) -> torch.autocast:
-    """bfloat16 arithmetic on a GPU, float32 elsewhere."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")
 
 
 def for_inference(model: nn.Module) -> nn.Module:
@@ -44,24 +42,37 @@ def for_inference(model: nn.Module) -> nn.Module:
     return model
 
 
-@torch.no_grad()
 def evaluate(model: nn.Module, images: ImageSet) -> tuple[float, float]:
     """Mean cross-entropy and accuracy in percent, over all images, at inference.
 
-    The images, uint8 or already float in [0, 1], must be on the model's device.
+    The images, uint8 or already float in [0, 1], must be on the model's device. Where a GPU's
+    memory is too small for a batch, half of it is tried.
     """
+    size = BATCH[images.labels.device.type]
+    while True:
+        try:
+            return _evaluate(model, images, size)
+        except torch.cuda.OutOfMemoryError:
+            if size == 1:
+                raise
+            size //= 2
+
+
+@torch.no_grad()
+def _evaluate(model: nn.Module, images: ImageSet, size: int) -> tuple[float, float]:
     was_training = model.training
     model.eval()
-    loss, correct = 0.0, 0
-    size = BATCH[images.labels.device.type]
+    normalize, losses, correct = Normalize(images), [], 0
+    device = images.labels.device
     for pixels, labels in zip(images.images.split(size), images.labels.split(size)):
-        batch = normalize(to_float(pixels))
-        with autocast(pixels.device):
-            logits = model(batch.contiguous(memory_format=torch.channels_last))
-        loss += F.cross_entropy(logits.float(), labels, reduction="sum").double()
+        batch = normalize(to_float(pixels)).contiguous(memory_format=memory_format(device))
+        with autocast(device):
+            logits = model(batch)
+        losses.append(F.cross_entropy(logits.float(), labels, reduction="sum"))
         correct += (logits.argmax(1) == labels).sum()
     model.train(was_training)
-    return float(loss) / len(images), 100 * int(correct) / len(images)
+    loss = math.fsum(torch.stack(losses).tolist())  # in float64, which not every device has
+    return loss / len(images), 100 * int(correct) / len(images)
 
 
 def sweep(
@@ -90,7 +101,7 @@ def sweep(
             clean = to_float(images.images)
             pixels = corrupt(clean)
             unchanged = torch.equal(pixels, clean)
-            corrupted = ImageSet(pixels, images.labels, images.name)
+            corrupted = replace(images, images=pixels)
             for key, model in models.items():
                 accuracy = clean_accuracy.get((name, key)) if unchanged else None
                 if accuracy is None:

@@ -42,9 +42,9 @@ SMALL = 49  # numbers of a kernel up to which second moments are cheaper than an
 # What walks through a network is in files of its own, and found here too.
 ELSEWHERE = {
     "analyze_model": "utils.model_spectra",
-    "layer_spectra": "utils.model_spectra",
     "measurable_convolutions": "utils.model_spectra",
     "following_batchnorms": "utils.batchnorm",
+    "batchnorm_scale": "utils.batchnorm",
 }
 
 

@@ -17,7 +17,7 @@ from torch.nn.utils.parametrize import ParametrizationList
 
 from utils import frequency
 from utils.batchnorm import WHOLE, batchnorm_scale, follow, is_batchnorm, named_layers
-from utils.frequency import CUTOFF, RadialSpectrum
+from utils.frequency import CUTOFF
 from utils.model_files import flat_state_dict
 
 COLUMNS = ["layer", "kernel_size", "kernels", "energy", "ssr", "high_share", "corner_share"]
@@ -99,19 +99,6 @@ def analyze_model(
     table = pd.concat([table, decibels.set_axis(names, axis=1)], axis=1)
     table.attrs["skipped"] = skipped
     return table
-
-
-def layer_spectra(conv: nn.Conv2d, bn: nn.Module | None = None) -> dict[str, RadialSpectrum]:
-    """Radial spectra of a convolution's "raw" and "folded" kernels from one pass over them.
-
-    Folding multiplies the power of a filter by its squared BatchNorm scale. Without a
-    BatchNorm the two are equal.
-    """
-    gains = [torch.ones(conv.out_channels, dtype=torch.float64)]
-    gains += [] if bn is None else [batchnorm_scale(bn).square()]
-    found = frequency.kernel_autocorrelation(conv.weight, torch.stack(gains))
-    raw, *folded = map(frequency.spectrum_from_autocorrelation, found)
-    return {"raw": raw, "folded": folded[0] if folded else raw}
 
 
 def measurable_convolutions(model: nn.Module) -> tuple[dict[str, nn.Conv2d], dict[str, str]]:

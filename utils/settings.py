@@ -5,66 +5,90 @@ A constant is an upper-case name assigned on one line with a comment behind it:
     EPOCHS = None  # passes over the training images
 
 becomes the flag --epochs with that comment as its help. None means: what SCALES, a dictionary
-of the script, says for the chosen SCALE (or SETTINGS for the chosen SETTING).
+of the script, says for the chosen SCALE (or SETTINGS for the chosen SETTING), or what the comment
+says.
 """
 
 import argparse
+import codecs
 import contextlib
 import math
 import re
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
-import torch
+from utils import configurations
 
 CONSTANT = re.compile(r"^([A-Z][A-Z0-9_]*) = [^{\n].*?  # (.+)$", re.MULTILINE)
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|[+-]?inf|nan", re.ASCII | re.IGNORECASE)
 
 
-def whole(low: int, high: int) -> tuple[Callable, str]:
-    def check(x) -> bool:
-        return type(x) is int and low <= x <= high
+@dataclass(frozen=True)
+class Kind:
+    """What a constant may be."""
 
-    return check, f"a whole number from {low} to {high}"
-
-
-def number(low: float, below: float, text: str) -> tuple[Callable, str]:
-    def check(x) -> bool:
-        return type(x) in (int, float) and low <= x < below
-
-    return check, text
+    read: Callable[[str], object]  # a word of the command line
+    check: Callable[[object], bool]
+    text: str  # for whoever gives something else
+    several: bool = False  # a list of distinct ones
 
 
-def one_of(*choices: str) -> tuple[Callable, str]:
-    return lambda x: x in choices, "one of " + ", ".join(choices)
+def read_number(text: str) -> int | float:
+    """A whole number where the text is one; Python's 1_0 and other scripts' digits are not."""
+    if not NUMBER.fullmatch(text):
+        raise ValueError(text)
+    with contextlib.suppress(ValueError):
+        return int(text)
+    return float(text)
 
 
-def some_of(*choices: str) -> tuple[Callable, str]:
-    return _distinct(lambda x: x in choices), "some of " + ", ".join(choices)
+def whole(low: int, high: int) -> Kind:
+    text = f"a whole number from {low} to {high}"
+    return Kind(read_number, lambda x: type(x) is int and low <= x <= high, text)
 
 
-def _distinct(check: Callable) -> Callable:
-    def all_distinct(values):
-        return (
-            isinstance(values, (list, tuple))
-            and 0 < len(values) == len(set(values))
-            and all(map(check, values))
-        )
-
-    return all_distinct
+def number(low: float, below: float, text: str) -> Kind:
+    return Kind(read_number, lambda x: type(x) in (int, float) and low <= x < below, text)
 
 
-def _numbers(low: float, high: float) -> tuple[Callable, str]:
-    check = _distinct(lambda x: type(x) in (int, float) and low <= x <= high)
-    return check, f"distinct numbers from {low:g} to {high:g}"
+def one_of(*choices: str) -> Kind:
+    return Kind(str, lambda x: x in choices, "one of " + ", ".join(choices))
 
 
-def _is_path(text, check: Callable[[Path], bool]) -> bool:
-    if type(text) is not str or not text or not text.isprintable():
-        return False
+def word(check: Callable[[str], bool], text: str) -> Kind:
+    return Kind(str, lambda x: type(x) is str and check(x), text)
+
+
+def several(kind: Kind, text: str) -> Kind:
+    """Distinct ones of a kind, at least one."""
+
+    def check(values) -> bool:
+        listed = isinstance(values, (list, tuple)) and len(values) > 0
+        return listed and all(map(kind.check, values)) and len(set(values)) == len(values)
+
+    return Kind(kind.read, check, text, several=True)
+
+
+def _numbers(low: float, high: float) -> Kind:
+    return several(
+        number(low, math.nextafter(high, math.inf), ""),
+        f"distinct numbers from {low:g} to {high:g}",
+    )
+
+
+def _is_configuration(name) -> bool:
     try:
-        return check(Path(text))
+        return bool(configurations.complete(name, SimpleNamespace(weight_decay=0, dropout=0)))
+    except ValueError:
+        return False
+
+
+def _is_path(text: str, check: Callable[[Path], bool]) -> bool:
+    try:
+        return text != "" and text.isprintable() and check(Path(text).expanduser())
     except (OSError, RuntimeError):  # too long, closed; ~ of an unknown user
         return False
 
@@ -75,12 +99,17 @@ def _can_be_folder(path: Path) -> bool:
     return path.is_dir()
 
 
-# What each constant may be: a test and its description.
+FLAG = Kind(str, lambda x: type(x) is bool, "True or False")
+FOLDER = word(lambda x: _is_path(x, Path.is_dir), "an existing folder")
+
 ALLOWED = {
-    "SCALE": one_of("auto", "quick", "full"),
+    "SCALE": one_of("quick", "medium", "full"),
     "DATASET": one_of("auto", "cifar10", "planted"),
-    "CONFIGURATIONS": some_of("baseline", "l2", "dropout"),
-    "SEEDS": (_distinct(whole(0, 10**6)[0]), "distinct whole numbers from 0 to 1000000"),
+    "IMAGE_SPECTRUM": one_of("natural", "whitened", "inverted"),
+    "CONFIGURATIONS": several(
+        Kind(str, _is_configuration, ""), f"distinct ones of: {configurations.ALLOWED}"
+    ),
+    "SEEDS": several(whole(0, 10**6), "distinct whole numbers from 0 to 1000000"),
     "EPOCHS": whole(1, 100_000),
     "WIDTH": whole(1, 1024),
     "TRAIN_IMAGES": whole(2, 10**7),
@@ -93,12 +122,14 @@ ALLOWED = {
     "DROPOUT": number(0, 1, "a probability from 0 to below 1"),
     "CUTOFF": number(0, math.sqrt(2) / 3, "a radius in cycles/pixel from 0 to below sqrt(2)/3"),
     "SETTING": one_of("demo", "rahaman"),
-    "FREQUENCIES": (_distinct(whole(1, 10**6)[0]), "distinct whole numbers of cycles, at least 1"),
-    "AMPLITUDES": (
+    "FREQUENCIES": several(whole(1, 10**6), "distinct whole numbers of cycles, at least 1"),
+    "AMPLITUDES": Kind(
+        read_number,
         lambda x: isinstance(x, (list, tuple)) and all(0 < a < 1e6 for a in x),
         "numbers above 0",
+        several=True,
     ),
-    "RANDOM_PHASES": (lambda x: type(x) is bool, "True or False"),
+    "RANDOM_PHASES": FLAG,
     "INTERVAL": number(1e-6, 1e6, "a number above 0"),
     "GRID_POINTS": whole(4, 10**6),
     "TRAIN_POINTS": whole(1, 10**6),
@@ -106,16 +137,13 @@ ALLOWED = {
     "STEPS": whole(1, 10**8),
     "HIDDEN_LAYERS": whole(1, 100),
     "RECORDS": whole(1, 10**6),
-    "RUN": (
-        lambda x: type(x) is str and x not in ("", ".", ".."),
-        "latest, or the name of a folder",
-    ),
-    "TRAINING_FLAGS": (lambda x: type(x) is str, "flags of experiment B"),
+    "RUN": word(lambda x: x not in ("", ".", ".."), "latest, or the name of a folder"),
+    "TRAINING_FLAGS": word(lambda x: True, "flags of experiment B"),
     "SIGMAS": _numbers(0, 10),
     "CENTRES": _numbers(0.01, 0.7),
-    "RESOLUTIONS": (_distinct(whole(1, 32)[0]), "distinct whole numbers of pixels from 1 to 32"),
-    "BLUR_SIZES": (
-        _distinct(lambda x: x == 0 or (whole(1, 31)[0](x) and x % 2 == 1)),
+    "RESOLUTIONS": several(whole(1, 32), "distinct whole numbers of pixels from 1 to 32"),
+    "BLUR_SIZES": several(
+        Kind(read_number, lambda x: type(x) is int and (x == 0 or (x % 2 and 0 < x < 32)), ""),
         "distinct sizes: 0, or odd from 1 to 31 pixels",
     ),
     "LOW_PASS_CUTOFFS": _numbers(0, 0.75),
@@ -124,18 +152,28 @@ ALLOWED = {
     "BAND_NORM": number(0, 1e6, "a number of at least 0"),
     "MODE_NORM": number(0, 1e6, "a number of at least 0"),
     "HEATMAP_IMAGES": whole(1, 10**7),
-    "CLIP": (lambda x: type(x) is bool, "True or False"),
+    "SENSITIVITY_IMAGES": whole(1, 10**7),
+    "CLIP": FLAG,
     "NOISE_SEED": whole(0, 10**6),
-    "DEVICE": one_of("auto", "cuda", "mps", "cpu"),
-    "DATA_ROOT": (
-        lambda x: _is_path(x, lambda path: path.expanduser().is_dir()),
-        "an existing folder",
+    "DEVICE": word(
+        lambda x: re.fullmatch("auto|cpu|mps|cuda(:[0-9]+)?", x) is not None,
+        "auto, cuda, cuda:1 (and so on), mps, cpu",
     ),
-    "RESULTS_DIR": (lambda x: _is_path(x, _can_be_folder), "a folder, made if needed"),
-    "SAVE_REFERENCE": (lambda x: type(x) is bool, "True or False"),
+    "DATA_ROOT": FOLDER,
+    "RESULTS_DIR": word(lambda x: _is_path(x, _can_be_folder), "a folder, made if needed"),
+    "SAVE_REFERENCE": word(
+        lambda x: re.fullmatch(r"[A-Za-z0-9_.-]*[A-Za-z0-9_-]", x) is not None,
+        "the name of a folder in results/reference",
+    ),
+    "REDRAW": FOLDER,
 }
 
-MAY_BE_NONE = {"DATA_ROOT", "TEST_IMAGES", "HEATMAP_IMAGES"}  # where no scale says more
+# These may stay None; what it means then stands in the script.
+MAY_BE_NONE = {"DATA_ROOT", "TEST_IMAGES", "HEATMAP_IMAGES", "SENSITIVITY_IMAGES"}
+MAY_BE_NONE |= {"SAVE_REFERENCE", "REDRAW", "CONFIGURATIONS", "SEEDS"}
+# Constants that no label has to name: results say these in other ways, or do not depend on them.
+NOT_NAMED = {"SCALE", "SETTING", "DATASET", "CONFIGURATIONS", "SEEDS", "DEVICE", "DATA_ROOT"}
+NOT_NAMED |= {"RESULTS_DIR", "SAVE_REFERENCE", "REDRAW", "RUN", "TRAINING_FLAGS"}
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -147,14 +185,18 @@ class OneLineParser(argparse.ArgumentParser):
         self.exit(2, f"error: {message}{unknown}\n")
 
 
-def read_settings(script: dict, arguments: list[str] | None = None) -> SimpleNamespace:
+def read_settings(
+    script: dict, arguments: list[str] | None = None, recipe: dict | None = None
+) -> SimpleNamespace:
     """Constants of a script, overridden by the command line, completed by SCALES, checked.
 
     Args:
         script: the script's `globals()`.
         arguments: command line, sys.argv by default.
+        recipe: values of settings that are the same at every scale, to compare with.
 
-    Returns the settings under their lower-case names. A setting that is not allowed ends the
+    Returns the settings under their lower-case names, and as `changed` the names of those that
+    differ from the recipe, the scale or the script. A setting that is not allowed ends the
     program with exit code 2 and one line.
     """
     comments = dict(CONSTANT.findall(Path(script["__file__"]).read_text("utf-8")))
@@ -166,80 +208,89 @@ def read_settings(script: dict, arguments: list[str] | None = None) -> SimpleNam
     )
     for name, comment in comments.items():
         _add_flag(parser, name, script[name], comment, scales)
-    settings = parser.parse_args(arguments)
+    given = vars(parser.parse_args(arguments))
+    settings = SimpleNamespace(**{name.lower(): script[name] for name in comments} | given)
 
-    if getattr(settings, "scale", None) == "auto":
-        settings.scale = "full" if torch.cuda.is_available() else "quick"
     chosen = getattr(settings, "scale", None) or getattr(settings, "setting", None)
-    complete(settings, scales.get(chosen, {}))
+    defaults = {n.lower(): script[n] for n in comments if script[n] is not None}
+    defaults |= recipe or {}
+    settings.changed = []
+    complete(settings, defaults | scales.get(chosen, {}))
     for name in comments:
         value = getattr(settings, name.lower())
         if value is None and name in MAY_BE_NONE:
             continue
-        check, text = ALLOWED.get(name, (lambda x: True, ""))
-        if not check(value):
-            refuse(name, value, text)
-    return SimpleNamespace(**vars(settings))
+        if name in ALLOWED and not ALLOWED[name].check(value):
+            refuse(name, value, ALLOWED[name].text)
+    return settings
+
+
+def complete(settings: SimpleNamespace, values: dict) -> None:
+    """Give settings that are None their values; add to "changed" which others differ."""
+    for name, value in values.items():
+        found = getattr(settings, name)
+        if found is None:
+            setattr(settings, name, value)
+        elif _tuple(found) != _tuple(value) and name.upper() not in NOT_NAMED:
+            settings.changed.append(name)
 
 
 def refuse(name: str, value, allowed: str) -> None:
     """End the program with exit code 2 and one line about a setting."""
     shown = " ".join(map(str, value)) if isinstance(value, (list, tuple)) else value
-    line = f"error: {name} (--{_flag(name)}) is {shown!r}; allowed: {allowed}\n"
-    sys.stderr.write(line)
+    sys.stderr.write(f"error: {name} (--{_flag(name)}) is {shown!r}; allowed: {allowed}\n")
     sys.exit(2)
 
 
-def complete(settings, values: dict) -> None:
-    """Give settings that are None their values; note in "changed" which others differ."""
-    for name, value in values.items():
-        if getattr(settings, name) is None:
-            setattr(settings, name, value)
-    settings.changed = [n for n in values if getattr(settings, n) != values[n]]
-
-
-def run_script(main: Callable[[], int | None], errors: tuple[type[Exception], ...]):
+def run_script(main: Callable[[], int | None], stopped: str = "Stopped."):
     """Run main; the errors a user can cause or mend end it with one line, not a traceback."""
+    codecs.register_error("plain", _plain)
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="plain")
     try:
         sys.exit(main())
-    except errors as error:
+    except OSError as error:
         sys.exit(f"error: {error}")
+    except (MemoryError, RuntimeError) as error:
+        if not re.search("out of memory|allocate", str(error)) and type(error) is RuntimeError:
+            raise
+        sys.exit("error: out of memory; a smaller BATCH_SIZE, WIDTH or TEST_IMAGES needs less")
     except KeyboardInterrupt:
-        sys.exit("\nStopped. The same command goes on from the last finished epoch.")
+        sys.exit(f"\n{stopped}")
+
+
+def _plain(error: UnicodeEncodeError) -> tuple[str, int]:
+    """What a terminal cannot show, in signs that it can."""
+    text = error.object[error.start : error.end].replace("±", "+-")
+    return text.encode("ascii", "backslashreplace").decode(), error.end
+
+
+def _tuple(value) -> tuple:
+    return tuple(value) if isinstance(value, (list, tuple)) else (value,)
 
 
 def _flag(name: str) -> str:
     return name.lower().replace("_", "-")
 
 
-def _reader(name: str, example) -> Callable[[str], object]:
-    """Text to a value of the example's type; where it is whole, fractions are read too."""
-    kinds = {int: (int, float), float: (float,)}.get(type(example), (str,))
+def _add_flag(parser, name: str, default, comment: str, scales: dict) -> None:
+    """One constant as a flag."""
+    by_scale = {s: values[name.lower()] for s, values in scales.items() if name.lower() in values}
+    shown = default
+    if default is None and by_scale:
+        shown = ", ".join(f"{scale} {value}" for scale, value in by_scale.items())
+    kind = ALLOWED[name]
 
     def read(text: str):
-        plain = text.isascii() and "_" not in text  # Python reads 1_0 and other digits too
-        for kind in kinds if plain or kinds == (str,) else ():
-            with contextlib.suppress(ValueError):
-                return kind(text)
-        raise argparse.ArgumentTypeError(f"{text!r}; allowed: {ALLOWED[name][1]}")
+        try:
+            return kind.read(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r}; allowed: {kind.text}") from None
 
-    return read
-
-
-def _add_flag(parser, name: str, default, comment: str, scales: dict) -> None:
-    """One constant as a flag, of the type of its value, or of the value its scales give."""
-    shown, example = default, default
-    if default is None:
-        by_scale = {scale: values.get(name.lower()) for scale, values in scales.items()}
-        example = next((v for v in by_scale.values() if v is not None), "")
-        if example != "":
-            shown = ", ".join(f"{scale} {value}" for scale, value in by_scale.items())
-    kind = {"dest": name.lower(), "default": default}
-    if isinstance(example, bool):
-        kind["action"] = argparse.BooleanOptionalAction
+    options = {"dest": name.lower(), "default": argparse.SUPPRESS}
+    if kind is FLAG:
+        options["action"] = argparse.BooleanOptionalAction
     else:
-        several = isinstance(example, (tuple, list))
-        kind |= {"nargs": "+" if several else None, "metavar": "X"}
-        kind["type"] = _reader(name, (*example, "")[0] if several else example)
+        options |= {"nargs": "+" if kind.several else None, "metavar": "X", "type": read}
     comment = f"{comment} (default: {shown})".replace("%", "%%")
-    parser.add_argument("--" + _flag(name), help=comment, **kind)
+    parser.add_argument("--" + _flag(name), help=comment, **options)

@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from data import signals
 from models.mlp import predict_stacked
+from utils.devices import without_compiler
 
 
 def train_together(
@@ -40,9 +41,11 @@ def train_together(
     """
     weights, _ = stack_module_state(networks)  # per layer (N, out, in) and (N, out)
     factors = inputs.new_tensor(strengths)
-    optimizer = torch.optim.Adam(weights.values(), lr=learning_rate, fused=True)
+    fused = inputs.device.type != "mps"
+    adam = without_compiler(torch.optim.Adam)
+    optimizer = adam(weights.values(), lr=learning_rate, fused=fused)
     records = set(records)
-    for step in tqdm(range(steps + 1), total=steps, unit="step"):
+    for step in tqdm(range(steps + 1), total=steps, unit="step", disable=None):
         if step in records:
             with torch.no_grad():
                 yield step, predict_stacked(weights, grid)

@@ -1,24 +1,19 @@
-"""From spectra to suppression, from seeds to means with intervals."""
-
-import warnings
+"""From seeds to means with intervals, paired differences, and verdicts on claims."""
 
 import numpy as np
 import pandas as pd
 from scipy.special import stdtrit  # quantiles of Student's t
 
-from utils.frequency import RadialSpectrum, published_ssr, spectral_suppression_ratio
-
-POOLED = "all (energy-weighted)"  # the energies of all layers added up
-MEAN = "all (mean)"  # every layer counts once
-HIDDEN = "hidden (mean)"  # all but the first
+from utils import configurations, published
 
 
 def mean_interval(values) -> tuple[float, float]:
     """Mean and half-width of its 95 % Student-t interval; NaN width for fewer than two.
 
-    For paired differences or ratios pass one value per pair (per seed).
+    For paired differences or ratios pass one value per pair (per seed). NaN is left out.
     """
     values = np.asarray(values, dtype=float)
+    values = values[~np.isnan(values)]
     mean = values.mean() if len(values) else np.nan
     if len(values) < 2:
         return mean, np.nan
@@ -26,190 +21,208 @@ def mean_interval(values) -> tuple[float, float]:
     return mean, stdtrit(len(values) - 1, 0.975) * standard_error
 
 
-def interval_text(values, digits: str) -> str:
-    """Mean and, from two values on, the 95 % interval: "94.46 ± 0.21"."""
-    mean, half = mean_interval(values)
-    if np.isnan(mean):
+def interval(values, ratio: bool = False) -> tuple[float, float, float]:
+    """Mean and the ends of its 95 % interval; of ratios by their logarithms (geometric mean).
+
+    NaN is left out. A ratio must be above 0.
+    """
+    values = np.asarray(values, dtype=float)
+    mean, half = mean_interval(np.log(values) if ratio else values)
+    ends = np.array([mean, mean - half, mean + half])
+    return tuple(np.exp(ends) if ratio else ends)
+
+
+def interval_text(values, digits: str, n: int | None = None, ratio: bool = False) -> str:
+    """Mean and, from two values on, the 95 % interval: "94.46 ± 0.21", "3.2 [2.9, 3.5]".
+
+    Args:
+        n: how many values are expected; where there are others, their number is added.
+        ratio: geometric mean, and both ends as its interval is not symmetric.
+    """
+    count = int(np.count_nonzero(~np.isnan(np.asarray(values, dtype=float))))
+    if count == 0:
         return "-"
-    return f"{mean:{digits}}" + (f" ± {half:{digits}}" if len(values) > 1 else "")
+    mean, low, high = interval(values, ratio)
+    text = f"{mean:{digits}}"
+    if count > 1:
+        half = f" [{low:{digits}}, {high:{digits}}]" if ratio else f" ± {high - mean:{digits}}"
+        text += half
+    return text if n in (None, count) else f"{text} (n = {count})"
 
 
 def summarize(table: pd.DataFrame, by: list[str], column: str) -> pd.DataFrame:
     """Columns `by`, then mean, half (of the 95 % interval) and n of a column over the rest."""
     rows = [
-        (*key, *mean_interval(values), len(values))
+        (*key, *mean_interval(values), values.notna().sum())
         for key, values in table.groupby(by, sort=False)[column]
     ]
     return pd.DataFrame(rows, columns=[*by, "mean", "half", "n"])
 
 
-def verdict(values, published: float, no_effect: float) -> str:
-    """Does a published effect reproduce, judged by the 95 % interval over seeds?
-
-    "reproduced" where the interval contains the published value but not `no_effect`, "not
-    reproduced" where it does not contain the published value, else "inconclusive", as is
-    everything from one seed.
-    """
-    mean, half = mean_interval(values)
-    if abs(mean - published) > half:
-        return "not reproduced"
-    return "reproduced" if abs(mean - no_effect) > half else "inconclusive"
-
-
-def closing_table(history: pd.DataFrame, ssr: pd.DataFrame) -> pd.DataFrame:
-    """Text: a column per configuration, a row per number after the last epoch, raw weights."""
-    last = history[history.epoch == history.epoch.max()]
-    raw = ssr[ssr.weights == "raw"]
-    model, hidden = raw[raw.layer == MEAN].copy(), raw[raw.layer == HIDDEN].copy()
-    model["difference"] = _minus_baseline(model, "ssr")
-    hidden["difference"] = _minus_baseline(hidden, "corner_final")
-    first = raw[raw.layer == raw.layer.iloc[0]]
-    rows = {
-        "test accuracy %": (last, "test_accuracy", ".2f"),
-        "low cue only %": (last, "low_cue_accuracy", ".2f"),
-        "high cue only %": (last, "high_cue_accuracy", ".2f"),
-        "SSR": (model, "ssr", ".3f"),
-        "  minus baseline": (model, "difference", ".3f"),
-        "corner share*": (hidden, "corner_final", ".3f"),
-        "  minus baseline*": (hidden, "difference", ".3f"),
-        "  initially*": (hidden, "corner_initial", ".3f"),
-        "published SSR": (first, "published_ssr", ".3f"),
-        "share ratio": (model, "share_ratio", ".3f"),
-        "energy ratio": (model, "energy_ratio", ".3f"),
-        "published ratio": (first, "published_ratio", ".3f"),
-    }
-    cells = {
-        title: {
-            name: interval_text(values[column], digits)
-            for name, values in table.groupby("configuration", sort=False)
-        }
-        for title, (table, column, digits) in rows.items()
-        if column in table
-    }
-    return pd.DataFrame(cells).T
-
-
-def _minus_baseline(table: pd.DataFrame, column: str) -> pd.Series:
+def minus_baseline(table: pd.DataFrame, column: str) -> pd.Series:
     """A number minus that of the baseline of the same seed; NaN for the baseline itself."""
     baseline = table[table.configuration == "baseline"].set_index("seed")[column]
     difference = table[column] - table.seed.map(baseline)
     return difference.where(table.configuration != "baseline")
 
 
-def suppression_table(spectra: pd.DataFrame, cutoff: float) -> pd.DataFrame:
-    """SSR and its relatives for every finished run, layer by layer and for the model.
+def direction(values, claim: published.Claim) -> str:
+    """Does an effect go the claimed way, judged by the 95 % interval over seeds?
+
+    "holds" where it lies wholly on the claimed side of no effect, "contradicted" where wholly on
+    the other, else "undecided", as is everything from one seed.
+    """
+    _, low, high = interval(values, claim.ratio)
+    if low > claim.no_effect:
+        return "holds" if claim.side > 0 else "contradicted"
+    if high < claim.no_effect:
+        return "holds" if claim.side < 0 else "contradicted"
+    return "undecided"
+
+
+def size(values, claim: published.Claim) -> str:
+    """Does a published size reproduce, judged by the 95 % interval over seeds?
+
+    "reproduced" where the interval contains the published value and the direction holds, "not
+    reproduced" where it does not contain it, else "inconclusive"; with a bound by the side of it
+    on which the interval lies.
+    """
+    _, low, high = interval(values, claim.ratio)
+    if claim.published is None:
+        return "nothing published"
+    if np.isnan(low):
+        return "inconclusive"
+    if claim.bound is not None:
+        if low > claim.bound:
+            return "reproduced"
+        return "not reproduced" if high < claim.bound else "inconclusive"
+    if not low <= claim.published <= high:
+        return "not reproduced"
+    return "reproduced" if direction(values, claim) == "holds" else "inconclusive"
+
+
+def claim_rows(values: dict[tuple[str, str], pd.Series], labels: dict) -> list[dict]:
+    """A row per claim and configuration: what was measured, and the two verdicts.
 
     Args:
-        spectra: rows of (configuration, seed, epoch, layer, weights, radius, multiplicity,
-            energy); the first layer comes first.
-        cutoff: start of the high band, cycles/pixel.
-
-    Returns a row per (configuration, seed, weights, layer), where layer is also one of
-
-        "all (mean)"            mean over the layers, each counts once
-        "all (energy-weighted)" of the energies of all layers added up
-        "hidden (mean)"         mean over all layers but the first
-
-    with eta_initial, eta_final (high-frequency share), corner_initial, corner_final (share of
-    the largest radius), ssr, and against the baseline of the same seed share_ratio =
-    eta_baseline / eta and energy_ratio = growth of high-frequency energy of the baseline over
-    that of the run. First layer, raw: published_ssr and published_ratio = that of the baseline
-    over that of the run.
+        values: (key of `published.CLAIMS`, configuration) -> one value per seed, NaN where the
+            quantity is not defined.
+        labels: of the results: "dataset" and "scale" among them.
     """
-    last = spectra["epoch"].max()
-    first_layer = spectra["layer"].iloc[0]
     rows = []
-    for (configuration, seed, weights), run in spectra.groupby(
-        ["configuration", "seed", "weights"], sort=False
-    ):
-        if run["epoch"].max() < last:
-            continue  # not finished
-        pooled = run.groupby(["epoch", "radius", "multiplicity"], as_index=False).energy.sum()
-        run = pd.concat([run, pooled.assign(layer=POOLED)])
-        key = {"configuration": configuration, "seed": seed, "weights": weights}
-        layers = [
-            key | {"layer": layer} | _suppression(table, cutoff)
-            for layer, table in run.groupby("layer", sort=False)
-        ]
-        for row in layers:
-            if row["layer"] != first_layer or weights != "raw":
-                row["published_ssr"] = np.nan
-        rows += layers
-    table = _compare_with_baseline(pd.DataFrame(rows))
-    return _with_means(table, first_layer)
+    for (key, configuration), seeds in values.items():
+        claim = published.CLAIMS[key]
+        row = {"claim": claim.text, "configuration": configuration, "quantity": claim.quantity}
+        row |= _numbers(seeds, claim.published, claim.ratio) | {"no_effect": claim.no_effect}
+        row["direction"] = direction(seeds, claim)
+        comparable = is_published_setting(labels, configuration)
+        row["size"] = size(seeds, claim) if comparable else "not judged"
+        rows.append(row)
+    return rows
 
 
-def _suppression(layer: pd.DataFrame, cutoff: float) -> dict:
-    """Numbers of one layer of one run, from its spectra after epochs 0, 1 and the last."""
-    after = {
-        epoch: RadialSpectrum(*(rows[c].to_numpy() for c in ("radius", "energy", "multiplicity")))
-        for epoch, rows in layer.groupby("epoch")
-    }
-    first, final = after[0], after[max(after)]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # NaN says it
-        return {
-            "eta_initial": first.high_share(cutoff),
-            "eta_final": final.high_share(cutoff),
-            "corner_initial": first.corner_share,
-            "corner_final": final.corner_share,
-            "growth": final.high_energy(cutoff) / (first.high_energy(cutoff) or np.nan),
-            "ssr": spectral_suppression_ratio(first, final, cutoff),
-            "published_ssr": published_ssr(after[1], final),
-        }
+def cell_rows(cells: dict[tuple[str, str], tuple[pd.Series, float]], labels: dict) -> list[dict]:
+    """Rows, as of `claim_rows`, for published numbers without a direction.
 
-
-def _compare_with_baseline(table: pd.DataFrame) -> pd.DataFrame:
-    """Add the three suppression ratios; NaN for the baseline itself and where it is missing."""
-    pair = ["seed", "weights", "layer"]
-    baseline = table[table.configuration == "baseline"]
-    baseline = baseline.set_index(pair)[["eta_final", "growth", "published_ssr"]]
-    paired = table[pair].join(baseline, on=pair)
-    regularised = table.configuration != "baseline"
-    for name, column in (
-        ("share_ratio", "eta_final"),
-        ("energy_ratio", "growth"),
-        ("published_ratio", "published_ssr"),
-    ):
-        table[name] = (paired[column] / table[column]).where(regularised)
-    return table.rename(columns={"growth": "high_energy_growth"})
-
-
-def _with_means(table: pd.DataFrame, first_layer: str) -> pd.DataFrame:
-    layers = table[table.layer != POOLED]
-    run = ["configuration", "seed", "weights"]
-    means = [
-        chosen.groupby(run, sort=False).mean(numeric_only=True).reset_index().assign(layer=name)
-        for name, chosen in ((MEAN, layers), (HIDDEN, layers[layers.layer != first_layer]))
-    ]
-    published = ["published_ssr", "published_ratio"]
-    means = pd.concat(means)
-    means[published] = np.nan  # these are of the first layer alone
-    return pd.concat([table, means], ignore_index=True)[table.columns]
-
-
-def at_published_scale(labels) -> bool:
-    """Are results about CIFAR-10 at full scale, as the published ones are?"""
-    return (labels["dataset"], labels["scale"]) == ("CIFAR-10", "full")
-
-
-def exceeds(values, bound: float) -> str:
-    """Does a claim "more than `bound`" reproduce, judged by the 95 % interval over seeds?
-
-    "reproduced" where the whole interval lies above, "not reproduced" where it lies below.
+    Args:
+        cells: (quantity, configuration) -> one value per seed, and the published value.
     """
-    mean, half = mean_interval(values)
-    if abs(mean - bound) > half:
-        return "reproduced" if mean > bound else "not reproduced"
-    return "inconclusive"
+    rows = []
+    for (quantity, configuration), (seeds, value) in cells.items():
+        row = {"claim": "published value", "configuration": configuration, "quantity": quantity}
+        row |= _numbers(seeds, value, False)
+        row |= {"no_effect": np.nan, "direction": "-", "size": "not judged"}
+        if is_published_setting(labels, configuration):
+            inside = row["low"] <= value <= row["high"]
+            row["size"] = "reproduced" if inside else "not reproduced"
+            if np.isnan(row["low"]):
+                row["size"] = "inconclusive"
+        rows.append(row)
+    return rows
 
 
-def claim(values, outcome: str, labels: dict, unit: str) -> str:
-    """One line: what was measured, from how many seeds, and the outcome for the claim."""
-    if not at_published_scale(labels):
-        outcome = "not judged, the claim is about CIFAR-10 at full scale"
-    text = interval_text(values, ".2f")
-    return f"Here {text}{unit}, n = {len(values)}: {outcome}."
+def published_cells(table: pd.DataFrame, column: str, quantity: str, values: tuple) -> dict:
+    """Cells for `cell_rows`: what a table has of the published configurations."""
+    return {
+        (quantity, name): (table[table.configuration == name].set_index("seed")[column], value)
+        for name, value in zip(published.CONFIGURATIONS, values)
+        if name in set(table.configuration)
+    }
+
+
+def published_accuracies(accuracy: pd.DataFrame, corruptions: list[str]) -> dict:
+    """Cells for `cell_rows`: accuracies on corrupted test images of the published tables."""
+    cells = {}
+    for corruption in corruptions:
+        for level, values in published.ACCURACY[corruption].items():
+            rows = accuracy[(accuracy.images == "test") & (accuracy.corruption == corruption)]
+            quantity = f"accuracy, %: {corruption} {level:g}"
+            cells |= published_cells(rows[rows.level == level], "accuracy", quantity, values)
+    return cells
+
+
+def per_l2(tables: dict[str, pd.DataFrame], column: str) -> dict[tuple[str, str], pd.Series]:
+    """Values for `claim_rows`: a column by seed, for every strength of L2.
+
+    Args:
+        tables: key of `published.CLAIMS` -> rows of (configuration, seed, the column).
+    """
+    return {
+        (key, name): rows.set_index("seed")[column]
+        for key, table in tables.items()
+        for name, rows in table.groupby("configuration", sort=False)
+        if configurations.family(name) == "l2" and "baseline" in set(table.configuration)
+    }
+
+
+def _numbers(seeds: pd.Series, value: float | None, ratio: bool) -> dict:
+    mean, low, high = interval(seeds, ratio)
+    defined = int(seeds.notna().sum())
+    return {
+        "published": np.nan if value is None else value,
+        "mean": mean,
+        "low": low,
+        "high": high,
+        "n": defined,
+        "not_defined": len(seeds) - defined,
+    }
+
+
+def is_published_setting(labels: dict, configuration: str) -> bool:
+    """Are results about CIFAR-10 at the published scale and recipe, with nothing changed?"""
+    same = (labels["dataset"], labels["scale"]) == (published.DATASET, published.SCALE)
+    return same and configuration in published.CONFIGURATIONS
+
+
+def claim_text(rows: pd.DataFrame) -> str:
+    """The claims of a script in plain words, a paragraph each.
+
+    Of L2 in several strengths only the published one is told, where it is there.
+    """
+    if rows.empty:
+        return "No claim: none is about these configurations, or their baseline is missing."
+    rows = rows[rows.direction != "-"]
+    if (rows.configuration == published.CONFIGURATIONS[1]).any():
+        rows = rows[rows.configuration == published.CONFIGURATIONS[1]]
+    lines = []
+    for row in rows.itertuples():
+        was = f"{published.SOURCE}: {row.published:g}; " if row.published == row.published else ""
+        ends = f", 95 % interval {row.low:.3g} to {row.high:.3g}" if row.n > 1 else ""
+        here = f"here {row.mean:.3g}{ends}, n = {row.n}" if row.n else "here in no seed defined"
+        if row.n and row.not_defined:
+            here += f"; in {row.not_defined} more not defined"
+        verdict = f"direction: {row.direction}"
+        if was:
+            verdict += f"; size: {row.size}"
+        if was and row.size == "not judged":
+            verdict += f" (claimed for {published.DATASET} at {published.SCALE} scale, unchanged)"
+        lines += [
+            f"Claim: {configurations.label(row.configuration)} {row.claim}.",
+            f"  {row.quantity} ({was}no effect: {row.no_effect:g})",
+            f"  {here}",
+            f"  {verdict}",
+        ]
+    return "\n".join(lines)
 
 
 def learned_table(frequency: pd.DataFrame) -> pd.DataFrame:
@@ -227,6 +240,21 @@ def learned_table(frequency: pd.DataFrame) -> pd.DataFrame:
     return last.join(half.rename("step_half"), on=key).reset_index(drop=True)
 
 
+def learned_claims(learned: pd.DataFrame) -> pd.DataFrame:
+    """Published explained variances of experiment A, and what was measured: a row per cell."""
+    rows = []
+    for strength, values in published.EXPLAINED_VARIANCE.items():
+        for frequency, value in values.items():
+            chosen = learned[(learned.strength == strength) & (learned.frequency == frequency)]
+            numbers = _numbers(chosen.explained_variance, value, ratio=False)
+            inside = numbers["low"] <= value <= numbers["high"]
+            quantity = f"explained variance, strength {strength:g}, k = {frequency}"
+            size = "reproduced" if inside else "not reproduced"
+            size = size if numbers["n"] > 1 else "inconclusive"
+            rows.append({"quantity": quantity} | numbers | {"size": size})
+    return pd.DataFrame(rows)
+
+
 def level_table(accuracy: pd.DataFrame, corruption: str) -> pd.DataFrame:
     """Text: accuracy in percent, a row per set of images and level, a column per model."""
     rows = accuracy[accuracy.corruption == corruption]
@@ -235,7 +263,9 @@ def level_table(accuracy: pd.DataFrame, corruption: str) -> pd.DataFrame:
     sets = list(dict.fromkeys(rows.images))
     rows = rows.sort_values("images", key=lambda s: s.map(sets.index), kind="stable")
     cells = rows.groupby([*key, "configuration"], sort=False).accuracy
-    return cells.agg(lambda values: interval_text(values, ".2f")).unstack(sort=False)
+    n = accuracy.seed.nunique()
+    table = cells.agg(lambda values: interval_text(values, ".2f", n)).unstack(sort=False)
+    return table.rename(columns=configurations.label)
 
 
 def leads(accuracy: pd.DataFrame) -> pd.DataFrame:
@@ -259,8 +289,35 @@ def leads(accuracy: pd.DataFrame) -> pd.DataFrame:
     return rows[rows.lead.notna()][columns].reset_index(drop=True)
 
 
-def matched_epochs(kept: pd.DataFrame) -> dict[int, dict[str, int]]:
-    """Epochs at which baseline and L2 are about equally accurate on clean images, by seed.
+def lead_claims(
+    leads: pd.DataFrame, points: dict[str, tuple[str, float, str]]
+) -> dict[tuple[str, str], pd.Series]:
+    """Values for `claim_rows` from leads on the test images, for every strength of L2.
+
+    Args:
+        points: key of `published.CLAIMS` -> corruption, level, and "lead" or "excess".
+    """
+    values = {}
+    for key, (corruption, level, column) in points.items():
+        rows = leads[(leads.images == "test") & (leads.corruption == corruption)]
+        for name, seeds in rows[rows.level == level].groupby("configuration", sort=False):
+            if configurations.family(name) == "l2":
+                values[key, name] = seeds.set_index("seed")[column]
+    return values
+
+
+def sensitivity_table(summary: pd.DataFrame) -> pd.DataFrame:
+    """Text: share above the cutoff, mean radius and total of the input sensitivity, by model."""
+    n = summary.seed.nunique()
+    names = summary.configuration.map(configurations.label).where(summary.epoch > 0, "initially")
+    cells = summary.assign(total=10 * np.log10(summary.total)).groupby(names, sort=False)
+    columns = {"high_share": "share", "mean_radius": "mean radius", "total": "total (dB)"}
+    text = cells[list(columns)].agg(lambda values: interval_text(values, ".3f", n))
+    return text.rename(columns=columns).rename_axis(None).T
+
+
+def matched_epochs(kept: pd.DataFrame, other: str) -> dict[int, dict[str, int]]:
+    """Epochs at which baseline and another configuration are about equally accurate, by seed.
 
     The one with the lower final accuracy is taken at its end; of the other the epoch whose
     accuracy is nearest to that, the latest of several. Nothing else decides.
@@ -270,13 +327,13 @@ def matched_epochs(kept: pd.DataFrame) -> dict[int, dict[str, int]]:
     """
     chosen = {}
     for seed, table in kept.groupby("seed"):
-        runs = {
-            name: table[table.configuration == name].set_index("epoch").test_accuracy
-            for name in ("baseline", "l2")
-        }
-        if any(run.empty for run in runs.values()):
+        names = ("baseline", other)
+        parts = {name: table[table.configuration == name] for name in names}
+        accuracies = {n: part.set_index("epoch").test_accuracy for n, part in parts.items()}
+        if any(accuracy.empty for accuracy in accuracies.values()):
             continue
-        weaker, better = sorted(runs, key=lambda name: runs[name].iloc[-1])
-        distance = (runs[better] - runs[weaker].iloc[-1]).abs()[::-1]
-        chosen[seed] = {weaker: int(runs[weaker].index[-1]), better: int(distance.idxmin())}
+        weaker, better = sorted(names, key=lambda name: accuracies[name].iloc[-1])
+        distance = (accuracies[better] - accuracies[weaker].iloc[-1]).abs()[::-1]
+        last = int(accuracies[weaker].index[-1])
+        chosen[seed] = {weaker: last, better: int(distance.idxmin())}
     return chosen

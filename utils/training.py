@@ -1,7 +1,7 @@
 """One training run: the loop, the record of spectra, and going on after an interruption."""
 
+import copy
 import math
-import os
 import sys
 import time
 from collections.abc import Iterator
@@ -14,46 +14,28 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from data.batches import ImageSet, normalize, training_batches
+from data.batches import ImageSet, Normalize, training_batches
 from models.resnet import ResNet18
-from utils import checkpoints
+from utils import checkpoints, records
 from utils.batchnorm import following_batchnorms
-from utils.evaluation import autocast, evaluate, for_inference
-from utils.model_spectra import layer_spectra, measurable_convolutions
-from utils.runs import FLOAT, Run
+from utils.devices import autocast, memory_format, without_compiler
+from utils.evaluation import evaluate, for_inference
+from utils.progress import Progress
+from utils.results import FLOAT
+from utils.runs import Run
 
-WARM_UP, TIMED = 10, 40  # steps before those that are timed for the estimate, and those
+DROPOUT_SEEDS = 500_000  # an epoch's seed for dropout, beyond those of its batch order
+TABLES = ["history", "spectra", "autocorrelation", "times", "starts"]
 
 
 class DivergedError(ArithmeticError):
     """The training loss is no longer a finite number."""
 
 
-def choose_device(name: str) -> torch.device:
-    """The GPU where there is one, then MPS, then the CPU, if the name is "auto".
-
-    Each process of torchrun gets a GPU of its own, as far as there are enough.
-    """
-    available = {
-        "cuda": torch.cuda.is_available(),
-        "mps": torch.backends.mps.is_available(),
-        "cpu": True,
-    }
-    if name == "auto":
-        name = next(kind for kind, there in available.items() if there)
-    if not available[name]:
-        raise OSError(f"DEVICE is {name}; this machine, or this build of torch, has none")
-    if name == "cuda":
-        local_rank = int(os.environ.get("LOCAL_RANK", "0"))
-        return torch.device(name, local_rank % torch.cuda.device_count())
-    return torch.device(name)
-
-
-def resume(run: Run, job: Path) -> dict:
+def load_state(run: Run, job: Path) -> dict:
     """State of a run after its last finished epoch; "epoch" is -1 where it was never begun.
 
-    A damaged last.pt is named and set aside, and the state of the epoch before is used. The
-    tables in the run's folder are made anew from the state.
+    A damaged last.pt is named and set aside, and the state of the epoch before is used.
 
     Raises:
         CheckpointError: the run was begun, but no undamaged state is left.
@@ -61,147 +43,157 @@ def resume(run: Run, job: Path) -> dict:
     folder = job / run.name
     identity = f"{job.name}/{run.name}"
     checkpoints.clean(folder)
-    for name in ("last.pt", "previous.pt"):
-        path = folder / name
+    for path in (folder / "last.pt", folder / "previous.pt"):
         if not path.exists():
             continue
         try:
-            state = checkpoints.load(path, identity)
+            return checkpoints.load(path, identity)
         except checkpoints.CheckpointError as error:
             aside = checkpoints.set_aside(path)
             tqdm.write(f"{error}. It is kept as {aside.name}.", file=sys.stderr)
-            continue
-        _write_tables(state, folder)
-        return state
     # Killed between its first two files, a run has epoch-000.pt alone: nothing is lost.
     if {path.name for path in folder.glob("*.pt*")} - {"epoch-000.pt"}:
         raise checkpoints.CheckpointError(
             f"{folder} holds no undamaged last.pt or previous.pt to go on from; "
             "move the folder away to train this run from the start"
         )
-    state = {"identity": identity, "epoch": -1, "diverged": ""}
-    return state | {"history": [], "spectra": [], "times": []}
+    return {"identity": identity, "epoch": -1, "diverged": ""} | {name: [] for name in TABLES}
+
+
+def write_tables(state: dict, folder: Path) -> None:
+    """The tables of a run, all made from its state: they can always be made again."""
+    for name in TABLES if state["epoch"] >= 0 else ():
+        with checkpoints.replacing(folder / f"{name}.csv") as path:
+            pd.DataFrame(state[name]).to_csv(path, index=False, float_format=FLOAT)
 
 
 def train(
     run: Run,
+    state: dict,
     settings: SimpleNamespace,
+    train_set: ImageSet,
     windows: Tensor,
-    train_labels: Tensor,
     test_sets: dict[str, ImageSet],
-    job: Path,
-    bar: tqdm,
+    folder: Path,
+    conditions: dict,
+    progress: Progress,
 ) -> Iterator[int]:
     """Train one model, from its last finished epoch if it was begun before.
 
     Every configuration of a seed has the same initial weights and the same batches.
 
     Args:
-        windows, train_labels: as for `data.batches.training_batches`, on the device to use.
+        state: from `load_state`.
+        train_set: on the device to use; windows: `data.batches.crop_windows` of its images.
         test_sets: evaluated after every epoch, never used for selection. "test" must be
             among them.
-        job: folder of all runs; its subfolder <run.name> gets last.pt, previous.pt, the
-            weights of chosen epochs, history.csv, spectra.csv and times.csv.
-        bar: counts the steps of the whole job.
+        folder: gets last.pt, previous.pt, the weights of chosen epochs and tables.
+        conditions: device, threads, versions: noted with the epochs of this start.
+        progress: of the whole job.
 
     Yields the number of each epoch when it is finished and on disk; 0 is the initialisation.
 
     Raises:
         DivergedError: the loss became NaN or infinite, now or when it was tried before.
-        CheckpointError: begun, but no undamaged state to go on from.
     """
-    device = windows.device
-    folder = job / run.name
-    torch.manual_seed(run.seed)
-    model = ResNet18(settings.width, run.dropout)
-    batchnorms = following_batchnorms(model)
-    model = model.to(device, memory_format=torch.channels_last)
-    optimizer = torch.optim.SGD(
-        model.parameters(),  # all of them: weight decay acts on BatchNorm and biases too
-        lr=settings.learning_rate,
-        momentum=settings.momentum,
-        weight_decay=run.weight_decay,  # adds weight_decay * theta to the gradient
-        fused=device.type != "mps",
-    )
-    state = resume(run, job)
     if state["diverged"]:
         raise DivergedError(state["diverged"])
+    model, optimizer = build(run, settings, train_set.labels.device)
+    batchnorms = following_batchnorms(model)
     if state["epoch"] >= 0:
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
+    if state["epoch"] < settings.epochs:
+        _note_start(run, state, conditions)
 
     for epoch in range(state["epoch"] + 1, settings.epochs + 1):
         start = time.perf_counter()
         key = {"configuration": run.configuration, "seed": run.seed, "epoch": epoch}
         row = key | {"learning_rate": math.nan, "train_loss": math.nan}
         row |= {"train_accuracy": math.nan, "diverged": ""}
+        spectra = []
         if epoch > 0:
-            bar.set_description(f"{run.name} epoch {epoch}/{settings.epochs}")
-            batches = training_batches(windows, train_labels, settings.batch_size, run.seed, epoch)
+            progress.describe(f"{run.name} epoch {epoch}/{settings.epochs}")
             try:
-                row |= _train_epoch(model, optimizer, batches, run, epoch, settings, bar)
-            except DivergedError as error:
+                numbers, spectra = _train_epoch(
+                    model, optimizer, train_set, windows, batchnorms, run, epoch, settings, progress
+                )
+            except DivergedError as error:  # the state keeps the weights of the epoch before
                 state["diverged"] = str(error)
                 state["history"].append(row | {"diverged": str(error)})
                 _save(state, folder)
                 raise
+            row |= numbers
         inference = for_inference(model)
         for name, images in test_sets.items():
             loss, accuracy = evaluate(inference, images)
             name = name.replace(" ", "_")
             row |= {f"{name}_loss": loss, f"{name}_accuracy": accuracy}
+        last = {"step": epoch * steps_per_epoch(settings)}
+        spectra += [last | r for r in records.spectra(model, batchnorms)]
+        state["spectra"] += [key | _time(r.pop("step"), settings) | r for r in spectra]
+        if epoch in (0, settings.epochs):
+            state["autocorrelation"] += [
+                key | r for r in records.autocorrelations(model, batchnorms)
+            ]
         state["epoch"] = epoch
-        state["model"] = model.state_dict()
-        state["optimizer"] = optimizer.state_dict()
+        state["model"] = copy.deepcopy(model.state_dict())
+        state["optimizer"] = copy.deepcopy(optimizer.state_dict())
         state["history"].append(row)
-        state["spectra"] += [key | r for r in record_spectra(model, batchnorms)]
         state["times"].append(key | {"seconds": time.perf_counter() - start})
         if epoch in (0, 1, settings.epochs) or epoch % settings.checkpoint_every == 0:
             weights = {name: state[name] for name in ("identity", "epoch", "model")}
             checkpoints.save(weights, folder / f"epoch-{epoch:03d}.pt")
         _save(state, folder)
+        text = f"{run.name} epoch {epoch}/{settings.epochs}: test {row['test_accuracy']:.1f} %"
+        progress.epoch(text, state["times"][-1]["seconds"])
         yield epoch
 
 
-def record_spectra(model: nn.Module, batchnorms: dict[str, str]) -> list[dict]:
-    """Radial spectra of all 3x3 convolutions: a row per layer, raw or folded, and radius.
+def build(
+    run: Run, settings: SimpleNamespace, device: torch.device
+) -> tuple[nn.Module, torch.optim.SGD]:
+    """Model with the initial weights of the run's seed, and its optimiser."""
+    torch.manual_seed(run.seed)
+    model = ResNet18(settings.width, run.strengths.get("dropout", 0))
+    model = model.to(device, memory_format=memory_format(device))
+    layers = [m for m in model.modules() if isinstance(m, (nn.Conv2d, nn.Linear))]
+    kernels = {id(layer.weight) for layer in layers}
+    everywhere = run.strengths.get("l2", 0)
+    groups = [  # a group's weight_decay * theta is added to the gradient
+        {
+            "params": [p for p in model.parameters() if (id(p) in kernels) == inside],
+            "weight_decay": everywhere + inside * run.strengths.get("conv-l2", 0),
+        }
+        for inside in (True, False)
+    ]
+    return model, without_compiler(torch.optim.SGD)(
+        groups, lr=settings.learning_rate, momentum=settings.momentum, fused=device.type != "mps"
+    )
 
-    Args:
-        batchnorms: from `following_batchnorms(model)`.
+
+def steps_per_epoch(settings: SimpleNamespace) -> int:
+    return math.ceil(settings.train_images / settings.batch_size)
+
+
+def _train_epoch(
+    model, optimizer, train_set, windows, batchnorms, run, epoch, settings, progress
+) -> tuple[dict, list[dict]]:
+    """One pass over the training images.
+
+    Returns loss, accuracy and last learning rate, and spectra after steps 1, 2, 4, 8, ... of the
+    first epoch.
     """
-    rows = []
-    for name, conv in measurable_convolutions(model)[0].items():
-        if conv.kernel_size != (3, 3):
-            continue
-        bn = model.get_submodule(batchnorms[name]) if name in batchnorms else None
-        for weights, spectrum in layer_spectra(conv, bn).items():
-            rows += [
-                {
-                    "layer": name,
-                    "weights": weights,
-                    "radius": float(radius),
-                    "multiplicity": int(multiplicity),
-                    "energy": float(energy),
-                    "share": float(share),
-                }
-                for radius, multiplicity, energy, share in zip(
-                    spectrum.radius, spectrum.multiplicity, spectrum.energy, spectrum.share
-                )
-            ]
-    return rows
-
-
-def _train_epoch(model, optimizer, batches, run, epoch, settings, bar) -> dict:
-    """One pass over the training images; returns loss, accuracy and last learning rate."""
-    torch.manual_seed(run.seed * 1_000_003 + epoch)  # for dropout, also after a resume
-    steps = math.ceil(settings.train_images / settings.batch_size)
-    step = (epoch - 1) * steps
+    labels, normalize = train_set.labels, Normalize(train_set)
+    batches = training_batches(windows, labels, settings.batch_size, run.seed, epoch)
+    torch.manual_seed(run.seed * 1_000_003 + epoch + DROPOUT_SEEDS)  # also after a resume
+    steps = steps_per_epoch(settings)
     model.train()
-    losses, correct, count = [], 0, 0
-    for images, labels in batches:
+    losses, correct, count, spectra = [], 0, 0, []
+    for step, (images, labels) in enumerate(batches, 1):
+        done = (epoch - 1 + (step - 1) / steps) / settings.epochs
         for group in optimizer.param_groups:  # cosine from the full rate to 0
-            progress = step / (steps * settings.epochs)
-            group["lr"] = settings.learning_rate * (1 + math.cos(math.pi * progress)) / 2
+            group["lr"] = settings.learning_rate * (1 + math.cos(math.pi * done)) / 2
         with autocast(images.device):
             logits = model(normalize(images))
             loss = F.cross_entropy(logits, labels)
@@ -209,26 +201,45 @@ def _train_epoch(model, optimizer, batches, run, epoch, settings, bar) -> dict:
         loss.backward()
         optimizer.step()
 
-        step += 1
         count += len(labels)
         losses.append(loss.detach() * len(labels))
-        correct += (logits.argmax(1) == labels).sum()
-        bar.update()
-        _announce(bar)
-        # Now and then, as reading waits for the device.
-        if step % 20 == 0 or count == settings.train_images:
+        correct += (logits.detach().argmax(1) == labels).sum()
+        if epoch == 1 and step < steps and step & (step - 1) == 0:  # 1, 2, 4, 8, ...
+            _check_weights(model, step, run, epoch, settings)
+            spectra += [{"step": step} | r for r in records.spectra(model, batchnorms)]
+        numbers = {}
+        if step % 20 == 0 or step == steps:  # now and then, as reading waits for the device
             _check(losses, run, epoch, settings)
-            bar.set_postfix(
-                loss=f"{float(losses[-1]) / len(labels):.3f}",
-                accuracy=f"{100 * int(correct) / count:.1f} %",
-            )
-    if not all(w.isfinite().all() for w in model.state_dict().values()):
-        raise _diverged(f"a weight after step {len(losses)}", run, epoch, settings)
+            numbers["loss"] = f"{float(losses[-1]) / len(labels):.3f}"
+            numbers["accuracy"] = f"{100 * int(correct) / count:.1f} %"
+        progress.step(**numbers)
+    _check_weights(model, steps, run, epoch, settings)
     return {
         "learning_rate": optimizer.param_groups[0]["lr"],
-        "train_loss": float(torch.stack(losses).double().sum()) / count,
+        "train_loss": math.fsum(torch.stack(losses).tolist()) / count,
         "train_accuracy": 100 * int(correct) / count,
-    }
+    }, spectra
+
+
+def _time(step: int, settings) -> dict:
+    """Training time of a record in steps and in epochs, a fraction within the first."""
+    epochs = step / steps_per_epoch(settings)
+    return {"epoch": int(epochs) if epochs.is_integer() else epochs, "step": step}
+
+
+def _note_start(run: Run, state: dict, conditions: dict) -> None:
+    """Add a start to the state; warn where its numbers may differ from those before."""
+    before = state["starts"][-1] if state["starts"] else conditions
+    names = ("device", "processor", "torch")
+    changed = [f"{n} {before[n]} -> {conditions[n]}" for n in names if before[n] != conditions[n]]
+    if changed:
+        tqdm.write(
+            f"{run.name} goes on under other conditions ({'; '.join(changed)}): it will not end "
+            "with the same numbers, byte for byte",
+            file=sys.stderr,
+        )
+    key = {"configuration": run.configuration, "seed": run.seed}
+    state["starts"].append(key | {"from_epoch": state["epoch"] + 1} | conditions)
 
 
 def _check(losses: list[Tensor], run: Run, epoch: int, settings) -> None:
@@ -239,27 +250,16 @@ def _check(losses: list[Tensor], run: Run, epoch: int, settings) -> None:
         raise _diverged(f"the loss of step {step}", run, epoch, settings)
 
 
+def _check_weights(model: nn.Module, step: int, run: Run, epoch: int, settings) -> None:
+    if not all(w.isfinite().all() for w in model.state_dict().values()):
+        raise _diverged(f"a weight after step {step}", run, epoch, settings)
+
+
 def _diverged(what: str, run: Run, epoch: int, settings) -> DivergedError:
     return DivergedError(
         f"{run.name} diverged: {what} in epoch {epoch} is not a finite number "
         f"(LEARNING_RATE {settings.learning_rate:g}; a lower one may train)"
     )
-
-
-def _announce(bar: tqdm) -> None:
-    """Once the first steps are timed, say how long those of the whole job will take."""
-    if bar.disable:
-        return
-    done = bar.n - bar.initial
-    if done == WARM_UP:
-        bar.timed_from = time.perf_counter()
-    if done == WARM_UP + TIMED:
-        per_step = (time.perf_counter() - bar.timed_from) / TIMED
-        left = tqdm.format_interval(per_step * (bar.total - bar.n))
-        bar.write(
-            f"Time     {left} for the training steps left ({1000 * per_step:.0f} ms each), "
-            "plus the evaluation after each epoch"
-        )
 
 
 def _save(state: dict, folder: Path) -> None:
@@ -268,10 +268,4 @@ def _save(state: dict, folder: Path) -> None:
     if last.exists():
         last.replace(folder / "previous.pt")
     checkpoints.save(state, last)
-    _write_tables(state, folder)
-
-
-def _write_tables(state: dict, folder: Path) -> None:
-    for name in ("history", "spectra", "times"):
-        with checkpoints.replacing(folder / f"{name}.csv") as path:
-            pd.DataFrame(state[name]).to_csv(path, index=False, float_format=FLOAT)
+    write_tables(state, folder)

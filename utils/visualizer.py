@@ -3,48 +3,29 @@
 import math
 
 import matplotlib
+import matplotlib.colors
 import numpy as np
 import pandas as pd
-from matplotlib.animation import PillowWriter
+from matplotlib.animation import FuncAnimation
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from utils.statistics import HIDDEN, MEAN, POOLED, at_published_scale, summarize
+from utils import configurations, published
+from utils.statistics import is_published_setting, summarize
+from utils.suppression import HIDDEN, MEAN, POOLED
 
-STYLES = {  # the same look for the same configuration in every figure, distinct in grey too
-    "baseline": {"color": "#0072B2", "linestyle": "-", "marker": "o"},
-    "l2": {"color": "#009E73", "linestyle": "--", "marker": "s"},
-    "dropout": {"color": "#E69F00", "linestyle": "-.", "marker": "^"},
+# One look per family in every figure: colour, line and marker, distinct in grey too.
+FAMILIES = {
+    "baseline": ("#0072B2", "-", "o"),
+    "l2": ("#009E73", "--", "s"),
+    "dropout": ("#E69F00", "-.", "^"),
+    "conv-l2": ("#CC79A7", ":", "D"),
+    "l2+dropout": ("#D55E00", (0, (5, 1, 1, 1, 1, 1)), "v"),
+    "conv-l2+dropout": ("#56B4E9", (0, (1, 1)), "P"),
 }
-LABELS = {"baseline": "baseline", "l2": "L2", "dropout": "dropout"}
+USUAL = {"l2": 1e-3, "conv-l2": 1e-3, "dropout": 0.5}  # strengths in a family's own colour
 DASHES = ["-", "--", "-.", ":"]
 RADIUS_LABELS = ["0 (DC)", "1/3", r"$\sqrt{2}/3$"]  # of a 3x3 kernel, cycles/pixel
-
-# arXiv:2512.22192, full scale, one seed.
-PUBLISHED_SSR = {"baseline": -4.463, "l2": -1.397, "dropout": -1.598}
-PUBLISHED_ACCURACY = {  # percent by level: baseline, L2, dropout
-    "Gaussian noise": {
-        0.05: (76.93, 68.73, 71.13),
-        0.1: (36.77, 25.74, 30.65),
-        0.15: (16.87, 13.37, 15.16),
-    },
-    "low resolution, bilinear": {
-        28: (79.10, 81.09, 76.51),
-        24: (75.96, 82.27, 73.87),
-        20: (70.67, 76.70, 68.66),
-        16: (44.30, 44.50, 37.82),
-        12: (32.35, 36.67, 30.20),
-        10: (24.68, 27.66, 24.47),
-        8: (19.83, 20.48, 20.13),
-    },
-    "Gaussian blur": {
-        3: (51.13, 52.88, 44.75),
-        5: (23.09, 21.26, 21.78),
-        7: (19.39, 18.40, 18.83),
-        9: (18.63, 16.97, 18.07),
-        11: (19.51, 15.41, 18.23),
-    },
-}
 
 LEVELS = {  # what the level of a corruption means, and whether a lower one is worse
     "Gaussian noise": ("sigma (pixel units)", False),
@@ -56,6 +37,7 @@ LEVELS = {  # what the level of a corruption means, and whether a lower one is w
     "ideal high-pass": ("cutoff (cycles/pixel)", False),
 }
 
+matplotlib.rcdefaults()  # the same figures everywhere, whatever the user's matplotlibrc says
 matplotlib.rcParams.update(
     {
         "font.size": 10,
@@ -73,7 +55,7 @@ def spectrum_evolution(spectra: pd.DataFrame) -> Figure:
 
     Shares are averaged over the 3x3 layers (each counts once) and the seeds.
     """
-    raw = spectra[spectra.weights == "raw"]
+    raw = spectra[(spectra.weights == "raw") & (spectra.epoch % 1 == 0)]
     levels = raw.groupby(
         ["configuration", "radius", "multiplicity", "epoch"], sort=False
     ).share.mean()
@@ -114,7 +96,7 @@ def spectrum_evolution(spectra: pd.DataFrame) -> Figure:
 def ssr_comparison(ssr: pd.DataFrame) -> Figure:
     """SSR per configuration, by three definitions, and the three suppression ratios."""
     figure = Figure(figsize=(13, 4.4), layout="constrained")
-    model, published, ratios = figure.subplots(1, 3, width_ratios=(1.5, 0.8, 1.2))
+    model, protocol, ratios = figure.subplots(1, 3, width_ratios=(1.5, 0.8, 1.2))
 
     raw, folded = ssr[ssr.weights == "raw"], ssr[ssr.weights == "folded"]
     groups = {
@@ -128,14 +110,15 @@ def ssr_comparison(ssr: pd.DataFrame) -> Figure:
     model.legend(loc="best")
 
     first = raw[raw.published_ssr.notna()]
-    _bars(published, {"first convolution\nfrom epoch 1 on": (first, "published_ssr")})
-    published.set(title="SSR by the published protocol", ylabel="published SSR")
-    if at_published_scale(ssr.iloc[0]):
-        names = [name for name in PUBLISHED_SSR if name in set(first.configuration)]
+    _bars(protocol, {"first convolution\nfrom epoch 1 on": (first, "published_ssr")})
+    protocol.set(title="SSR by the published protocol", ylabel="published SSR")
+    if is_published_setting(ssr.iloc[0], published.CONFIGURATIONS[1]):
+        of = dict(zip(published.CONFIGURATIONS, published.SSR))
+        names = [name for name in of if name in set(first.configuration)]
         offsets = (np.arange(len(names)) - (len(names) - 1) / 2) * 0.8 / len(names)
-        values = [PUBLISHED_SSR[name] for name in names]
-        cross = published.plot(offsets, values, "kx", label="arXiv:2512.22192")
-        published.legend(handles=cross)
+        values = [of[name] for name in names]
+        cross = protocol.plot(offsets, values, "kx", label="arXiv:2512.22192")
+        protocol.legend(handles=cross)
 
     _bars(
         ratios,
@@ -165,7 +148,7 @@ def layers(ssr: pd.DataFrame) -> Figure:
         initial = single[single.configuration == single.configuration.iloc[0]]
         _curve(ax, initial, "layer", f"{quantity}_initial", color="0.5", label="initial")
         for name, table in single.groupby("configuration", sort=False):
-            _curve(ax, table, "layer", f"{quantity}_final", **STYLES[name], label=_label(name))
+            _curve(ax, table, "layer", f"{quantity}_final", **_style(name), label=_label(name))
         ax.set_ylabel(text)
     axes[0].legend(ncols=5, loc="lower center", bbox_to_anchor=(0.5, 1))
     axes[1].set_xticks(range(len(names)), names, rotation=45, ha="right")
@@ -187,7 +170,7 @@ def training(history: pd.DataFrame) -> Figure:
             thick, thin = "low_cue_accuracy", "high_cue_accuracy"
             names = ("low cue", "high cue")
         for name, table in history.groupby("configuration", sort=False):
-            style = STYLES[name] | {"marker": ""}
+            style = _style(name) | {"marker": ""}
             _curve(ax, table, "epoch", thick, **style, label=f"{_label(name)}, {names[0]}")
             style |= {"linewidth": 0.8, "alpha": 0.7}
             rows = table[table[thin].notna()]
@@ -213,7 +196,9 @@ def robustness(
     for row, corruption in zip(axes, corruptions):
         for ax, images in zip(row, sets):
             _accuracies(ax, accuracy[accuracy.images == images], corruption)
-            if images == "test" and at_published_scale(accuracy.iloc[0]):
+            if images == "test" and is_published_setting(
+                accuracy.iloc[0], published.CONFIGURATIONS[1]
+            ):
                 _published_curves(ax, corruption)
             of = f" with {images} only" if images != "test" else ""
             ax.set_ylabel(f"accuracy (%){of}")
@@ -237,16 +222,16 @@ def robustness(
 def _accuracies(ax, accuracy: pd.DataFrame, corruption: str) -> None:
     for name, run in accuracy.groupby("configuration", sort=False):
         clean = run[run.corruption == "none"].accuracy.mean()
-        ax.axhline(clean, color=STYLES[name]["color"], linestyle=":", linewidth=1)
+        ax.axhline(clean, color=_style(name)["color"], linestyle=":", linewidth=1)
         rows = run[run.corruption == corruption]
-        _curve(ax, rows, "level", "accuracy", **STYLES[name], label=_label(name))
+        _curve(ax, rows, "level", "accuracy", **_style(name), label=_label(name))
 
 
 def _leads(ax, leads: pd.DataFrame, corruption: str) -> None:
     """Lead over the baseline by level; dotted: on clean images."""
     ax.axhline(0, color="0.3", linewidth=1)
     for (name, comparison), run in leads.groupby(["configuration", "comparison"], sort=False):
-        style, label = STYLES[name], _label(name)
+        style, label = _style(name), _label(name)
         if comparison != "last epoch":
             style = style | {"color": "0.35", "marker": "D"}
             label = f"{label}, {comparison}"
@@ -257,37 +242,40 @@ def _leads(ax, leads: pd.DataFrame, corruption: str) -> None:
 
 
 def _published_curves(ax, corruption: str) -> None:
-    published = PUBLISHED_ACCURACY.get(corruption, {})
-    for name, values in zip(STYLES, zip(*published.values())):
-        style = STYLES[name] | {"marker": "x", "linewidth": 0.7, "markersize": 4}
+    levels = published.ACCURACY.get(corruption, {})
+    for name, values in zip(published.CONFIGURATIONS, zip(*levels.values())):
+        style = _style(name) | {"marker": "x", "linewidth": 0.7, "markersize": 4}
         label = f"{_label(name)}, arXiv:2512.22192"
-        ax.plot(list(published), values, **style, alpha=0.6, zorder=1, label=label)
+        ax.plot(list(levels), values, **style, alpha=0.6, zorder=1, label=label)
 
 
-def fourier_heatmap(heatmap: pd.DataFrame, norm: float) -> Figure:
+def fourier_heatmap(heatmap: pd.DataFrame) -> Figure:
     """Error by Fourier mode, a panel per configuration, and of L2 against the baseline."""
     means = heatmap.groupby(["configuration", "u", "v"], sort=False).error.mean()
     grids = {name: _both_halves(means[name]) for name in dict.fromkeys(heatmap.configuration)}
     low = min(grid.min() for grid in grids.values())
     high = max(grid.max() for grid in grids.values())
-    compare = {"baseline", "l2"} <= set(grids)
+    other = published.CONFIGURATIONS[1]
+    compare = {"baseline", other} <= set(grids)
     figure, axes = _panels(len(grids) + compare, 3.5, 4.3)
-    edge = {"extent": (-0.5, 0.5, -0.5, 0.5), "origin": "lower"}
+    size = len(next(iter(grids.values())))
+    low_edge, high_edge = -0.5 - 0.5 / size, 0.5 - 0.5 / size  # pixel centres at the frequencies
+    edge = {"extent": (low_edge, high_edge, low_edge, high_edge), "origin": "lower"}
     for ax, (name, grid) in zip(axes, grids.items()):
         mesh = ax.imshow(grid, vmin=low, vmax=high, cmap="viridis", **edge)
         ax.set_title(_label(name))
     figure.colorbar(mesh, ax=axes[: len(grids)], label="error (%)", shrink=0.8)
     if compare:
-        lead = grids["l2"] - grids["baseline"]
+        lead = grids[other] - grids["baseline"]
         limit = max(0.1, np.abs(lead).max())
         mesh = axes[-1].imshow(lead, vmin=-limit, vmax=limit, cmap="RdBu_r", **edge)
-        axes[-1].set_title("L2 minus baseline")
+        axes[-1].set_title(f"{_label(other)} minus baseline")
         figure.colorbar(mesh, ax=axes[-1], label="error (points)", shrink=0.8)
     for ax in axes:
         ax.set_xlabel("horizontal (cycles/pixel)")
         ax.grid(False)
     axes[0].set_ylabel("vertical (cycles/pixel)")
-    title = f"Error under one Fourier mode of norm {norm:g} per image"
+    title = f"Error under one Fourier mode of norm {heatmap.norm.iloc[0]:g} per image"
     _finish(figure, title, heatmap, "mean over seeds")
     return figure
 
@@ -302,12 +290,12 @@ def _both_halves(modes: pd.Series) -> np.ndarray:
     return image
 
 
-def frequency_curves(frequency: pd.DataFrame, published: dict) -> Figure:
+def frequency_curves(frequency: pd.DataFrame) -> Figure:
     """Explained variance of every frequency by step, a panel per strength of the penalty.
 
-    Args:
-        published: strength -> frequency -> explained variance after the last step.
+    Crosses: published values, in the published setting.
     """
+    claimed = published.EXPLAINED_VARIANCE if frequency.setting.iloc[0] == "demo" else {}
     strengths = list(dict.fromkeys(frequency.strength))
     figure, axes = _panels(len(strengths), 4.3, 4.2)
     colors = _frequency_colors(frequency)
@@ -317,14 +305,14 @@ def frequency_curves(frequency: pd.DataFrame, published: dict) -> Figure:
             style = {"color": colors[k], "linestyle": DASHES[number % len(DASHES)]}
             few = len(colors) <= 4  # intervals of more would hide each other
             _curve(ax, rows, "step", "explained_variance", few, **style, label=f"k = {k}")
-            if k in published.get(strength, {}):
-                value = published[strength][k]
+            if k in claimed.get(strength, {}):
+                value = claimed[strength][k]
                 ax.plot(table.step.max(), value, "x", color=colors[k], clip_on=False)
         ax.axhline(0, color="0.3", linewidth=1)
         ax.set(title=f"penalty {strength:g}", xlabel="step")
         ax.locator_params(axis="x", nbins=5)
     axes[0].set_ylabel("explained variance")
-    if published:
+    if claimed:
         axes[0].plot([], [], "kx", label="arXiv:2512.22192")
     lines = dict(zip(*axes[0].get_legend_handles_labels()[::-1]))
     figure.legend(lines.values(), lines.keys(), loc="outside right upper", fontsize=9)
@@ -387,8 +375,8 @@ def spectral_bias(frequency: pd.DataFrame) -> Figure:
     return figure
 
 
-def animate_fit(fit: pd.DataFrame, path) -> None:
-    """GIF of signal and fit over the steps, a panel per strength of the penalty."""
+def fit_animation(fit: pd.DataFrame) -> FuncAnimation:
+    """Of signal and fit over the steps, a panel per strength of the penalty."""
     strengths = list(dict.fromkeys(fit.strength))
     height = 2.6 * len(strengths) + 0.8
     figure = Figure(figsize=(8, height))
@@ -408,13 +396,14 @@ def animate_fit(fit: pd.DataFrame, path) -> None:
     low, high = fit.signal.min(), fit.signal.max()
     axes[0, 0].set_ylim(1.3 * min(low, 0), 1.3 * max(high, 0))
     _finish(figure, "step 0", fit, none_of_one="one seed shown")
-    writer = PillowWriter(fps=8)
-    with writer.saving(figure, path, dpi=70):
-        for step, rows in fit.groupby("step"):
-            figure.suptitle(f"step {step}", fontsize=13)
-            for strength, line in lines.items():
-                line.set_ydata(rows[rows.strength == strength].fit)
-            writer.grab_frame()
+
+    def show(step):
+        figure.suptitle(f"step {step}", fontsize=13)
+        rows = fit[fit.step == step]
+        for strength, line in lines.items():
+            line.set_ydata(rows[rows.strength == strength].fit)
+
+    return FuncAnimation(figure, show, fit.step.unique())
 
 
 def _frequency_colors(table: pd.DataFrame) -> dict:
@@ -450,7 +439,21 @@ def _heat_map(ax, grid: pd.DataFrame, colors: str, low: float, high: float):
 
 
 def _label(configuration: str) -> str:
-    return LABELS.get(configuration, configuration)
+    return configurations.label(configuration)
+
+
+def _style(configuration: str) -> dict:
+    """The look of a family; weaker than usual is lighter, stronger is darker."""
+    family = configurations.family(configuration)
+    color, line, marker = FAMILIES.get(family, ("#555555", ":", "X"))
+    logs = [
+        np.log10(max(s, 1e-9) / USUAL[t])
+        for t, s in configurations.strengths(configuration).items()
+    ]
+    shade = float(np.clip(sum(logs) / 2, -0.7, 0.7))
+    towards = np.array([1.0, 1.0, 1.0]) if shade < 0 else np.zeros(3)
+    rgb = np.array(matplotlib.colors.to_rgb(color)) * (1 - abs(shade)) + towards * abs(shade)
+    return {"color": matplotlib.colors.to_hex(rgb), "linestyle": line, "marker": marker}
 
 
 def _curve(ax, table: pd.DataFrame, x: str, y: str, band=True, **style) -> None:
@@ -465,7 +468,11 @@ def _curve(ax, table: pd.DataFrame, x: str, y: str, band=True, **style) -> None:
 def _bars(ax, groups: dict[str, tuple[pd.DataFrame, str]]) -> None:
     """Bars by group and configuration: mean, 95 % interval over seeds, the value above."""
     drawn = list(groups.values())
-    names = [n for n in STYLES if any(t[t.configuration == n][c].notna().any() for t, c in drawn)]
+    names = [
+        n
+        for n in dict.fromkeys(n for t, _ in drawn for n in t.configuration)
+        if any(t[t.configuration == n][c].notna().any() for t, c in drawn)
+    ]
     width = 0.8 / max(1, len(names))
     for number, name in enumerate(names):
         for position, (table, column) in enumerate(drawn):
@@ -476,7 +483,7 @@ def _bars(ax, groups: dict[str, tuple[pd.DataFrame, str]]) -> None:
                 x,
                 means["mean"],
                 0.92 * width,
-                color=STYLES[name]["color"],
+                color=_style(name)["color"],
                 yerr=means.half if means.n > 1 else None,
                 capsize=3,
                 label=_label(name) if position == 0 else None,
@@ -519,3 +526,54 @@ def _finish(
         color="#C00000" if planted else "0.3",
         weight="bold" if planted else "normal",
     )
+
+
+def dose_response(dose: pd.DataFrame) -> Figure:
+    """Corner share, SSR and accuracy by strength, a row per family, a dot per seed."""
+    families = list(dict.fromkeys(dose.family))
+    columns = {
+        "corner_final": "corner share, hidden layers",
+        "ssr": "SSR, mean over layers",
+        "test_accuracy": "test accuracy (%)",
+    }
+    figure = Figure(figsize=(13, 1 + 3.4 * len(families)), layout="constrained")
+    axes = figure.subplots(len(families), len(columns), squeeze=False)
+    for row, family in zip(axes, families):
+        table = dose[dose.family == family]
+        weakest = table.strength[table.strength > 0].min()
+        for ax, (column, text) in zip(row, columns.items()):
+            means = table.groupby("strength")[column].mean()
+            style = _style(f"{family}={USUAL[family]:g}")
+            ax.plot(means.index, means, **style | {"marker": ""})
+            ax.plot(table.strength, table[column], ".", color=style["color"], alpha=0.7)
+            ax.set_xscale("symlog", linthresh=weakest)
+            ax.set(xlabel=f"strength of {family} (0: baseline)", ylabel=text)
+    _finish(figure, "Dose and response", dose, "a dot per seed, line: mean")
+    return figure
+
+
+def sensitivity(spectra: pd.DataFrame, maps: pd.DataFrame) -> Figure:
+    """Input sensitivity against white by radius, a line per seed, and in two dimensions."""
+    last = maps[maps.epoch > 0]
+    grids = {
+        name: _both_halves(rows.groupby(["u", "v"]).power.mean())
+        for name, rows in last.groupby("configuration", sort=False)
+    }
+    figure, axes = _panels(1 + len(grids), 4, 4.3)
+    curves, *panels = axes
+    curves.axhline(0, color="0.3", linewidth=1)
+    for (name, seed, epoch), rows in spectra.groupby(["configuration", "seed", "epoch"]):
+        style = _style(name) | {"marker": ""} if epoch else {"color": "0.6"}
+        label = _label(name) if epoch else "initially"
+        label = label if seed == spectra.seed.iloc[0] else None
+        curves.plot(rows.radius, rows.white_db, linewidth=1, label=label, **style)
+    curves.set(xlabel="radial frequency (cycles/pixel)", ylabel="against white (dB)")
+    curves.legend()
+    for ax, (name, grid) in zip(panels, grids.items()):
+        ax.sharey = None
+        db = 10 * np.log10(grid / grid.mean())
+        mesh = ax.imshow(db, cmap="RdBu_r", vmin=-10, vmax=10, extent=(-0.5, 0.5, -0.5, 0.5))
+        ax.set_title(_label(name))
+    figure.colorbar(mesh, ax=panels, label="dB against white")
+    _finish(figure, "What the output depends on, by frequency", spectra, "a line per seed")
+    return figure

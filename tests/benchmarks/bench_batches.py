@@ -15,7 +15,7 @@ from torchvision import transforms
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from data.batches import MEAN, STD, crop_windows, normalize, training_batches
+from data.batches import MEAN, STD, ImageSet, Normalize, crop_windows, training_batches
 
 IMAGES, BATCH = 50_000, 128
 LOADER_IMAGES = 5_000  # it is slow
@@ -55,7 +55,7 @@ def main() -> None:
     images = np.random.default_rng(0).integers(0, 256, (IMAGES, 32, 32, 3), np.uint8)
     tensor = torch.from_numpy(images).permute(0, 3, 1, 2).to(DEVICE)
     labels = torch.zeros(IMAGES, dtype=torch.int64, device=DEVICE)
-    windows = crop_windows(tensor)
+    windows, normalize = crop_windows(tensor), Normalize(ImageSet(tensor, labels, "noise"))
 
     def ours(epoch, prepare):
         batches = training_batches(windows, labels, BATCH, 0, epoch)

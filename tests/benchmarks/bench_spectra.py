@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from models.resnet import ResNet18
 from utils.batchnorm import following_batchnorms
 from utils.model_spectra import measurable_convolutions
-from utils.training import record_spectra
+from utils.records import spectra
 
 SAMPLE = 20_000  # kernels that the loop goes through
 
@@ -55,7 +55,7 @@ def main() -> None:
             radius = np.hypot(y, x).astype(int)
             np.bincount(radius.ravel(), power.ravel()) / np.bincount(radius.ravel())
 
-    record = median_ms(lambda: record_spectra(model, batchnorms))
+    record = median_ms(lambda: spectra(model, batchnorms))
     rows = [
         ("record, raw and BN-folded, float64", record),
         ("torch.fft.fft2 by layer, raw, float32", median_ms(batched)),

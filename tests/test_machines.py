@@ -1,0 +1,405 @@
+"""Other machines: disks without locks, Windows, notebooks, old Pythons, plain terminals."""
+
+import ast
+import errno
+import io
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import job
+import pytest
+import test_training
+import torch
+from conftest import ROOT, tables
+
+from data import batches, planted
+from utils import checkpoints, devices, evaluation, runs, settings, training
+
+A = "exp_a_synthetic.py --steps 6 --seeds 0 1 --width 8 --records 3"
+SCRIPTS = sorted((ROOT / "experiments").glob("*.py"))
+
+
+def without_locks(number=errno.ENOLCK, patch=setattr):
+    """Locking a file fails, as on many network disks."""
+
+    def flock(*_):
+        raise OSError(number, os.strerror(number))
+
+    patch(checkpoints.fcntl, "flock", flock)
+
+
+@pytest.mark.parametrize("name", ["ENOLCK", "ENOSYS", "EOPNOTSUPP", "EACCES", "EINVAL", "EIO"])
+def test_work_goes_on_without_locks(tmp_path, monkeypatch, capsys, name):
+    without_locks(number := getattr(errno, name), monkeypatch.setattr)
+    checkpoints._warn_once.cache_clear()
+    for run in (tmp_path / "a", tmp_path / "b"):
+        with checkpoints.hold(run / "lock"):
+            with checkpoints.replacing(run / "x.csv") as temporary:
+                temporary.write_text("whole")
+            checkpoints.clean(run)
+        assert (run / "x.csv").read_text() == "whole"
+    (said,) = capsys.readouterr().err.splitlines()
+    assert "no locks" in said and os.strerror(number) in said
+
+
+def test_a_job_without_locks(tmp_path):
+    results = tmp_path / "results"
+    assert job.finish(results, before=without_locks, log=tmp_path / "log") == 0
+    assert (tmp_path / "log").read_text().count("warning:") == 1
+    assert len(tables(results)) > 2 and not list(results.rglob(".*"))
+
+
+def temporary_name(folder, process):
+    """What `replacing` of a process uses for x.csv."""
+    with checkpoints.replacing(folder / "x.csv") as temporary:
+        temporary.touch()
+    (folder / "x.csv").unlink()
+    return temporary.name.replace(f"-{os.getpid()}-", f"-{process}-")
+
+
+def test_which_temporary_files_are_removed(tmp_path, monkeypatch):
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    dead = temporary_name(tmp_path, gone.pid)
+    spared = [temporary_name(tmp_path, process) for process in (1, os.getpid())]
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(checkpoints, "MARK", checkpoints.MARK[:-1] + "9-")
+        spared.append(temporary_name(tmp_path, gone.pid))
+    spared += [".x.csv.tmp-00c0ffee.csv", ".x.tmp-"]
+    spared += [dead.replace(f"-{gone.pid}-", f"-{odd}-") for odd in ("9" * 30, "x", "")]
+    (tmp_path / ".folder.tmp-1").mkdir()
+    for age, remain in ((0, spared), (90_000, [])):
+        for name in [dead, *spared, "x.tmp-1"]:
+            (tmp_path / name).touch()
+            os.utime(tmp_path / name, (time.time() - age,) * 2)
+        checkpoints.clean(tmp_path)
+        found = {path.name for path in tmp_path.iterdir()}
+        assert found == {*remain, ".folder.tmp-1", "x.tmp-1"}
+
+
+def windows(patch=setattr):
+    """Windows in two rules: no fcntl; an open file can be neither deleted nor renamed."""
+
+    def guarded(original):
+        def guard(*paths, **options):
+            files = [os.path.realpath(f"/proc/self/fd/{n}") for n in os.listdir("/proc/self/fd")]
+            for path in paths[:2]:
+                if os.path.realpath(path) in files:
+                    raise PermissionError(errno.EACCES, "in use by another process", str(path))
+            return original(*paths, **options)
+
+        return guard
+
+    for name in ("unlink", "replace", "rename"):
+        patch(Path, name, guarded(getattr(Path, name)))
+    patch(checkpoints, "fcntl", None)
+
+
+@pytest.fixture
+def on_windows(monkeypatch):
+    if not os.path.isdir("/proc/self/fd"):
+        pytest.skip("the system does not tell which files are open")
+    windows(monkeypatch.setattr)
+
+
+def write(path, text="new", **options):
+    with checkpoints.replacing(path, **options) as temporary:
+        temporary.write_text(text)
+
+
+def test_a_table_open_in_a_viewer(on_windows, tmp_path, capsys):
+    """It stays as it was, with a warning; what must be written is an error."""
+    write(path := tmp_path / "x.csv", "old")
+    with open(path):
+        write(path)
+        assert re.fullmatch("warning: .*x.csv stays as it was .*\n", capsys.readouterr().err)
+        with pytest.raises(OSError, match="cannot write .*x.csv .in use"):
+            write(path, strict=True)
+        with pytest.raises(OSError, match="cannot write .*x.csv .in use"):
+            checkpoints.save({}, path)
+    assert path.read_text() == "old" and len(list(tmp_path.iterdir())) == 1
+    write(path)
+    assert path.read_text() == "new"
+
+
+def test_a_scanner_looks_at_a_checkpoint(on_windows, tmp_path, capsys):
+    checkpoints.save({"identity": "old"}, path := tmp_path / "last.pt")
+    for action in (
+        lambda: checkpoints.save({"identity": "new"}, path),
+        lambda: checkpoints.rename(path, tmp_path / "previous.pt"),
+        lambda: checkpoints.set_aside(tmp_path / "previous.pt"),
+    ):
+        opened = open(path if path.exists() else tmp_path / "previous.pt")  # noqa: SIM115
+        threading.Timer(0.2, opened.close).start()
+        action()
+        assert capsys.readouterr().err == ""
+    assert checkpoints.load(tmp_path / "previous.pt.damaged-1", "new") == {"identity": "new"}
+
+
+def test_what_cannot_be_removed_is_left(on_windows, tmp_path):
+    old, other = tmp_path / ".a.tmp-1", tmp_path / ".b.tmp-1"
+    for path in (old, other):
+        path.touch()
+        os.utime(path, (0, 0))
+    with open(old):
+        checkpoints.clean(tmp_path)
+        assert old.exists() and not other.exists()
+    with checkpoints.replacing(tmp_path / "x") as temporary:
+        opened = open(temporary, "w+")  # noqa: SIM115
+    assert temporary.exists()  # neither renamed nor removed
+    opened.close()
+
+
+class Viewers:
+    """Before a job: Windows, with every figure and table of the results open."""
+
+    def __init__(self, results):
+        self.results = results
+
+    def __call__(self):
+        paths = [path for name in ("data", "figures") for path in (self.results / name).iterdir()]
+        checkpoints.opened = [open(path) for path in paths]  # noqa: SIM115 (stay open)
+        checkpoints.time.sleep = lambda _: None
+        windows()
+
+
+def test_a_job_on_windows(tmp_path):
+    """Whatever is open stays as it was, what a killed start left is no hindrance, all is trained."""
+    results, log = tmp_path / "results", tmp_path / "log"
+    assert job.finish(results, "--configurations", "baseline") == 0
+    before = tables(results)
+    left = results / "figures" / ".x.png.tmp-00c0ffee.png"
+    left.touch()
+    assert job.finish(results, before=Viewers(results), log=log) == 0, log.read_text()
+    text = log.read_text()
+    names = ["exp_b_spectrum_evolution.png", "exp_b_training.png", *before]
+    assert all(re.search(f"warning: .*{name} stays as it was", text) for name in names)
+    assert before.items() <= tables(results).items()
+    assert len(list(results.glob("checkpoints/*/*/epoch-002.pt"))) == 3
+    assert [path.name for path in results.rglob(".*")] == [left.name]
+    assert job.finish(results) == 0
+    assert before["exp_b_training.csv"] in tables(results)["exp_b_training.csv"]
+
+
+HOSTILE = """text.usetex: True
+font.family: serif
+font.size: 30
+figure.dpi: 31
+savefig.dpi: 32
+savefig.bbox: tight
+savefig.transparent: True
+figure.facecolor: red
+axes.prop_cycle: cycler(color=["k"])
+image.cmap: gray
+path.sketch: 1, 100, 2
+lines.linewidth: 9
+backend: module://nowhere
+interactive: True
+toolbar: None
+nonsense.key: 3
+lines.color: much too much: # H\xf6he
+"""
+
+
+def test_figures_are_the_same_everywhere(tmp_path):
+    """Under a notebook's backend and a matplotlibrc of the user's, byte for byte."""
+    results = tmp_path / "results"
+    assert job.finish(results, line=A) == 0
+    (tmp_path / "matplotlibrc").write_text(HOSTILE, "latin-1")
+    (results / "matplotlibrc").write_text(HOSTILE, "utf-8")
+    named = dict.fromkeys(["MATPLOTLIBRC", "MPLCONFIGDIR"], str(tmp_path))
+    for place, environment in ((tmp_path / "elsewhere", named), (results, {})):
+        again = place / "tables"  # matplotlib looks into the current folder first: `place`
+        shutil.copytree(results / "data", again)
+        environment["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"
+        process = job.as_a_user(f"exp_a_synthetic.py --redraw {again}", again, **environment)
+        assert process.returncode == 0, process.stderr
+        assert place == results or process.stderr == ""
+        figures = list((results / "figures").iterdir())
+        assert len(figures) == 4
+        for figure in figures:
+            assert (again / figure.name).read_bytes() == figure.read_bytes()
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
+def test_older_pythons_get_a_sentence(script, tmp_path):
+    """What Python 3.8 must read to say it, it can read; imports before that are its own."""
+    for path in (script, ROOT / "utils" / "__init__.py"):
+        ast.parse(path.read_text("utf-8"), feature_version=(3, 8))
+    old = "import runpy, sys; sys.version_info = (3, 9, 18, 'final', 0); sys.argv[:1] = []; "
+    old += "sys.modules |= dict.fromkeys(['torch', 'pandas', 'numpy']); runpy.run_path(sys.argv[0])"
+    process = subprocess.run(
+        [sys.executable, "-c", old, str(script)],
+        cwd=tmp_path,
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert process.returncode == 1
+    assert re.fullmatch("error: .*Python.* 3.10 .*\n", process.stderr), process.stderr
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "koi8-r", "cp1252", "utf-8"])
+def test_terminals(monkeypatch, encoding):
+    """Everything is printed; where the terminal has no sign for ±, as +-."""
+    streams = [io.TextIOWrapper(io.BytesIO(), encoding) for _ in "ab"]
+    monkeypatch.setattr(sys, "stdout", streams[0])
+    monkeypatch.setattr(sys, "stderr", streams[1])
+
+    def main():
+        print("94.46 ± 0.21 ±", "Ünï 数据", os.fsdecode(b"\xff"))
+        raise OSError("数据 ± 0.21")
+
+    with pytest.raises(SystemExit) as end:
+        settings.run_script(main)
+    print(end.value, file=sys.stderr)  # as Python does at its end
+    monkeypatch.undo()
+    for stream in streams:
+        stream.flush()
+    out, err = (stream.buffer.getvalue().decode(encoding) for stream in streams)
+    sign = "±" if encoding in ("cp1252", "utf-8") else "+-"
+    assert out.startswith(f"94.46 {sign} 0.21 {sign} ") and out.count("\n") == 1
+    name = "数据" if encoding == "utf-8" else r"\u6570\u636e"
+    assert f"{name} \\udcff\n" in out
+    assert err == f"error: {name} {sign} 0.21\n"
+
+
+def test_out_of_memory_is_one_line(capsys):
+    """The CPU's allocator and a GPU's raise RuntimeErrors; others are faults, with a trace."""
+    torches = RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried")
+    for error in (torches, torch.cuda.OutOfMemoryError("CUDA out of memory."), MemoryError()):
+
+        def main(error=error):
+            raise error
+
+        with pytest.raises(SystemExit) as end:
+            settings.run_script(main)
+        assert re.search("out of memory.*BATCH_SIZE.*WIDTH", end.value.code)
+
+    def broken():
+        raise RuntimeError("shapes do not match")
+
+    with pytest.raises(RuntimeError):
+        settings.run_script(broken)
+
+
+def test_evaluation_takes_smaller_batches_where_memory_is_short():
+    """A model that takes 5 images at most: the same result as in one batch."""
+    images = planted.image_set(23, 0, 1, 1)
+    sizes = []
+
+    class Small(torch.nn.Module):
+        def forward(self, x):
+            sizes.append(len(x))
+            if len(x) > 5:
+                raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
+            return x.flatten(1)[:, :10]
+
+    loss, accuracy = evaluation.evaluate(Small(), images)
+    assert max(sizes[-6:]) <= 5
+    logits = batches.Normalize(images)(images.images / 255).flatten(1)[:, :10]
+    expected = -torch.log_softmax(logits.double(), 1)[torch.arange(23), images.labels].mean()
+    assert loss == pytest.approx(float(expected), rel=1e-5)
+    assert accuracy == pytest.approx(
+        100 * float((logits.argmax(1) == images.labels).double().mean())
+    )
+
+
+def test_many_cores_are_told_of(monkeypatch, tmp_path):
+    """With four runs and eight cores, a torchrun line with this job's own flags."""
+    sitecustomize = tmp_path / "eight"
+    sitecustomize.mkdir()
+    text = "import os\nos.sched_getaffinity = lambda pid: set(range(8))\n"
+    (sitecustomize / "sitecustomize.py").write_text(text)
+    line = f"{job.TINY} --seeds 0 1 --configurations baseline l2 --epochs 1"
+    path = {"PYTHONPATH": str(sitecustomize), "OMP_NUM_THREADS": "1"}
+    process = job.as_a_user(line, tmp_path / "results", **path)
+    found = re.search(
+        "torchrun --nproc-per-node=4 .*--seeds 0 1 --configurations baseline l2", process.stdout
+    )
+    assert found, process.stdout
+    assert "8 cores" in process.stdout
+
+
+def test_a_device_without_float64(monkeypatch, tmp_path):
+    """Training, evaluation and records never ask for float64 where a tensor may be on Apple's
+    GPU; there neither for channels last nor for a fused optimiser."""
+
+    def refuse(self):
+        raise TypeError("Cannot convert a MPS Tensor to float64 dtype")
+
+    monkeypatch.setattr(torch.Tensor, "double", refuse)
+    sets = planted.load(40, 10)
+    assert list(test_training.train("l2=0.05", sets, tmp_path)) == [0, 1, 2]
+
+    asked = []
+    real = devices.without_compiler(torch.optim.SGD)
+    monkeypatch.setattr(
+        training, "without_compiler", lambda _: lambda *a, **o: asked.append(o) or real(*a, **o)
+    )
+    monkeypatch.setattr(torch.nn.Module, "to", lambda self, *a, **o: asked.append(o) or self)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    device = devices.choose_device("mps")
+    training.build(runs.Run("baseline", 0), test_training.SETTINGS, device)
+    assert asked[0] == {"memory_format": torch.contiguous_format} and asked[1]["fused"] is False
+    assert devices.memory_format(torch.device("cpu")) is torch.channels_last
+
+
+def test_auto_takes_no_apple_gpu_but_names_it(monkeypatch, capsys):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert devices.choose_device("auto") == torch.device("cpu")
+    printed = capsys.readouterr().out
+    assert "--device mps" in printed and printed.count("\n") == 1
+    with pytest.raises(OSError, match="DEVICE is cuda:1"):
+        devices.choose_device("cuda:1")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert devices.choose_device("cuda:1") == torch.device("cuda:1")
+    with pytest.raises(OSError, match="DEVICE is cuda:2"):
+        devices.choose_device("cuda:2")
+    monkeypatch.setenv("LOCAL_RANK", "3")
+    assert devices.choose_device("auto") == torch.device("cuda:1")
+
+
+@pytest.mark.parametrize("capability, fast", [((7, 5), False), ((8, 0), True), ((9, 0), True)])
+def test_bfloat16_only_where_the_gpu_computes_in_it(monkeypatch, capability, fast):
+    asked = []
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    monkeypatch.setattr(torch, "autocast", lambda *a, enabled: asked.append(enabled))
+    devices.autocast(torch.device("cuda:0"))
+    devices.autocast(torch.device("cpu"))
+    assert asked == [fast, False]
+
+
+def test_the_compiler_is_not_imported():
+    """An optimiser's import of it takes 2 s; the steps are the same."""
+    code = "import sys, torch; from utils.devices import without_compiler\n"
+    code += "w = torch.ones(3, requires_grad=True); w.grad = torch.ones(3)\n"
+    code += "o = without_compiler(torch.optim.SGD)([w], lr=0.5, momentum=0.9, fused=True)\n"
+    code += "o.step(); o.step(); o.load_state_dict(o.state_dict()); o.zero_grad()\n"
+    code += "print(*(round(x, 4) for x in w.tolist()), 'torch._dynamo' in sys.modules)"
+    process = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True
+    )
+    after = 1 - 0.5 - 0.5 * 1.9
+    assert process.stdout == f"{after:.2f} {after:.2f} {after:.2f} False\n"
+
+
+def test_one_rank_finds_the_data_for_all(tmp_path):
+    """Of two processes the second can reach no data and takes no choice of its own."""
+    code = "import sys, utils; from utils import processes; processes.connect()\n"
+    code += "def work(c): return ('cifar10' if processes.RANK == 0 else c), processes.RANK\n"
+    code += "print(*processes.one_after_another(work, 'auto')); processes.wait_for_others()"
+    (tmp_path / "job.py").write_text(f"import sys; sys.path.insert(0, {str(ROOT)!r})\n{code}")
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    process = subprocess.run(
+        [*launcher, tmp_path / "job.py"], check=False, capture_output=True, text=True, timeout=200
+    )
+    assert sorted(process.stdout.split("\n")) == ["", "cifar10 0", "cifar10 1"], process.stderr

@@ -1,0 +1,61 @@
+"""The page of reference results, against numbers computed again from the tables."""
+
+import json
+import shutil
+
+import job
+import pandas as pd
+import pytest
+from conftest import ROOT
+from test_exp_b import L2, LINE
+
+from utils import reference
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """Two reference folders of tiny jobs."""
+    results = tmp_path_factory.mktemp("reference") / "results"
+    for name, more in (("quick", []), ("dose", ["l2=0.01", "l2=0.001"])):
+        names = ["--configurations", "baseline", "l2", *more]
+        assert job.finish(results, *names, "--save-reference", name, line=LINE) == 0
+    return results / "reference"
+
+
+def test_page(saved):
+    text = (saved / "README.md").read_text()
+    assert text == reference.page(saved)
+    ssr = pd.read_csv(saved / "dose" / "exp_b_ssr.csv")
+    rows = ssr[(ssr.weights == "raw") & (ssr.layer == "hidden (mean)")]
+    corner = rows.pivot(index="seed", columns="configuration", values="corner_final")
+    difference = (corner[L2] - corner["baseline"]).mean()
+    assert f"| {difference:.3f} ± " in text and f"| {corner['l2=0.01'].mean():.3f} ± " in text
+    settings = json.loads((saved / "dose" / "exp_b_settings.json").read_text())
+    assert len(settings["starts"]) == 8
+    assert f"{settings['seconds'] / 3600:.2f}" in text and "| 18 |" in text
+    commit = settings["starts"][0]["commit"]
+    assert commit is None or commit[:8] in text
+    assert "Not run yet: medium, full, weights" in text
+    assert text.count("`dose/`") == 2 and text.count("`quick/`") == 2
+
+
+def test_claims_stand_side_by_side(saved, tmp_path):
+    """The published strength at two scales; other strengths are no claims."""
+    for scale, mean in (("quick", -0.01), ("full", -0.02)):
+        place = shutil.copytree(saved / "quick", tmp_path / scale)
+        claims = pd.read_csv(place / "exp_b_claims.csv")
+        claims = claims[claims.quantity == "corner share, minus baseline"]
+        claims = claims.assign(configuration="l2=0.001", mean=mean, low=mean - 0.5, high=0.5, n=3)
+        claims.to_csv(place / "exp_b_claims.csv", index=False)
+    (row,) = reference.claims_table({path.name: path for path in tmp_path.iterdir()}).itertuples(
+        index=False
+    )
+    assert row.quick == "-0.01 [-0.51, 0.5], n = 3; undecided"
+    assert row.full.startswith("-0.02 [") and row.medium == "" and row.published == ""
+
+
+def test_the_committed_page_is_what_the_committed_tables_give():
+    folder = ROOT / "results" / "reference"
+    page = folder / "README.md"
+    if page.exists():
+        assert page.read_text("utf-8") == reference.page(folder)

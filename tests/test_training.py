@@ -1,0 +1,183 @@
+"""Training against an independent plain loop, and what a run records."""
+
+import math
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from data import batches, planted
+from models.resnet import ResNet18
+from utils import progress, runs, training
+
+SETTINGS = SimpleNamespace(
+    width=8,
+    epochs=2,
+    train_images=40,
+    test_images=10,
+    batch_size=16,
+    learning_rate=0.02,  # small: rounding grows with it from step to step
+    momentum=0.9,
+    checkpoint_every=1,
+)
+START = {"device": "cpu", "processor": "", "torch": "", "threads": 1}
+CONFIGURATIONS = ["baseline", "l2=0.05", "conv-l2=0.05", "dropout=0.5", "l2=0.02+dropout=0.3"]
+CONFIGURATIONS += ["l2=0.02+conv-l2=0.03"]
+
+
+@pytest.fixture(scope="module")
+def images():
+    """Train and test images with a mean, deviation and border of their own."""
+    sets = planted.load(40, 10)
+    other = {"mean": (0.5, 0.4, 0.3), "std": (0.2, 0.3, 0.1), "border": 90}
+    return {name: batches.ImageSet(s.images, s.labels, s.name, **other) for name, s in sets.items()}
+
+
+def train(configuration, images, folder, settings=SETTINGS, state=None):
+    run = runs.Run(configuration, 3)
+    state = state or training.load_state(run, folder)
+    windows = batches.crop_windows(images["train"].images, images["train"].border)
+    sets = {"test": images["test"]}
+    arguments = (run, state, settings, images["train"], windows, sets, folder / run.name, START)
+    yield from training.train(*arguments, progress.Progress(0, silent=True))
+
+
+def plain_loop(configuration, images, weight_decay, only_kernels=False, dropout=0.0):
+    """The first epoch's three steps, without anything of training or batches: every step of the
+    recipe written out, with the random numbers that the two document. In one memory format with
+    them, as an activation next to 0, rounded otherwise, would change gradients visibly."""
+    torch.manual_seed(3)
+    model = ResNet18(8, dropout).train().to(memory_format=torch.channels_last)
+    parameters = dict(model.named_parameters())
+    velocity = {name: torch.zeros_like(p) for name, p in parameters.items()}
+    draw = torch.Generator().manual_seed(3 * 1_000_003 + 1)
+    order = torch.randperm(40, generator=draw)
+    mirror = torch.randint(2, (40,), generator=draw)
+    top, left = torch.randint(9, (2, 40), generator=draw)
+    torch.manual_seed(3 * 1_000_003 + 1 + 500_000)  # for dropout
+    for step, part in enumerate((range(16), range(16, 32), range(32, 40))):
+        crops = []
+        for i in part:
+            image = F.pad(images["train"].images[order[i]], (4, 4, 4, 4), value=90)
+            if mirror[i]:
+                image = image.flip(-1)
+            crops.append(image[:, top[i] : top[i] + 32, left[i] : left[i] + 32])
+        pixels = torch.stack(crops) / 255
+        mean, std = torch.tensor([[0.5, 0.4, 0.3], [0.2, 0.3, 0.1]]).view(2, 3, 1, 1)
+        pixels = ((pixels - mean) / std).to(memory_format=torch.channels_last)
+        logits = model(pixels)
+        labels = images["train"].labels[order[list(part)]]
+        loss = -torch.log_softmax(logits, 1)[torch.arange(len(labels)), labels].mean()
+        gradients = torch.autograd.grad(loss, list(parameters.values()))
+        rate = 0.01 * (1 + math.cos(math.pi * step / 6))
+        with torch.no_grad():
+            for (name, p), gradient in zip(parameters.items(), gradients):
+                decays = not only_kernels or p.ndim > 1
+                velocity[name] = 0.9 * velocity[name] + gradient + decays * weight_decay * p
+                p -= rate * velocity[name]
+    return model.state_dict()
+
+
+@pytest.mark.parametrize(
+    "configuration, recipe",
+    [
+        ("baseline", (0.0,)),
+        ("l2=0.05", (0.05,)),
+        ("conv-l2=0.05", (0.05, True)),
+        ("dropout=0.5", (0.0, False, 0.5)),
+        ("l2=0.02+dropout=0.3", (0.02, False, 0.3)),
+        ("conv-l2=0.04+dropout=0.3", (0.04, True, 0.3)),
+    ],
+)
+def test_three_steps_equal_those_of_a_plain_loop(tmp_path, images, configuration, recipe):
+    loop = train(configuration, images, tmp_path)
+    assert [next(loop), next(loop)] == [0, 1]
+    path = tmp_path / f"{configuration}-seed3" / "epoch-001.pt"
+    found = torch.load(path, weights_only=True)["model"]
+    expected = plain_loop(configuration, images, *recipe)
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        np.testing.assert_allclose(found[name], value, atol=1e-5, err_msg=name)
+
+
+def test_decay_on_all_and_on_kernels_adds_up():
+    run = runs.Run("l2=0.02+conv-l2=0.03", 0)
+    model, optimizer = training.build(run, SETTINGS, torch.device("cpu"))
+    decay = {id(p): g["weight_decay"] for g in optimizer.param_groups for p in g["params"]}
+    assert len(decay) == len(list(model.parameters()))
+    for name, p in model.named_parameters():
+        assert decay[id(p)] == pytest.approx(0.05 if p.ndim > 1 else 0.02), name
+
+
+def test_records_in_time(tmp_path, images):
+    """Spectra at steps 0, 1, 2 of the 3 of epoch 1, then after every epoch; each that of the
+    weights of then, by numpy's FFT in float64."""
+    list(train("l2=0.05", images, tmp_path))
+    state = training.load_state(runs.Run("l2=0.05", 3), tmp_path)
+    times = dict.fromkeys((row["epoch"], row["step"]) for row in state["spectra"])
+    assert list(times) == [(0, 0), (1 / 3, 1), (2 / 3, 2), (1, 3), (2, 6)]
+    for epoch in (0, 1, 2):
+        path = tmp_path / "l2=0.05-seed3" / f"epoch-{epoch:03d}.pt"
+        kernels = torch.load(path, weights_only=True)["model"]["conv1.weight"].double().numpy()
+        power = (np.abs(np.fft.fft2(kernels)) ** 2).sum((0, 1)) / 9
+        expected = [power[0, 0], power[0, 1:].sum() + power[1:, 0].sum(), power[1:, 1:].sum()]
+        rows = [r for r in state["spectra"] if (r["epoch"], r["layer"]) == (epoch, "conv1")]
+        found = [row["energy"] for row in rows if row["weights"] == "raw"]
+        np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_autocorrelation_at_both_ends(tmp_path, images):
+    """Against products of shifted kernels; folded with BatchNorm by hand."""
+    list(train("baseline", images, tmp_path))
+    state = training.load_state(runs.Run("baseline", 3), tmp_path)
+    assert {row["epoch"] for row in state["autocorrelation"]} == {0, 2}
+    weights = torch.load(tmp_path / "baseline-seed3" / "epoch-002.pt", weights_only=True)["model"]
+    layer = "blocks.3.conv2"
+    kernels = weights[f"{layer}.weight"].double()
+    bn = layer.replace("conv", "bn")
+    scale = weights[f"{bn}.weight"] / (weights[f"{bn}.running_var"] + 1e-5).sqrt()
+    for kind, w in (("raw", kernels), ("folded", kernels * scale.double().view(-1, 1, 1, 1))):
+        rows = [r for r in state["autocorrelation"] if (r["layer"], r["weights"]) == (layer, kind)]
+        rows = [row for row in rows if row["epoch"] == 2]
+        assert len({(row["dy"], row["dx"]) for row in rows}) == 13
+        padded = F.pad(w, (2, 2, 2, 2))
+        for row in rows:
+            shifted = torch.roll(padded, (row["dy"], row["dx"]), (-2, -1))
+            assert row["value"] == pytest.approx(float((padded * shifted).sum()), rel=1e-5)
+
+
+def test_a_run_that_diverges_keeps_the_weights_of_its_last_good_epoch(tmp_path, images):
+    wild = SimpleNamespace(**vars(SETTINGS) | {"learning_rate": 1e20})
+    loop = train("baseline", images, tmp_path, wild)
+    assert next(loop) == 0
+    with pytest.raises(training.DivergedError, match="epoch 1"):
+        next(loop)
+    state = training.load_state(runs.Run("baseline", 3), tmp_path)
+    assert state["epoch"] == 0 and "diverged" in state["diverged"]
+    torch.manual_seed(3)
+    for name, value in ResNet18(8).state_dict().items():
+        assert torch.equal(state["model"][name], value), name
+    assert state["history"][-1]["diverged"] and {r["epoch"] for r in state["spectra"]} == {0}
+    with pytest.raises(training.DivergedError):
+        next(train("baseline", images, tmp_path, wild))
+
+
+def test_other_conditions_inside_a_run_are_told(tmp_path, images, capsys):
+    loop = train("baseline", images, tmp_path)
+    next(loop)
+    loop.close()
+    assert "other conditions" not in capsys.readouterr().err
+    state = training.load_state(runs.Run("baseline", 3), tmp_path)
+    changed = START | {"device": "cpu, 2 threads"}
+    run = runs.Run("baseline", 3)
+    training._note_start(run, state, changed)
+    assert "device cpu -> cpu, 2 threads" in capsys.readouterr().err
+    assert [start["from_epoch"] for start in state["starts"]] == [0, 1]
+
+
+def test_dropout_and_batch_order_have_seeds_of_their_own():
+    used = {seed * 1_000_003 + epoch for seed in range(50) for epoch in (1, 2, 10, 100_000)}
+    dropout = {seed + training.DROPOUT_SEEDS for seed in used}
+    assert not used & dropout

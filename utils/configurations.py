@@ -1,0 +1,72 @@
+"""Configurations of experiment B by name: which regularisation, how strong.
+
+A name is "baseline", or terms joined by "+": "l2", "conv-l2" and "dropout", each with its
+strength: "l2=0.001+dropout=0.5". On the command line a term without a strength takes that of the
+constant; in files and tables every name is complete.
+"""
+
+CONSTANTS = {  # term -> the setting that gives its strength, where the name gives none
+    "l2": "weight_decay",  # on every parameter
+    "conv-l2": "weight_decay",  # on convolution and linear weights, not BatchNorm and biases
+    "dropout": "dropout",
+}
+ALLOWED = (
+    "baseline, or terms joined by +: l2, conv-l2 (strength of at least 0), dropout (from 0 to "
+    "below 1), with a strength where wanted: l2=5e-4, l2+dropout=0.3"
+)
+
+
+def complete(name: str, settings=None) -> str:
+    """The name with all strengths, terms in one order: "dropout+l2" -> "l2=0.001+dropout=0.5".
+
+    Args:
+        settings: where strengths that the name does not give are found.
+
+    Raises:
+        ValueError: no such configuration.
+    """
+    if name == "baseline":
+        return name
+    found = {}
+    for part in str(name).split("+"):
+        term, _, text = part.partition("=")
+        if term not in CONSTANTS or term in found or (settings is None and not text):
+            raise ValueError(name)
+        strength = float(text) if "=" in part else getattr(settings, CONSTANTS[term])
+        if not 0 <= strength < (1 if term == "dropout" else 1e6):
+            raise ValueError(name)
+        found[term] = f"{strength:.12g}"
+    return "+".join(f"{term}={found[term]}" for term in CONSTANTS if term in found)
+
+
+def strengths(configuration: str) -> dict[str, float]:
+    """Strength by term of a complete name; {} for the baseline."""
+    parts = [part.split("=") for part in configuration.split("+") if "=" in part]
+    return {term: float(strength) for term, strength in parts}
+
+
+def family(configuration: str) -> str:
+    """The name without strengths: "l2", "l2+dropout"."""
+    return "+".join(strengths(configuration)) or "baseline"
+
+
+def order(configuration: str) -> tuple:
+    """To sort by: baseline, then family by family, weak before strong."""
+    terms = strengths(configuration)
+    ranks = [list(CONSTANTS).index(term) for term in terms]
+    return len(ranks), ranks, list(terms.values())
+
+
+def label(configuration: str) -> str:
+    """For figures and text: "baseline", "L2 1e-3", "L2 1e-3 + dropout 0.5"."""
+    names = {"l2": "L2", "conv-l2": "conv-L2", "dropout": "dropout"}
+    parts = [f"{names[t]} {_short(s)}" for t, s in strengths(configuration).items()]
+    return " + ".join(parts) or configuration
+
+
+def _short(strength: float) -> str:
+    plain = f"{strength:g}"
+    if not 0 < strength < 0.01:
+        return plain
+    digits, exponent = f"{strength:e}".split("e")
+    return f"{float(digits):g}e{int(exponent)}"

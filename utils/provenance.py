@@ -1,0 +1,61 @@
+"""Under what conditions results arose: labels of tables and figures, settings files."""
+
+import json
+import platform
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import torch
+
+from utils import checkpoints, devices
+from utils.runs import FORMAT
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def scale_label(settings: SimpleNamespace, scale: str | None = None) -> str:
+    """The scale (or setting), and every constant that differs from its default.
+
+    Args:
+        scale: label of the models' own training, to which changes of `settings` are added.
+    """
+    scale = scale or getattr(settings, "scale", None) or settings.setting
+    if not settings.changed:
+        return scale
+    return f"{scale}{', ' if ', changed: ' in scale else ', changed: '}" + ", ".join(
+        settings.changed
+    )
+
+
+def versions() -> dict:
+    """What the numbers of a start depend on besides the settings."""
+    return {
+        "processor": devices.describe_processor(),
+        "threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        "torch": str(torch.__version__),
+        "cuda": torch.version.cuda,
+        "numpy": np.__version__,
+        "commit": git_commit(),
+    }
+
+
+def write_conditions(path: Path, settings: SimpleNamespace, labels: dict) -> None:
+    """How results arose, as JSON: labels, constants, command, versions, commit."""
+    conditions = labels | {"format": FORMAT, "settings": vars(settings)}
+    conditions["command"] = " ".join(["python", *sys.argv])
+    text = json.dumps(conditions | versions(), indent=2).replace(str(ROOT), ".")
+    with checkpoints.replacing(path) as temporary:
+        temporary.write_text(text + "\n", "utf-8")
+
+
+def git_commit() -> str | None:
+    """Commit of this folder, marked where files differ from it; None without git."""
+    command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=40"]
+    try:
+        return subprocess.check_output(command, text=True, stderr=subprocess.DEVNULL).strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None

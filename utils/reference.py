@@ -1,0 +1,142 @@
+"""The page results/reference/README.md: what was run, claims at every scale, controls.
+
+All of it follows from the tables in the folders beside it, which `--save-reference` writes.
+"""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+
+from utils import checkpoints, configurations, published, statistics
+from utils.suppression import HIDDEN, MEAN
+
+SCALES = ("quick", "medium", "full")  # folders whose claims stand side by side
+HEAD = """# Reference results
+
+This page is written by `--save-reference` from the tables in the folders beside it. Mean and ends
+of the 95 % Student-t interval over seeds; differences are paired by seed; n is the number of
+seeds. In each folder, `.venv/bin/python experiments/exp_b_spectrum_evolution.py --redraw FOLDER`
+draws the figures again (and so do the other experiments)."""
+QUESTIONS = {  # folder -> what its control asks
+    "dose": "Is there a dose, and where does accuracy turn?",
+    "weights": "Does decay on BatchNorm and biases matter?",
+    "whitened": "Data or regulariser: images with a flat amplitude spectrum",
+    "inverted": "Data or regulariser: images in which high frequencies dominate",
+    "dropout": "Does dropout keep high frequencies?",
+    "steps": "Steps or images? As many steps as at medium scale, on a tenth of the images",
+}
+
+
+def write_page(folder: Path) -> Path:
+    """Write README.md of the folder results/reference."""
+    path = folder / "README.md"
+    with checkpoints.replacing(path) as temporary:
+        temporary.write_text(page(folder), "utf-8")
+    return path
+
+
+def page(folder: Path) -> str:
+    """The text of the page for the tables in the folders of `folder`."""
+    places = {path.name: path for path in sorted(folder.iterdir()) if path.is_dir()}
+    parts = [HEAD, "## What was run", _markdown(pd.DataFrame(_runs(places)))]
+    parts += ["## Claims", _markdown(claims_table(places))]
+    spectra = [name for name in (*QUESTIONS, *SCALES) if len(_table(places, name, "exp_b_ssr"))]
+    for name in spectra:
+        parts.append(f"## {QUESTIONS.get(name, f'Spectra at {name} scale')} (`{name}/`)")
+        tables = (_table(places, name, table) for table in ("exp_b_ssr", "exp_b_training"))
+        parts.append(_markdown(spectra_table(*tables)))
+    missing = [name for name in (*SCALES, *QUESTIONS) if name not in places]
+    if missing:
+        parts.append(f"Not run yet: {', '.join(missing)}.")
+    return "\n\n".join(parts) + "\n"
+
+
+def _table(places: dict[str, Path], folder: str, name: str) -> pd.DataFrame:
+    """A table of a folder, plain or compressed; without rows where there is none."""
+    found = sorted(places[folder].glob(f"{name}.csv*")) if folder in places else []
+    return pd.read_csv(found[0]) if found else pd.DataFrame()
+
+
+def claims_table(places: dict[str, Path]) -> pd.DataFrame:
+    """A row per claim and published number, a column per scale."""
+    rows = {}
+    for scale in SCALES:
+        for script in ("exp_b", "exp_c", "exp_d"):
+            for row in _table(places, scale, f"{script}_claims").itertuples():
+                if row.configuration not in published.CONFIGURATIONS:
+                    continue
+                key = (configurations.label(row.configuration), row.claim, row.quantity)
+                was = "" if pd.isna(row.published) else f"{row.published:g}"
+                rows.setdefault(key, {"published": was} | dict.fromkeys(SCALES, ""))
+                rows[key][scale] = _cell(row)
+    index = ["configuration", "claim", "quantity"]
+    return pd.DataFrame([dict(zip(index, key)) | row for key, row in rows.items()])
+
+
+def spectra_table(ssr: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame:
+    """Corner, SSR and accuracy after the last epoch by configuration; differences paired by seed."""
+    raw = ssr[ssr.weights == "raw"]
+    key = ["configuration", "seed"]
+    table = raw[raw.layer == HIDDEN].set_index(key)[["corner_final", "corner_ssr"]]
+    table = table.join(raw[raw.layer == MEAN].set_index(key).ssr)
+    last = history[history.epoch == history.epoch.max()].set_index(key)
+    table = table.join(last.test_accuracy).reset_index()
+    columns = {
+        "corner_final": "corner share, hidden layers",
+        "corner_ssr": "corner SSR",
+        "ssr": "SSR",
+        "test_accuracy": "test accuracy, %",
+    }
+    differences = {name: statistics.minus_baseline(table, name) for name in columns}
+    rows = []
+    for name in sorted(set(table.configuration), key=configurations.order):
+        chosen = table.configuration == name
+        row = {"configuration": configurations.label(name), "n": int(chosen.sum())}
+        for column, title in columns.items():
+            digits = ".2f" if column == "test_accuracy" else ".3f"
+            row[title] = statistics.interval_text(table[chosen][column], digits)
+            difference = statistics.interval_text(differences[column][chosen], digits)
+            row[f"{title}: minus baseline"] = difference if name != "baseline" else ""
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _runs(places: dict[str, Path]) -> list[dict]:
+    """What each folder holds, and on what it was made."""
+    rows = []
+    for name, place in places.items():
+        found = {path.name[4]: path for path in sorted(place.glob("exp_?*_settings.json"))}
+        if not found:
+            continue
+        written = json.loads(next(iter(found.values())).read_text("utf-8"))
+        starts, s = pd.DataFrame(written.get("starts") or [written]), written["settings"]
+        row = {"folder": f"`{name}/`", "experiments": ", ".join(found).upper()}
+        row |= {"data": written["dataset"], "scale": written.get("scale") or written["setting"]}
+        names, seeds = s.get("configurations") or [], s.get("seeds") or []
+        row["configurations"] = ", ".join(map(configurations.label, names))
+        row["seeds"] = ", ".join(map(str, seeds))
+        row["steps a run"] = written.get("steps", s.get("steps", ""))
+        row["training, h"] = f"{written['seconds'] / 3600:.2f}" if "seconds" in written else ""
+        for column in ("device", "processor"):
+            row[column] = "; ".join(starts[column].unique())
+        row["commit"] = ", ".join(f"`{c[:8]}{c[40:]}`" for c in starts.commit.dropna().unique())
+        rows.append(row)
+    return rows
+
+
+def _cell(row) -> str:
+    if row.n == 0:
+        return "not defined"
+    ends = f" [{row.low:.3g}, {row.high:.3g}]" if row.n > 1 else ""
+    text = f"{row.mean:.3g}{ends}, n = {row.n}"
+    text += f" ({row.not_defined} not defined)" if row.not_defined else ""
+    verdicts = [
+        v for v in (row.direction, row.size) if v not in ("-", "not judged", "nothing published")
+    ]
+    return "; ".join([text, *verdicts])
+
+
+def _markdown(table: pd.DataFrame) -> str:
+    lines = [list(table.columns), ["---"] * table.shape[1], *table.astype(str).values.tolist()]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -1,0 +1,125 @@
+"""Tables and figures: read, written, copied to the reference."""
+
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import pandas as pd
+from matplotlib.animation import FuncAnimation, PillowWriter
+from matplotlib.figure import Figure
+
+from utils import checkpoints, provenance, reference
+
+FLOAT = "%.7g"  # numbers in tables: as many digits as float32 holds
+
+
+def with_columns(table: pd.DataFrame, labels: dict) -> pd.DataFrame:
+    """The table after constant columns, one for each label."""
+    return pd.concat([pd.DataFrame(labels, index=table.index), table], axis=1)
+
+
+def read_run_tables(folder: Path, runs: list, file: str) -> pd.DataFrame:
+    """The CSVs `file` of all runs that have one, below each other."""
+    paths = [folder / run.name / file for run in runs]
+    tables = [pd.read_csv(path) for path in paths if path.exists()]
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+
+
+def write(
+    settings: SimpleNamespace,
+    script: str,
+    labels: dict,
+    tables: dict[str, pd.DataFrame],
+    figures: Callable[[dict], dict[str, Figure]],
+    problems: list[str],
+    **conditions,
+) -> int:
+    """Write what a script has found, and say where it is.
+
+    Args:
+        script: what all names of files begin with: <script>_<name>.csv.
+        labels: dataset, scale or setting, device: columns of every table.
+        figures: of the script: tables by name -> figures by name.
+        problems: what went wrong, a sentence each; "" is nothing.
+        conditions: more for <script>_settings.json, which says how the results arose.
+
+    Returns the exit code.
+    """
+    folder = Path(settings.results_dir)
+    written = []
+    for name, table in tables.items():
+        written.append(folder / "data" / f"{script}_{name}.csv")
+        with checkpoints.replacing(written[-1]) as temporary:
+            table = with_columns(table, labels)
+            table.to_csv(temporary, index=False, float_format=FLOAT)
+    written += draw(written, folder / "figures", script, figures)
+    written.append(folder / "data" / f"{script}_settings.json")
+    provenance.write_conditions(written[-1], settings, labels | conditions)
+    if settings.save_reference:
+        written += save_reference(settings, written)
+        written.append(reference.write_page(folder / "reference"))
+    print("\nWritten:", *written, sep="\n  ")
+    return report(problems)
+
+
+def write_figure(path: Path, figure: Figure | FuncAnimation) -> Path:
+    with checkpoints.replacing(path) as temporary:
+        if isinstance(figure, Figure):
+            figure.savefig(temporary, dpi=120)
+        else:
+            figure.save(temporary, writer=PillowWriter(fps=8), dpi=70)
+    return path
+
+
+def clean(settings: SimpleNamespace) -> None:
+    """Remove what killed processes left half written among the results."""
+    results = Path(settings.results_dir)
+    for place in ("checkpoints", "data", "figures", "reference/*"):
+        for folder in results.glob(place):
+            checkpoints.clean(folder)
+
+
+def save_reference(settings: SimpleNamespace, files: list[Path]) -> list[Path]:
+    """Copy result files to results/reference/<name>."""
+    folder = Path(settings.results_dir) / "reference" / settings.save_reference
+    for file in files:
+        with checkpoints.replacing(folder / file.name) as temporary:
+            shutil.copyfile(file, temporary)
+    return [folder / file.name for file in files]
+
+
+def draw(
+    tables: list[Path], folder: Path, prefix: str, figures: Callable[[dict], dict[str, Figure]]
+) -> list[Path]:
+    """Draw the figures of written tables.
+
+    Args:
+        tables: CSV files named <prefix>_<name>.csv, or .csv.gz.
+        folder: of the figures, <prefix>_<name>.png.
+        figures: of a script: tables by name -> figures by name.
+    """
+    named = {path.name.split(".")[0].removeprefix(f"{prefix}_"): path for path in tables}
+    drawn = figures({name: pd.read_csv(path) for name, path in named.items()})
+    written = []
+    for name, figure in drawn.items():
+        kind = "png" if isinstance(figure, Figure) else "gif"
+        written.append(write_figure(folder / f"{prefix}_{name}.{kind}", figure))
+    return written
+
+
+def redraw(folder: str, prefix: str, figures: Callable) -> int:
+    """Draw the figures of the tables in a folder there again; the exit code."""
+    tables = sorted(Path(folder).glob(f"{prefix}_*.csv*"))
+    if not tables:
+        return report([f"REDRAW: no table {prefix}_*.csv in {folder}"])
+    print(*draw(tables, Path(folder), prefix, figures), sep="\n")
+    return 0
+
+
+def report(problems: list[str]) -> int:
+    """Print what went wrong, a line each; the exit code."""
+    for problem in filter(None, problems):
+        print(f"error: {problem}", file=sys.stderr)
+    return 1 if any(problems) else 0
