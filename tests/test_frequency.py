@@ -64,6 +64,16 @@ def test_a_tiny_high_share_survives():
     np.testing.assert_allclose(fq.radial_spectrum(weight).energy, energy, rtol=1e-6)
 
 
+@pytest.mark.parametrize("spread", [1e-3, 1e-5, 3e-8])
+def test_energies_are_exact_to_1e12_of_the_total(spread):
+    """Nearly constant kernels, down to a share of 1e-15 above zero frequency: relative to itself
+    such an energy cannot be had from second moments, relative to the total it can."""
+    weight = (1 + spread * RNG.normal(size=(64, 64, 3, 3))).astype(np.float32)
+    _, energy = brute_force(weight)
+    found = fq.radial_spectrum(weight).energy
+    np.testing.assert_allclose(found, energy, rtol=0, atol=1e-12 * energy.sum())
+
+
 def test_large_layers_in_parts_agree_with_brute_force():
     weight = RNG.normal(size=(300, 200, 3, 3)).astype(np.float32)
     assert weight.size > 2 * fq.CHUNK
