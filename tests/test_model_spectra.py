@@ -1,6 +1,5 @@
 """Spectra of whole networks: against torch's own folding, and nothing lost without a word."""
 
-
 import numpy as np
 import pytest
 from test_frequency import brute_force

@@ -101,6 +101,26 @@ def analyze_model(
     return table
 
 
+def autocorrelation_table(
+    model: nn.Module | Mapping, folded: bool = False, example=None, batchnorms: dict | None = None
+) -> pd.DataFrame:
+    """What every response follows from: rows of (layer, dy, dx, value). Arguments as above.
+
+    Of the offsets those that differ: (dy, dx) and (-dy, -dx) have the same value.
+    """
+    tables = []
+    for kernels in find_kernels(model, folded, example, batchnorms)[0]:
+        try:
+            values = kernels.autocorrelation()
+        except ValueError:  # `analyze_model` says why
+            continue
+        height, width = values.shape
+        dy, dx = np.divmod(np.arange(values.size // 2, values.size), width)
+        columns = {"layer": kernels.layer, "dy": dy - height // 2, "dx": dx - width // 2}
+        tables.append(pd.DataFrame(columns | {"value": values.ravel()[values.size // 2 :]}))
+    return pd.concat(tables, ignore_index=True)
+
+
 def measurable_convolutions(model: nn.Module) -> tuple[dict[str, nn.Conv2d], dict[str, str]]:
     """Name -> convolution with a spatial spectrum, and name -> reason for those without."""
     measured, skipped, linear = {}, {}, 0

@@ -62,7 +62,10 @@ def input_sensitivity(
     with evaluation_mode(model):
         for pixels in _batches(model, images, batch):
             pixels.requires_grad_()
-            logits = _tensor(model(pixels.clone())).flatten(1)  # (B, classes)
+            logits = _tensor(model(pixels.clone()))
+            if logits is None or not logits.requires_grad:
+                raise ValueError("model gives no tensor that depends on the images smoothly")
+            logits = logits.flatten(1)  # (B, classes)
             classes = logits.shape[1]
             if classes > 1:
                 logits = logits - logits.mean(1, keepdim=True)
@@ -76,6 +79,13 @@ def input_sensitivity(
                 (gradient,) = torch.autograd.grad(logits, pixels, direction, retain_graph=True)
                 total += sum(a.square().sum((0, 1)) for a in _amplitudes(gradient)).cpu().numpy()
     return np.fft.fftshift(total / len(images))
+
+
+@torch.no_grad()
+def count_outputs(model: nn.Module, images) -> int:
+    """How many logits the model gives: as many directions as `input_sensitivity` has to take."""
+    with evaluation_mode(model):
+        return _tensor(model(next(_batches(model, images, 1)))).flatten(1).shape[1]
 
 
 @torch.no_grad()
