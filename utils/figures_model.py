@@ -83,7 +83,7 @@ def features(table: pd.DataFrame) -> Figure:
         right.plot(x, rows.relative_log_amplitude, color=color, label=_short(name))
     right.set(xlabel="frequency along each axis (cycles/pixel of the map)")
     right.set(ylabel="relative log amplitude", title="on the diagonal, from input (dark) to output")
-    right.legend(fontsize=8)
+    right.legend(fontsize=8, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.13))
     _finish(figure, "What passes: feature maps from input to output", table)
     return figure
 
