@@ -392,7 +392,10 @@ def test_the_rest_of_the_table_stays():
 )
 def test_kernels_that_are_made_from_others(change):
     model = nn.Sequential(change(nn.Conv2d(3, 4, 3)), nn.BatchNorm2d(4))
+    before = copy.deepcopy(dict(model.state_dict()))
     table = analyze_model(model, folded=True)
+    assert all(torch.equal(v, before[name]) for name, v in model.state_dict().items())
+    model.eval()
     assert table.layer.tolist() == ["0"] and table.batchnorm.tolist() == ["1"]
     effective = model[0].weight.detach().double().square().sum() / (1 + 1e-5)
     assert table.energy[0] == pytest.approx(float(effective), rel=1e-5)

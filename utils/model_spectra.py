@@ -16,7 +16,14 @@ from torch.nn.parameter import UninitializedTensorMixin
 from torch.nn.utils.parametrize import ParametrizationList
 
 from utils import frequency
-from utils.batchnorm import WHOLE, batchnorm_scale, follow, is_batchnorm, named_layers
+from utils.batchnorm import (
+    WHOLE,
+    batchnorm_scale,
+    evaluation_mode,
+    follow,
+    is_batchnorm,
+    named_layers,
+)
 from utils.frequency import CUTOFF
 from utils.model_files import flat_state_dict
 
@@ -156,8 +163,9 @@ def find_kernels(
         weights, layers, skipped = _read_state_dict(model)
         notes = dict.fromkeys(weights, "a state dict does not say what follows a convolution")
     elif isinstance(model, nn.Module):
-        convolutions, skipped = measurable_convolutions(model)
-        weights = {name: layer.weight for name, layer in convolutions.items()}
+        with evaluation_mode(model):  # in training, asking changes a spectral normalisation
+            convolutions, skipped = measurable_convolutions(model)
+            weights = {name: layer.weight for name, layer in convolutions.items()}
         layers = {name: m for name, m in named_layers(model).items() if is_batchnorm(m)}
         try:
             pairs, notes = follow(model, example) if folded and layers else ({}, {})
