@@ -68,7 +68,7 @@ def _torchvision(name: str, weights: str) -> Source:
     options["weights"] = default if weights == "default" else None
     torch.manual_seed(0)
     try:
-        with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
             model = models.get_model(name, **options)
     except Exception as error:  # noqa: BLE001 (no network, a damaged file)

@@ -210,7 +210,7 @@ def _batches(model: nn.Module, images, size: int) -> Iterator[Tensor]:
     if images.ndim != 4 or not len(images):
         raise ValueError(f"images must be (N, C, H, W), found shape {tuple(images.shape)}")
     weights = (w for w in (*model.parameters(), *model.buffers()) if w.is_floating_point())
-    like = next(weights, torch.empty(0, device=images.device))
+    like = next(weights, images if images.is_floating_point() else images[:0].float())
     for part in images.split(size):
         scale = 1 if part.is_floating_point() else 255
         yield part.to(like.device, like.dtype, copy=True).div_(scale)
