@@ -106,8 +106,9 @@ def named_layers(model: nn.Module) -> dict[str, nn.Module]:
 @contextmanager
 def evaluation_mode(model: nn.Module) -> Iterator[None]:
     """Evaluation mode; afterwards every module has the mode it had."""
-    training = [module for module in model.modules() if module.training]
-    model.eval()
+    training = [module for module in model.modules() if getattr(module, "training", False)]
+    for module in training:  # not by eval(), where some models merge weights
+        module.training = False
     try:
         yield
     finally:

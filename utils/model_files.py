@@ -16,7 +16,7 @@ HARMLESS = [argparse.Namespace, SCALAR, np.dtype, *{type(np.dtype(c)) for c in "
 
 
 class WeightsError(OSError):
-    """A file of weights cannot be used; the message is one sentence for the user."""
+    """Weights cannot be used; the message is one sentence for the user."""
 
 
 def load_weights(path: Path) -> dict[str, Tensor]:
@@ -60,10 +60,10 @@ def flat_state_dict(content) -> dict[str, Tensor]:
 
     Names lose `module.` and `_orig_mod.`, which wrappers and torch.compile add.
     """
-    found = list(_state_dicts(content))
-    state = next((s for s in found if any(_is_kernel(*item) for item in s.items())), {})
+    found = list(_state_dicts(content)) or [{}]
+    state = next((s for s in found if any(_is_kernel(*item) for item in s.items())), found[0])
     plain = {}
-    for name, values in (state or (found or [{}])[0]).items():
+    for name, values in state.items():
         shown = "".join(c if c.isprintable() else "?" for c in name)
         shown = re.sub(r"^(module\.|_orig_mod\.)+|(?<=\.)_orig_mod\.", "", shown)
         plain[name if shown in plain else shown] = values

@@ -16,7 +16,14 @@ from torch.nn.parameter import UninitializedTensorMixin
 from torch.nn.utils.parametrize import ParametrizationList
 
 from utils import frequency
-from utils.batchnorm import WHOLE, batchnorm_scale, follow, is_batchnorm, named_layers
+from utils.batchnorm import (
+    WHOLE,
+    batchnorm_scale,
+    evaluation_mode,
+    follow,
+    is_batchnorm,
+    named_layers,
+)
 from utils.frequency import CUTOFF
 from utils.model_files import flat_state_dict
 
@@ -101,6 +108,26 @@ def analyze_model(
     return table
 
 
+def autocorrelation_table(
+    model: nn.Module | Mapping, folded: bool = False, example=None, batchnorms: dict | None = None
+) -> pd.DataFrame:
+    """What every response follows from: rows of (layer, dy, dx, value). Arguments as above.
+
+    Of the offsets those that differ: (dy, dx) and (-dy, -dx) have the same value.
+    """
+    tables = []
+    for kernels in find_kernels(model, folded, example, batchnorms)[0]:
+        try:
+            values = kernels.autocorrelation()
+        except ValueError:  # `analyze_model` says why
+            continue
+        height, width = values.shape
+        dy, dx = np.divmod(np.arange(values.size // 2, values.size), width)
+        columns = {"layer": kernels.layer, "dy": dy - height // 2, "dx": dx - width // 2}
+        tables.append(pd.DataFrame(columns | {"value": values.ravel()[values.size // 2 :]}))
+    return pd.concat(tables, ignore_index=True)
+
+
 def measurable_convolutions(model: nn.Module) -> tuple[dict[str, nn.Conv2d], dict[str, str]]:
     """Name -> convolution with a spatial spectrum, and name -> reason for those without."""
     measured, skipped, linear = {}, {}, 0
@@ -136,8 +163,9 @@ def find_kernels(
         weights, layers, skipped = _read_state_dict(model)
         notes = dict.fromkeys(weights, "a state dict does not say what follows a convolution")
     elif isinstance(model, nn.Module):
-        convolutions, skipped = measurable_convolutions(model)
-        weights = {name: layer.weight for name, layer in convolutions.items()}
+        with evaluation_mode(model):  # in training, asking changes a spectral normalisation
+            convolutions, skipped = measurable_convolutions(model)
+            weights = {name: layer.weight for name, layer in convolutions.items()}
         layers = {name: m for name, m in named_layers(model).items() if is_batchnorm(m)}
         try:
             pairs, notes = follow(model, example) if folded and layers else ({}, {})

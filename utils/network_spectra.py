@@ -62,7 +62,10 @@ def input_sensitivity(
     with evaluation_mode(model):
         for pixels in _batches(model, images, batch):
             pixels.requires_grad_()
-            logits = _tensor(model(pixels.clone())).flatten(1)  # (B, classes)
+            logits = _tensor(model(pixels.clone()))
+            if logits is None or not logits.requires_grad:
+                raise ValueError("model gives no tensor that depends on the images smoothly")
+            logits = logits.flatten(1)  # (B, classes)
             classes = logits.shape[1]
             if classes > 1:
                 logits = logits - logits.mean(1, keepdim=True)
@@ -76,6 +79,13 @@ def input_sensitivity(
                 (gradient,) = torch.autograd.grad(logits, pixels, direction, retain_graph=True)
                 total += sum(a.square().sum((0, 1)) for a in _amplitudes(gradient)).cpu().numpy()
     return np.fft.fftshift(total / len(images))
+
+
+@torch.no_grad()
+def count_outputs(model: nn.Module, images) -> int:
+    """How many logits the model gives: as many directions as `input_sensitivity` has to take."""
+    with evaluation_mode(model):
+        return _tensor(model(next(_batches(model, images, 1)))).flatten(1).shape[1]
 
 
 @torch.no_grad()
@@ -200,7 +210,7 @@ def _batches(model: nn.Module, images, size: int) -> Iterator[Tensor]:
     if images.ndim != 4 or not len(images):
         raise ValueError(f"images must be (N, C, H, W), found shape {tuple(images.shape)}")
     weights = (w for w in (*model.parameters(), *model.buffers()) if w.is_floating_point())
-    like = next(weights, torch.empty(0, device=images.device))
+    like = next(weights, images if images.is_floating_point() else images[:0].float())
     for part in images.split(size):
         scale = 1 if part.is_floating_point() else 255
         yield part.to(like.device, like.dtype, copy=True).div_(scale)
