@@ -158,7 +158,7 @@ LARGE = [(7, 7), (8, 6), (16, 16), (31, 31), (51, 5), (1, 64)]  # on both sides 
 
 
 @pytest.mark.parametrize("size", LARGE)
-@pytest.mark.parametrize("filters, n", [(40, 1), (3, 30)])
+@pytest.mark.parametrize("filters, n", [(40, 1), (3, 30), (2, 160)])
 def test_large_kernels_and_gains_agree_with_brute_force(size, filters, n):
     weight = RNG.normal(size=(filters, n, *size)).astype(np.float32)
     gains = RNG.uniform(0.1, 3, size=(2, filters))

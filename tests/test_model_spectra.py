@@ -106,7 +106,7 @@ class Twice(nn.Module):
     def __init__(self, way):
         super().__init__()
         self.c, self.d = nn.Conv2d(4, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1)
-        self.m, self.n = nn.BatchNorm2d(4), nn.BatchNorm2d(4)
+        self.m, self.n, self.same = nn.BatchNorm2d(4), nn.BatchNorm2d(4), nn.Identity()
         self.way = way
 
     def forward(self, x):
@@ -129,11 +129,14 @@ WAYS = {
     "one norm after two": (lambda s, x: s.n(s.c(x)) + s.n(s.d(x)), {}),
     "bare and normalised": (lambda s, x: (y := s.c(x)) + s.n(y), {}),
     "normalised twice": (lambda s, x: (y := s.c(x)) * 0 + s.m(y) + s.n(y), {}),
-    "output and norm": (lambda s, x: torch.stack([(y := s.c(x)), s.n(y)]), {}),
+    "output and norm": (lambda s, x: ((y := s.c(x)), s.n(y)), {}),
+    "through an identity": (lambda s, x: s.n(s.same(s.c(x))), {"c": "n"}),
     "changed in place": (in_place, {}),
     "kernels used elsewhere": (lambda s, x: s.n(s.c(x)) + F.conv2d(x, s.c.weight, None, 1, 1), {}),
     "norm's numbers used": (lambda s, x: s.n(s.c(x)) * s.n.weight.view(-1, 1, 1), {}),
     "through an activation": (lambda s, x: s.n(torch.relu(s.c(x))), {}),
+    "its shape is asked for": (lambda s, x: s.n((y := s.c(x))).view(y.shape[0], -1), {"c": "n"}),
+    "its size is asked for": (lambda s, x: s.n((y := s.c(x))).view(y.size(0), -1), {"c": "n"}),
     "plain": (lambda s, x: s.n(s.d(torch.relu(s.m(s.c(x))))), {"c": "m", "d": "n"}),
 }
 
@@ -172,9 +175,9 @@ class Active(nn.BatchNorm2d):
         return torch.relu(super().forward(x))
 
 
-def named_twice(model):
-    model.other = model[0]
-    return model
+def doubled(layer):
+    layer.register_forward_hook(lambda layer, inputs, output: 2 * output)
+    return layer
 
 
 @pytest.mark.parametrize(
@@ -188,6 +191,8 @@ def named_twice(model):
         lambda c, n: nn.Sequential(c, FrozenBatchNorm2d(4)),
         lambda c, n: nn.Sequential(nn.utils.parametrizations.weight_norm(c), n),
         lambda c, n: nn.Sequential(c, nn.Identity(), n),
+        lambda c, n: nn.Sequential(doubled(c), n),
+        lambda c, n: nn.Sequential(c, doubled(n)),
         lambda c, n: nn.DataParallel(nn.Sequential(c, n)),
     ],
 )
@@ -275,7 +280,7 @@ def test_wrapped_models_are_looked_through(name):
 def test_wrapped_parts_are_looked_through():
     for wrap in (torch.compile, nn.DataParallel):
         model = nn.Sequential(nn.Conv2d(3, 3, 3), wrap(ResNet18(2)))
-        model[0].register_forward_hook(lambda *_: None)
+        assert len(following_batchnorms(model, traced=True)) == 20
         found = analyze_model(model, folded=True)
         assert found.batchnorm.notna().sum() == 17, found.note.unique()
         assert not found.layer.str.contains("_orig_mod").any()

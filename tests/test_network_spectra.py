@@ -66,6 +66,17 @@ def test_one_output_is_not_its_own_mean():
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-7)
 
 
+def test_a_model_that_changes_its_input_in_place():
+    linear = nn.Linear(48, 5)
+    images = torch.rand(3, 3, 4, 4)
+    before = images.clone()
+    found = input_sensitivity(nn.Sequential(nn.ReLU(inplace=True), nn.Flatten(), linear), images)
+    np.testing.assert_allclose(
+        found, input_sensitivity(nn.Sequential(nn.Flatten(), linear), images)
+    )
+    assert torch.equal(images, before)
+
+
 def test_the_model_stays_as_it_was():
     model = ResNet18(2, dropout=0.5).train()
     model.bn1.eval()

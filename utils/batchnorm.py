@@ -131,10 +131,15 @@ def _trace(model: nn.Module, kinds: dict[nn.Module, str]) -> tuple[Counter, dict
     for node in _Tracer(kinds).trace(model).nodes:
         if node.op == "call_module":
             calls[name(node)] += 1
-            readers[name(node)] |= {name(reader) for reader in node.users}
+            readers[name(node)] |= {name(n) for n in node.users if not _asks_for_shape(n)}
         elif node.op == "get_attr":  # a parameter, read from outside its layer
             calls[kinds.get(modules.get(node.target.rpartition(".")[0]))] += 1
     return calls, readers
+
+
+def _asks_for_shape(node: fx.Node) -> bool:
+    asked = node.args[1] if node.target is getattr else node.target
+    return asked in ("shape", "size", "dim", "ndim", "dtype", "device")
 
 
 class _Tracer(fx.Tracer):

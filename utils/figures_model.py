@@ -176,7 +176,7 @@ def _by_layer(ax, names: list[str], columns: list[tuple], **style):
 
 def _short(name) -> str:
     """The end of a long name; a dollar sign is no formula."""
-    name = str(name).replace("$", r"\\$")
+    name = str(name).replace("$", r"\$")
     return name if len(name) <= 28 else f"...{name[-26:]}"
 
 

@@ -1,6 +1,7 @@
 """Weights from other people's files: nothing in them is executed, and names are made plain."""
 
 import argparse
+import codecs
 import re
 import warnings
 from collections.abc import Iterator, Mapping
@@ -12,7 +13,8 @@ from torch import Tensor
 
 KEYS = ("state_dict", "model_state_dict", "model", "ema")  # whose weights are taken, first first
 SCALAR = np.float64(0).__reduce__()[0]  # what makes a saved number of numpy
-HARMLESS = [argparse.Namespace, SCALAR, np.dtype, *{type(np.dtype(c)) for c in "?bhilqfd"}]
+HARMLESS = [argparse.Namespace, SCALAR, codecs.encode, np.dtype]
+HARMLESS += {type(np.dtype(code)) for code in "?bhilqfd"}
 
 
 class WeightsError(OSError):
@@ -49,6 +51,8 @@ def load_weights(path: Path) -> dict[str, Tensor]:
             f"{path} holds {found[1] or 'a TorchScript program'}, which is not loaded as it could "
             "execute anything; torch.save(model.state_dict(), ...) makes a file that is"
         ) from None
+    if not isinstance(content, Mapping):
+        raise WeightsError(f"{path} holds a {type(content).__name__}, no state dict")
     weights = flat_state_dict(content)
     if not any(_is_kernel(name, values) for name, values in weights.items()):
         raise WeightsError(f"{path} holds no weights of convolutions (four-dimensional)")

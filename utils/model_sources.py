@@ -7,7 +7,7 @@ import io
 import json
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,7 +68,7 @@ def _torchvision(name: str, weights: str) -> Source:
     options["weights"] = default if weights == "default" else None
     torch.manual_seed(0)
     try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        with warnings.catch_warnings(), _silence():
             warnings.simplefilter("ignore")
             model = models.get_model(name, **options)
     except Exception as error:  # noqa: BLE001 (no network, a damaged file)
@@ -90,6 +90,13 @@ def _torchvision(name: str, weights: str) -> Source:
         return Source(name, about, model)
     normalize = torchvision("transforms").Normalize(preset.mean, preset.std)
     return Source(name, about, model, pixels, normalize)
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Without torchvision's words about a download, which may fail in one line."""
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        yield
 
 
 def _run(folder: Path) -> Source:

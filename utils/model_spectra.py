@@ -205,6 +205,8 @@ def _why_not(weight: Tensor) -> str:
         return "on the meta device, without values"
     if not weight.is_floating_point():
         return f"not real floating point: {weight.dtype}"
+    if weight.layout != torch.strided:
+        return f"not dense: {weight.layout}"
     return "1x1" if weight.shape[2:] == (1, 1) else ""
 
 

@@ -1,11 +1,13 @@
-"""Time to record the spectra of all 3x3 convolutions of ResNet-18 at full width.
+"""Time of the three spectra: kernels (ResNet-18 and other people's models), sensitivity.
 
     python tests/benchmarks/bench_spectra.py
 
-Against one batched FFT per layer, and against a loop over the kernels, each transformed and
-binned by radius, of which a sample is timed.
+Kernels against one batched FFT per layer, and against a loop over the kernels, each transformed
+and binned by radius, of which a sample is timed. Sensitivity against the way of its publication
+(Godfrey et al., arXiv:2210.01257): one image and one Jacobian in its Fourier coefficients at a time.
 """
 
+import resource
 import statistics
 import sys
 import time
@@ -13,12 +15,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch.autograd.functional import jacobian
+from torchvision.models import get_model
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from models.resnet import ResNet18
 from utils.batchnorm import following_batchnorms
-from utils.model_spectra import measurable_convolutions
+from utils.evaluation import for_inference
+from utils.model_spectra import analyze_model, measurable_convolutions
+from utils.network_spectra import EXACT, PROBES, input_sensitivity
 from utils.records import spectra
 
 SAMPLE = 20_000  # kernels that the loop goes through
@@ -36,13 +42,12 @@ def median_ms(function, repeats: int = 15) -> float:
     return 1000 * statistics.median(times)
 
 
-def main() -> None:
-    torch.manual_seed(0)
+def kernels() -> None:
     model = ResNet18()
     batchnorms = following_batchnorms(model)
     layers = measurable_convolutions(model)[0].values()
     weights = [conv.weight.detach() for conv in layers if conv.kernel_size == (3, 3)]
-    kernels = sum(w.shape[:2].numel() for w in weights)
+    count = sum(w.shape[:2].numel() for w in weights)
     sample = torch.cat([w.flatten(0, 1) for w in weights])[:SAMPLE].numpy()
 
     def batched():
@@ -56,14 +61,51 @@ def main() -> None:
             np.bincount(radius.ravel(), power.ravel()) / np.bincount(radius.ravel())
 
     record = median_ms(lambda: spectra(model, batchnorms))
-    rows = [
-        ("record, raw and BN-folded, float64", record),
-        ("torch.fft.fft2 by layer, raw, float32", median_ms(batched)),
-        ("loop over kernels, raw", median_ms(looped, 1) * kernels / len(sample)),
-    ]
-    print(f"{kernels:,} kernels, {torch.get_num_threads()} threads, torch {torch.__version__}")
-    for name, ms in rows:
-        print(f"{name:40s}{ms:12,.1f} ms{ms / record:12,.1f} x")
+    print(f"{count:,} kernels of ResNet-18")
+    say("record, raw and BN-folded, float64", record, record)
+    say("torch.fft.fft2 by layer, raw, float32", median_ms(batched), record)
+    say("loop over kernels, raw", median_ms(looped, 1) * count / len(sample), record)
+
+
+def other_models() -> None:
+    print("analyze_model(..., folded=True), once, after loading; highest memory of the process")
+    for name in ("resnet50", "convnext_tiny", "vit_b_16", "vit_b_32", "efficientnet_v2_s"):
+        model = get_model(name, weights=None)
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        ms = median_ms(lambda model=model: analyze_model(model, folded=True), 1)
+        more = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+        print(f"{name:42s}{ms:12,.0f} ms{more / 1024:12,.0f} MB more")
+
+
+def sensitivity(model, classes: int, images: torch.Tensor, one: int) -> None:
+    folded = for_inference(model.to(memory_format=torch.channels_last))
+
+    def one_by_one():
+        for spectrum in torch.fft.fft2(images[:one], norm="ortho"):
+            jacobian(lambda s: model(torch.fft.ifft2(s[None], norm="ortho").real), spectrum)
+
+    ours = median_ms(lambda: input_sensitivity(folded, images), 5) / len(images)
+    way = "one class" if classes <= EXACT else f"{PROBES} random signs"
+    say(f"all images, {way} at a time", ours, ours)
+    signs = median_ms(lambda: input_sensitivity(folded, images, probes=1), 5) / len(images)
+    say("all images, one vector of signs each", signs, ours)
+    say("one image and one Jacobian at a time", median_ms(one_by_one, 1) / one, ours)
+
+
+def say(name: str, ms: float, ours: float) -> None:
+    print(f"{name:42s}{ms:12,.1f} ms{ms / ours:12,.1f} x")
+
+
+def main() -> None:
+    torch.manual_seed(0)
+    print(f"{torch.get_num_threads()} threads, torch {torch.__version__}")
+    kernels()
+    other_models()
+    for width in (16, 64):
+        print(f"sensitivity of ResNet-18 of width {width}, 32 x 32 pixels, 10 classes, per image")
+        sensitivity(ResNet18(width).eval(), 10, torch.rand(64, 3, 32, 32), 8)
+    print("sensitivity of torchvision's resnet18, 64 x 64 pixels, 1000 classes, per image")
+    sensitivity(get_model("resnet18", weights=None).eval(), 1000, torch.rand(32, 3, 64, 64), 1)
 
 
 if __name__ == "__main__":
