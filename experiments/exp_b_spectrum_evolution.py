@@ -39,6 +39,7 @@ from utils import (
     checkpoints,
     configurations,
     devices,
+    figures_b,
     processes,
     progress,
     provenance,
@@ -49,7 +50,6 @@ from utils import (
     statistics,
     suppression,
     training,
-    visualizer,
 )
 
 SCALE = "quick"  # quick, medium, or full (the published setting: for a GPU)
@@ -173,7 +173,7 @@ def draw_evolution(s, folder: Path, jobs: list, labels: dict) -> None:
     """Spectra of all runs, as far as they are."""
     spectra = results.read_run_tables(folder, jobs, "spectra.csv")
     labels = add_device(labels, folder, jobs)
-    figure = visualizer.spectrum_evolution(results.with_columns(spectra, labels))
+    figure = figures_b.spectrum_evolution(results.with_columns(spectra, labels))
     path = Path(s.results_dir) / "figures" / "exp_b_spectrum_evolution.png"
     results.write_figure(path, figure)
 
@@ -218,14 +218,14 @@ def merge(s, folder: Path, jobs: list, labels: dict, problem: str) -> int:
 def figures(tables: dict[str, pd.DataFrame]) -> dict:
     """Every figure of this script by name, from its tables."""
     drawn = {
-        "spectrum_evolution": visualizer.spectrum_evolution(tables["spectrum"]),
-        "training": visualizer.training(tables["training"]),
+        "spectrum_evolution": figures_b.spectrum_evolution(tables["spectrum"]),
+        "training": figures_b.training(tables["training"]),
     }
     if "ssr" in tables:
-        drawn["ssr_comparison"] = visualizer.ssr_comparison(tables["ssr"])
-        drawn["layers"] = visualizer.layers(tables["ssr"])
+        drawn["ssr_comparison"] = figures_b.ssr_comparison(tables["ssr"])
+        drawn["layers"] = figures_b.layers(tables["ssr"])
     if "dose_response" in tables:
-        drawn["dose_response"] = visualizer.dose_response(tables["dose_response"])
+        drawn["dose_response"] = figures_b.dose_response(tables["dose_response"])
     return drawn
 
 

@@ -34,13 +34,13 @@ from data import batches, corruptions
 from utils import (
     devices,
     evaluation,
+    figures_c_d,
     processes,
     provenance,
     results,
     settings,
     statistics,
     trained,
-    visualizer,
 )
 from utils.frequency import spectrum_from_power
 from utils.network_spectra import input_sensitivity
@@ -167,7 +167,7 @@ def figures(tables: dict[str, pd.DataFrame]) -> dict:
     """Every figure of this script by name, from its tables."""
     accuracy, leads = tables["robustness"], tables["lead"]
     gaussian, band = (
-        visualizer.robustness(accuracy, leads, [corruption], title)
+        figures_c_d.robustness(accuracy, leads, [corruption], title)
         for corruption, title in (
             ("Gaussian noise", "Accuracy under Gaussian noise"),
             ("band noise", "Accuracy under noise of one energy in bands of frequency"),
@@ -176,8 +176,8 @@ def figures(tables: dict[str, pd.DataFrame]) -> dict:
     return {
         "robustness": gaussian,
         "band_noise": band,
-        "fourier_heatmap": visualizer.fourier_heatmap(tables["fourier_heatmap"]),
-        "sensitivity": visualizer.sensitivity(tables["sensitivity"], tables["sensitivity_map"]),
+        "fourier_heatmap": figures_c_d.fourier_heatmap(tables["fourier_heatmap"]),
+        "sensitivity": figures_c_d.sensitivity(tables["sensitivity"], tables["sensitivity_map"]),
     }
 
 

@@ -34,6 +34,7 @@ from utils import (
     configurations,
     devices,
     evaluation,
+    figures_c_d,
     processes,
     provenance,
     published,
@@ -41,7 +42,6 @@ from utils import (
     settings,
     statistics,
     trained,
-    visualizer,
 )
 
 RUN = "latest"  # folder in results/checkpoints; latest: what experiment B's latest start named
@@ -136,8 +136,8 @@ def figures(tables: dict[str, pd.DataFrame]) -> dict:
     last = accuracy[accuracy.epoch == accuracy.epoch.max()]
     title = "Accuracy at low resolution, enlarged to 32 pixels again"
     return {
-        "resolution_robustness": visualizer.robustness(last, leads, LOW_RESOLUTION, title),
-        "blur_robustness": visualizer.robustness(
+        "resolution_robustness": figures_c_d.robustness(last, leads, LOW_RESOLUTION, title),
+        "blur_robustness": figures_c_d.robustness(
             last, leads, FILTERS, "Accuracy on filtered images"
         ),
     }
@@ -161,7 +161,7 @@ def list_claims(accuracy: pd.DataFrame, leads: pd.DataFrame, labels: dict) -> li
 
 def say_results(accuracy: pd.DataFrame, leads: pd.DataFrame, claims, matched: dict) -> None:
     for corruption in LOW_RESOLUTION + FILTERS:
-        print(f"\nAccuracy (%): {corruption}, by {visualizer.LEVELS[corruption][0]}")
+        print(f"\nAccuracy (%): {corruption}, by {figures_c_d.LEVELS[corruption][0]}")
         print(statistics.level_table(accuracy, corruption).to_string())
     if matched:
         print("\nMatched clean accuracy, among the epochs kept, chosen on these test images:")
