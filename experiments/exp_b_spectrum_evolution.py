@@ -217,8 +217,12 @@ def merge(s, folder: Path, jobs: list, labels: dict, problem: str) -> int:
 
 def figures(tables: dict[str, pd.DataFrame]) -> dict:
     """Every figure of this script by name, from its tables."""
+    spectra = tables["spectrum"]
     drawn = {
-        "spectrum_evolution": figures_b.spectrum_evolution(tables["spectrum"]),
+        "spectrum_evolution": figures_b.spectrum_evolution(spectra, tables["training"]),
+        "first_layer": figures_b.first_layer(spectra),
+        "layer_evolution": figures_b.layer_evolution(spectra),
+        "response": figures_b.response(tables["autocorrelation"]),
         "training": figures_b.training(tables["training"]),
     }
     if "ssr" in tables:

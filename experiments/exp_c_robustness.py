@@ -89,6 +89,10 @@ def main() -> int:
     leads = statistics.leads(accuracy).assign(comparison="last epoch")
     tables = {"robustness": accuracy, "lead": leads, "fourier_heatmap": heatmap}
     tables |= measure_sensitivity(s, given)
+    some = given.sets["test"].first(3)
+    tables["examples"] = pd.DataFrame(
+        evaluation.examples(some, list_noises(s, some.images), levels=2)
+    )
     summary = tables["sensitivity_summary"]
     tables["claims"] = pd.DataFrame(list_claims(accuracy, leads, summary, labels))
     say_results(accuracy, summary, tables["claims"])
@@ -101,11 +105,15 @@ def evaluate(s, given: trained.Trained) -> tuple[pd.DataFrame, pd.DataFrame]:
     some = {"test": test.first(s.heatmap_images)}
     modes = corruptions.half_plane(test.images.shape[-1])
     images = (1 + len(s.sigmas) + len(s.centres)) * sum(map(len, sets.values()))
-    images += len(modes) * len(some["test"])
+    images += (1 + len(modes)) * len(some["test"])
     with tqdm(total=len(given.models) * images, unit="image", unit_scale=True, disable=None) as bar:
         accuracy = evaluation.sweep(given.models, sets, list_noises(s, test.images), bar)
+        clean = evaluation.sweep(given.models, some, [({}, lambda x: x)], bar)
         heatmap = evaluation.sweep(given.models, some, list_modes(s, modes, some["test"]), bar)
     heatmap = pd.DataFrame(heatmap).assign(error=lambda t: 100 - t.accuracy, norm=s.mode_norm)
+    key = ["configuration", "seed"]
+    clean = 100 - pd.DataFrame(clean).set_index(key).accuracy
+    heatmap = heatmap.join(clean.rename("clean_error"), on=key)
     return pd.DataFrame(accuracy), heatmap.drop(columns="accuracy")
 
 
@@ -121,7 +129,7 @@ def list_noises(s, images: torch.Tensor):
     for centre in s.centres:
         noise = corruptions.band_noise(white, centre, s.band_width, s.band_norm)
         yield (
-            {"corruption": "band noise", "level": float(centre)},
+            {"corruption": "band noise", "level": float(centre), "norm": s.band_norm},
             partial(corruptions.add_noise, noise=noise, clip=s.clip),
         )
 

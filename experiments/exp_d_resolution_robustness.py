@@ -89,6 +89,8 @@ def main() -> int:
     claims = pd.DataFrame(list_claims(last, leads, labels))
     say_results(last, leads, claims, matched)
     tables = {"resolution_robustness": accuracy, "lead": leads, "claims": claims}
+    some = given.sets["test"].first(3)
+    tables["examples"] = pd.DataFrame(evaluation.examples(some, list_degradations(s), levels=1))
     return results.write(s, "exp_d", labels, tables, figures, given.problems)
 
 
