@@ -3,7 +3,6 @@
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, NullLocator
 
 from utils import configurations, published
 from utils.statistics import is_published_setting, minus_baseline
@@ -19,6 +18,7 @@ from utils.visualizer import (
     finish,
     frequency_map,
     heat_map,
+    log_axis,
     look,
     map_panels,
     panels,
@@ -113,13 +113,8 @@ def first_layer(spectra: pd.DataFrame) -> Figure:
     for name, rows in high.reset_index().groupby("configuration", sort=False):
         curves(below, rows, "epoch", "h", configurations.label(name), **look(name))
     below.axvline(1, color="0.4", linestyle=":", label="reference of the published SSR")
-    below.set(
-        yscale="log",
-        xlabel="epoch",
-        ylabel="1/3 and $\\sqrt{2}/3$ against zero,\nsum of both ratios",
-    )
-    below.yaxis.set_major_formatter("{x:g}")
-    below.yaxis.set_minor_formatter("{x:g}")
+    below.set(xlabel="epoch", ylabel="1/3 and $\\sqrt{2}/3$ against zero,\nsum of both ratios")
+    log_axis(below.yaxis)
     epoch_axis(below)
     finish(figure, "The first convolution relative to zero frequency, raw weights", spectra)
     return figure
@@ -132,7 +127,7 @@ def layer_evolution(spectra: pd.DataFrame) -> Figure:
     layers = list(dict.fromkeys(corner.layer))
     names = list(dict.fromkeys(corner.configuration))
     other = contrast(names)
-    figure, (part,) = sections(3.3 * rows_needed(len(names), 4))
+    figure, (part,) = sections(3.7 * rows_needed(len(names), 4))
     grids = _grids(corner, "layer", "step", {n: configurations.label(n) for n in names})
     grids = {title: grid.reindex(layers) for title, grid in grids.items()}
     of = {"x": "step", "y": "3x3 convolution (block.number)"}
@@ -160,9 +155,9 @@ def response(correlation: pd.DataFrame) -> Figure:
     if other:
         title = f"{configurations.label(other)} minus baseline"
         grids[title] = means[other, last] - means["baseline", last]
-    figure, (top, bottom) = sections(2.3 * rows_needed(len(names) + 1, 4), 2.5)
+    figure, (top, bottom) = sections(2.2 * rows_needed(len(names) + 1, 3), 2.5)
     of = {"x": "horizontal (cycles/pixel)", "y": "vertical (cycles/pixel)"}
-    for ax in map_panels(top, grids, frequency_map, "response (dB)", bool(other), **of):
+    for ax in map_panels(top, grids, frequency_map, "response (dB)", bool(other), 3, **of):
         third = np.array([-1, 1]) / 3
         ax.plot(np.repeat(third, 2), np.tile(third, 2), "o", mfc="none", mec="black", ms=5)
     lines = panels(bottom, 2, sharey=True)
@@ -240,10 +235,8 @@ def ssr_comparison(ssr: pd.DataFrame) -> Figure:
         ratios = {"share": (mean, "share_ratio"), "energy\ngrowth": (mean, "energy_ratio")}
         ratios["published\nSSR"] = (first, "published_ratio")
         _groups(below[2], ratios, others, ratio=True)
-        below[2].set(title="Suppression against the baseline", ylabel="ratio", yscale="log")
-        below[2].yaxis.set_major_locator(FixedLocator(2.0 ** np.arange(-10, 11)))
-        below[2].yaxis.set_major_formatter("{x:g}")
-        below[2].yaxis.set_minor_locator(NullLocator())
+        below[2].set(title="Suppression against the baseline", ylabel="ratio")
+        log_axis(below[2].yaxis)
     for ax in (*top, *below):
         ax.axhline(1 if "ratio" in ax.get_ylabel() else 0, color="0.3", linewidth=1, zorder=1)
     for name in names:
@@ -348,12 +341,10 @@ def training(history: pd.DataFrame) -> Figure:
 def _clip_spikes(ax, rows: pd.DataFrame, column: str) -> None:
     """No loss far above that at the start of training makes the others unreadable."""
     top = 1.5 * rows[rows.epoch <= 1][column].median()
-    ax.set_yscale("log")
-    ax.yaxis.set_major_formatter("{x:g}")
-    ax.yaxis.set_minor_formatter("{x:g}")
     if rows[column].max() > top:
         ax.set_ylim(top=top)
         ax.set_title(f"clipped: up to {rows[column].max():.3g}", fontsize=9)
+    log_axis(ax.yaxis)
 
 
 def dose_response(dose: pd.DataFrame) -> Figure:

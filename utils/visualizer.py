@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator, NullLocator
 
 from utils import configurations, published
 from utils.statistics import interval
@@ -160,10 +160,22 @@ def time_map(ax, grid: pd.DataFrame, low: float, high: float, colors=DIVERGING):
 def step_axis(ax, last: int) -> None:
     """Steps on a logarithmic axis; before the first is step 0."""
     ax.set_xscale("log")
-    powers = 10 ** np.arange(np.log10(max(10, last)) + 1e-9)
+    powers = 10.0 ** np.arange(last >= 100, np.log10(max(10, last)) + 1e-9)
     ax.xaxis.set_major_locator(FixedLocator([START, *powers]))
     ax.xaxis.set_major_formatter(lambda x, _: f"{x:,.0f}")  # START is shown as 0
     ax.xaxis.set_minor_locator(NullLocator())
+
+
+def log_axis(axis) -> None:
+    """Plain numbers on a logarithmic axis, few enough, over a part of a decade or over many."""
+    axis.axes.set(**{f"{axis.axis_name}scale": "log"})
+    low, high = axis.get_view_interval()
+    decades = np.log10(high / low)
+    axis.set_major_locator(
+        MaxNLocator(5) if decades < 0.7 else LogLocator(subs=(1, 2, 5) if decades < 2.5 else (1,))
+    )
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_locator(NullLocator())
 
 
 def epoch_axis(ax) -> None:
