@@ -174,18 +174,16 @@ def measure_sensitivity(s, given: trained.Trained) -> dict[str, pd.DataFrame]:
 def figures(tables: dict[str, pd.DataFrame]) -> dict:
     """Every figure of this script by name, from its tables."""
     accuracy, leads = tables["robustness"], tables["lead"]
-    gaussian, band = (
-        figures_c_d.robustness(accuracy, leads, [corruption], title)
-        for corruption, title in (
-            ("Gaussian noise", "Accuracy under Gaussian noise"),
-            ("band noise", "Accuracy under noise of one energy in bands of frequency"),
-        )
-    )
+    sigma = accuracy.norm.max() / (3 * 32 * 32) ** 0.5
+    bands = f"Accuracy under noise in bands, of the energy of Gaussian noise of sigma {sigma:.2g}"
     return {
-        "robustness": gaussian,
-        "band_noise": band,
+        "robustness": figures_c_d.robustness(
+            accuracy, leads, ["Gaussian noise"], "Accuracy under Gaussian noise"
+        ),
+        "band_noise": figures_c_d.robustness(accuracy, leads, ["band noise"], bands),
         "fourier_heatmap": figures_c_d.fourier_heatmap(tables["fourier_heatmap"]),
         "sensitivity": figures_c_d.sensitivity(tables["sensitivity"], tables["sensitivity_map"]),
+        "examples": figures_c_d.examples(tables["examples"]),
     }
 
 

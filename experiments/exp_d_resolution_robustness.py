@@ -137,11 +137,11 @@ def figures(tables: dict[str, pd.DataFrame]) -> dict:
     accuracy, leads = tables["resolution_robustness"], tables["lead"]
     last = accuracy[accuracy.epoch == accuracy.epoch.max()]
     title = "Accuracy at low resolution, enlarged to 32 pixels again"
+    blur = figures_c_d.robustness(last, leads, FILTERS, "Accuracy on filtered images")
     return {
         "resolution_robustness": figures_c_d.robustness(last, leads, LOW_RESOLUTION, title),
-        "blur_robustness": figures_c_d.robustness(
-            last, leads, FILTERS, "Accuracy on filtered images"
-        ),
+        "blur_robustness": blur,
+        "examples": figures_c_d.examples(tables["examples"]),
     }
 
 

@@ -1,12 +1,15 @@
-"""The figures of experiments C and D."""
+"""The figures of experiments C and D. The first line of a function says what to see in its figure."""
+
+import base64
+import textwrap
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
 from utils import configurations, published
-from utils.statistics import is_published_setting
-from utils.visualizer import curve, finish, look, panels
+from utils import visualizer as vis
+from utils.statistics import is_published_setting, summarize
 
 LEVELS = {  # what the level of a corruption means, and whether a lower one is worse
     "Gaussian noise": ("sigma (pixel units)", False),
@@ -17,137 +20,126 @@ LEVELS = {  # what the level of a corruption means, and whether a lower one is w
     "ideal low-pass": ("cutoff (cycles/pixel)", True),
     "ideal high-pass": ("cutoff (cycles/pixel)", False),
 }
+CLAIMED = {"Gaussian noise": 0.05, "low resolution, bilinear": 24}  # arXiv:2512.22192
+CHANCE = 10  # percent, of ten classes
 
 
 def robustness(
     accuracy: pd.DataFrame, leads: pd.DataFrame, corruptions: list[str], title: str
 ) -> Figure:
-    """A row per corruption: accuracy by level on each set of images, and leads on "test"."""
+    """Left, how accuracy falls; right, the lead over the baseline of the same seed.
+
+    A row per corruption. A lead above its dotted line, that on clean images, is one of robustness.
+    """
     sets = list(dict.fromkeys(accuracy.images))
-    size = (5.2 * (len(sets) + 1), 0.9 + 3.2 * len(corruptions))
-    figure = Figure(figsize=size, layout="constrained")
-    axes = figure.subplots(
-        len(corruptions), len(sets) + 1, squeeze=False, sharex="row", sharey="col"
-    )
-    for row, corruption in zip(axes, corruptions):
-        for ax, images in zip(row, sets):
+    figure, parts = vis.sections(*[2.7] * len(corruptions))
+    for part, corruption in zip(parts, corruptions):
+        axes = vis.panels(part, len(sets) + (len(leads) > 0), sharex=True)
+        for ax, images in zip(axes, sets):
             _accuracies(ax, accuracy[accuracy.images == images], corruption)
-            if images == "test" and is_published_setting(
-                accuracy.iloc[0], published.CONFIGURATIONS[1]
-            ):
-                _published_curves(ax, corruption)
-            of = f" with {images} only" if images != "test" else ""
-            ax.set_ylabel(f"accuracy (%){of}")
-            ax.set_title(corruption)
-        _leads(row[-1], leads[leads.images == "test"], corruption)
-        row[-1].set(title=corruption, ylabel="lead over the baseline (points)")
+            only = "" if images == "test" else f", {images} only"
+            ax.set(title=corruption, ylabel=f"accuracy (%){only}")
+            ax.set_ylim(0, min(100, ax.get_ylim()[1]))
+        if len(leads):
+            _leads(axes[-1], leads[leads.images == "test"], corruption)
+            axes[-1].set(title=f"{corruption}, minus baseline", ylabel="lead (points)")
         text, reverse = LEVELS[corruption]
-        for ax in row:
-            ax.set_xlabel(text)
+        for ax in axes:
+            ax.set_xlabel(f"{text}, falling" if reverse else text)
+            if corruption in CLAIMED:
+                style = {"color": "0.55", "linewidth": 6, "alpha": 0.3, "zorder": 0}
+                ax.axvline(CLAIMED[corruption], **style, label="claimed point")
         if reverse:
-            row[0].invert_xaxis()
-    for ax in axes[0, :-1]:  # intervals may reach beyond what an accuracy can be
-        low, high = ax.get_ylim()
-        ax.set_ylim(max(low, 0), min(high, 100))
-    axes[0, 0].legend(fontsize=8)
-    axes[0, -1].legend(fontsize=8)
-    finish(figure, f"{title} (dotted: clean images)", accuracy)
+            axes[0].invert_xaxis()
+    vis.finish(figure, title, accuracy, "thin: each, thick: mean; bar: 95 % interval")
     return figure
 
 
 def _accuracies(ax, accuracy: pd.DataFrame, corruption: str) -> None:
-    for name, run in accuracy.groupby("configuration", sort=False):
-        clean = run[run.corruption == "none"].accuracy.mean()
-        ax.axhline(clean, color=look(name)["color"], linestyle=":", linewidth=1)
-        rows = run[run.corruption == corruption]
-        curve(ax, rows, "level", "accuracy", **look(name), label=configurations.label(name))
+    vis.model_curves(ax, accuracy[accuracy.corruption == corruption], "level", "accuracy")
+    clean = accuracy[accuracy.corruption == "none"].groupby("configuration").accuracy.mean()
+    for name, level in clean.items():
+        ax.axhline(level, color=vis.look(name)["color"], linestyle=":", linewidth=1)
+    ax.plot([], [], color="0.3", linestyle=":", linewidth=1, label="clean images")
+    ax.axhline(CHANCE, color="0.6", linewidth=1, label=f"chance, {CHANCE} %")
+    if is_published_setting(accuracy.iloc[0], published.CONFIGURATIONS[1]):
+        levels = published.ACCURACY.get(corruption, {})
+        for name, values in zip(published.CONFIGURATIONS, zip(*levels.values())):
+            style = {"color": vis.look(name)["color"], "marker": "x", "linestyle": ""}
+            ax.plot(list(levels), values, **style, label=f"{published.SOURCE}, same colours")
 
 
 def _leads(ax, leads: pd.DataFrame, corruption: str) -> None:
-    """Lead over the baseline by level; dotted: on clean images."""
+    """Lead over the baseline by level, with 95 % intervals; dotted: on clean images."""
     ax.axhline(0, color="0.3", linewidth=1)
     for (name, comparison), run in leads.groupby(["configuration", "comparison"], sort=False):
-        style, label = look(name), configurations.label(name)
+        style, label = vis.look(name), configurations.label(name)
         if comparison != "last epoch":
-            style = style | {"color": "0.35", "marker": "D"}
+            style |= {"color": "0.35", "marker": "D", "markerfacecolor": "0.35"}
             label = f"{label}, {comparison}"
+        rows = run[run.corruption == corruption]
+        vis.curves(ax, rows, "level", "lead", label, **style)
+        means = summarize(rows, ["level"], "lead").dropna()
+        bars = {"color": style["color"], "linestyle": "", "linewidth": 1, "capsize": 2}
+        ax.errorbar(means.level, means["mean"], means.half, **bars)
         clean = run[run.corruption == "none"].lead.mean()
         ax.axhline(clean, color=style["color"], linestyle=":", linewidth=1)
-        rows = run[run.corruption == corruption]
-        curve(ax, rows, "level", "lead", **style, label=label)
-
-
-def _published_curves(ax, corruption: str) -> None:
-    levels = published.ACCURACY.get(corruption, {})
-    for name, values in zip(published.CONFIGURATIONS, zip(*levels.values())):
-        style = look(name) | {"marker": "x", "linewidth": 0.7, "markersize": 4}
-        label = f"{configurations.label(name)}, arXiv:2512.22192"
-        ax.plot(list(levels), values, **style, alpha=0.6, zorder=1, label=label)
 
 
 def fourier_heatmap(heatmap: pd.DataFrame) -> Figure:
-    """Error by Fourier mode, a panel per configuration, and of L2 against the baseline."""
-    means = heatmap.groupby(["configuration", "u", "v"], sort=False).error.mean()
-    grids = {name: _both_halves(means[name]) for name in dict.fromkeys(heatmap.configuration)}
-    low = min(grid.min() for grid in grids.values())
-    high = max(grid.max() for grid in grids.values())
-    other = published.CONFIGURATIONS[1]
-    compare = {"baseline", other} <= set(grids)
-    figure, axes = panels(len(grids) + compare, 3.5, 4.3)
-    size = len(next(iter(grids.values())))
-    low_edge, high_edge = -0.5 - 0.5 / size, 0.5 - 0.5 / size  # pixel centres at the frequencies
-    edge = {"extent": (low_edge, high_edge, low_edge, high_edge), "origin": "lower"}
-    for ax, (name, grid) in zip(axes, grids.items()):
-        mesh = ax.imshow(grid, vmin=low, vmax=high, cmap="viridis", **edge)
-        ax.set_title(configurations.label(name))
-    figure.colorbar(mesh, ax=axes[: len(grids)], label="error (%)", shrink=0.8)
-    if compare:
-        lead = grids[other] - grids["baseline"]
-        limit = max(0.1, np.abs(lead).max())
-        mesh = axes[-1].imshow(lead, vmin=-limit, vmax=limit, cmap="RdBu_r", **edge)
-        axes[-1].set_title(f"{configurations.label(other)} minus baseline")
-        figure.colorbar(mesh, ax=axes[-1], label="error (points)", shrink=0.8)
-    for ax in axes:
-        ax.set_xlabel("horizontal (cycles/pixel)")
-        ax.grid(False)
-    axes[0].set_ylabel("vertical (cycles/pixel)")
+    """The frequencies that a model cannot bear: light where one Fourier mode costs accuracy.
+
+    Error beyond that on the same images without it, and L2 minus baseline.
+    """
+    excess = _both_halves(heatmap.assign(excess=heatmap.error - heatmap.clean_error))
+    grids = vis.means(excess, "fy", "fx", "excess")
+    most = 2 if len(grids) < 5 else 4
+    figure, (part,) = vis.sections(vis.map_height(grids, 2.3, most))
+    label = "error beyond that on clean images (points)"
+    vis.map_panels(part, grids, vis.frequency_map, label, *vis.FREQUENCIES, most, centred=False)
+    models = heatmap.n_images.iloc[0] * heatmap.seed.nunique()
+    noise = f"mean; noise of one mode up to {50 / models**0.5:.1f} points (s.d.)"
     title = f"Error under one Fourier mode of norm {heatmap.norm.iloc[0]:g} per image"
-    finish(figure, title, heatmap, "mean over seeds")
+    vis.finish(figure, title, heatmap, noise)
     return figure
 
 
 def sensitivity(spectra: pd.DataFrame, maps: pd.DataFrame) -> Figure:
-    """Input sensitivity against white by radius, a line per seed, and in two dimensions."""
-    last = maps[maps.epoch > 0]
-    grids = {
-        name: _both_halves(rows.groupby(["u", "v"]).power.mean())
-        for name, rows in last.groupby("configuration", sort=False)
-    }
-    figure, axes = panels(1 + len(grids), 4, 4.3)
-    curves, *others = axes
-    curves.axhline(0, color="0.3", linewidth=1)
-    for (name, seed, epoch), rows in spectra.groupby(["configuration", "seed", "epoch"]):
-        style = look(name) | {"marker": ""} if epoch else {"color": "0.6"}
-        label = configurations.label(name) if epoch else "initially"
-        label = label if seed == spectra.seed.iloc[0] else None
-        curves.plot(rows.radius, rows.white_db, linewidth=1, label=label, **style)
-    curves.set(xlabel="radial frequency (cycles/pixel)", ylabel="against white (dB)")
-    curves.legend()
-    for ax, (name, grid) in zip(others, grids.items()):
-        ax.sharey = None
-        db = 10 * np.log10(grid / grid.mean())
-        mesh = ax.imshow(db, cmap="RdBu_r", vmin=-10, vmax=10, extent=(-0.5, 0.5, -0.5, 0.5))
-        ax.set_title(configurations.label(name))
-    figure.colorbar(mesh, ax=others, label="dB against white")
-    finish(figure, "What the output depends on, by frequency", spectra, "a line per seed")
+    """On which frequencies the output depends: compare with the response of the kernels of B.
+
+    Power of the gradient of the logits in the image, against white.
+    """
+    db = _both_halves(maps)
+    mean = db.groupby(["configuration", "seed", "epoch"]).power.transform("mean")
+    db = db.assign(db=10 * np.log10(db.power / mean))
+    figure, axes = vis.frequency_figure(db, "sensitivity", more=1)
+    vis.model_curves(axes[2], spectra[spectra.epoch > 0], "radius", "white_db")
+    axes[2].set_title("All directions")
+    title = "Input sensitivity against white (circles: the corner of 3x3 kernels)"
+    vis.finish(figure, title, spectra)
     return figure
 
 
-def _both_halves(modes: pd.Series) -> np.ndarray:
-    """Square image of values by (u, v), zero frequency in the middle, and their mirror."""
-    u, v = (modes.index.get_level_values(n).to_numpy() for n in ("u", "v"))
-    size = 2 * int(v.max())
-    image = np.full((size, size), np.nan)
-    for sign in (1, -1):
-        image[(sign * u + size // 2) % size, (sign * v + size // 2) % size] = modes
-    return image
+def _both_halves(modes: pd.DataFrame) -> pd.DataFrame:
+    """Rows of (u, v), and of (-u, -v) with the same values; fy and fx in cycles/pixel."""
+    size = 2 * modes.v.max()
+    both = pd.concat([modes, modes.assign(u=-modes.u, v=-modes.v)], ignore_index=True)
+    for f, k in (("fy", "u"), ("fx", "v")):
+        both[f] = ((both[k] + size // 2) % size - size // 2) / size
+    return both.drop_duplicates(["configuration", "seed", "epoch", "fy", "fx"])
+
+
+def examples(pixels: pd.DataFrame) -> Figure:
+    """What the corruptions do to three test images."""
+    columns = list(pixels.groupby(["corruption", "level"], sort=False))
+    figure, (part,) = vis.sections(3.9)
+    axes = part.subplots(pixels.image.nunique(), len(columns), squeeze=False)
+    for column, ((corruption, level), rows) in zip(axes.T, columns):
+        for ax, row in zip(column, rows.sort_values("image").itertuples()):
+            image = np.frombuffer(base64.b64decode(row.pixels), np.uint8)
+            ax.imshow(image.reshape(row.edge, row.edge, 3), interpolation="nearest")
+            ax.set(xticks=[], yticks=[])
+        text = f"{corruption}, {level:g}" if corruption in LEVELS else "clean"
+        column[0].set_title(textwrap.fill(text, 90 // len(columns)), fontsize=9)
+    vis.finish(figure, "Test images under the corruptions", pixels.assign(seed=0))
+    return figure
