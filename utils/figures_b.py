@@ -156,7 +156,13 @@ def ssr_comparison(ssr: pd.DataFrame) -> Figure:
         below[2].set(title="Suppression against the baseline", ylabel="ratio")
         vis.log_axis(below[2].yaxis)
     for ax in (*top, *below):
-        ax.axhline(1 if ax.get_ylabel() == "ratio" else 0, color="0.3", linewidth=1, zorder=1)
+        ratio, room = (
+            ax.get_ylabel() == "ratio",
+            0.08 if len(names) < 5 else 0.25,
+        )  # for the numbers
+        ax.axhline(1 if ratio else 0, color="0.3", linewidth=1, zorder=1)
+        low, high = ax.get_ylim()
+        ax.set_ylim(low, high * (high / low) ** room if ratio else high + room * (high - low))
     for name in names:
         label = configurations.label(name)
         top[0].plot([], [], label=label, **vis.look(name) | {"linestyle": ""})
@@ -176,7 +182,6 @@ def _groups(ax, groups: dict[str, tuple], names: list[str], **options) -> None:
         ax.plot(places, wide, color="0.75", linewidth=0.6, zorder=1)
     if options.get("ratio"):
         ax.set_yscale("log")
-    ax.margins(y=0.15 if len(names) < 5 else 0.3)  # for the numbers
     ax.set_xticks(range(len(groups)), groups)
     ax.set_xlim(-0.5, len(groups) - 0.5)
     ax.grid(axis="x", visible=False)

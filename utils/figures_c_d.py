@@ -72,7 +72,8 @@ def _accuracies(ax, accuracy: pd.DataFrame, corruption: str) -> None:
 def _leads(ax, leads: pd.DataFrame, corruption: str) -> None:
     """Lead over the baseline by level, with 95 % intervals; dotted: on clean images."""
     ax.axhline(0, color="0.3", linewidth=1)
-    for (name, comparison), run in leads.groupby(["configuration", "comparison"], sort=False):
+    groups = leads.groupby(["configuration", "comparison"], sort=False)
+    for number, ((name, comparison), run) in enumerate(groups):
         style, label = vis.look(name), configurations.label(name)
         if comparison != "last epoch":
             style |= {"color": "0.35", "marker": "D", "markerfacecolor": "0.35"}
@@ -81,7 +82,8 @@ def _leads(ax, leads: pd.DataFrame, corruption: str) -> None:
         vis.curves(ax, rows, "level", "lead", label, **style)
         means = summarize(rows, ["level"], "lead").dropna()
         bars = {"color": style["color"], "linestyle": "", "linewidth": 1, "capsize": 2}
-        ax.errorbar(means.level, means["mean"], means.half, **bars)
+        beside = 0.008 * np.ptp(rows.level) * (number - (len(groups) - 1) / 2)
+        ax.errorbar(means.level + beside, means["mean"], means.half, **bars)
         clean = run[run.corruption == "none"].lead.mean()
         ax.axhline(clean, color=style["color"], linestyle=":", linewidth=1)
 
@@ -138,8 +140,11 @@ def examples(pixels: pd.DataFrame) -> Figure:
         for ax, row in zip(column, rows.sort_values("image").itertuples()):
             image = np.frombuffer(base64.b64decode(row.pixels), np.uint8)
             ax.imshow(image.reshape(row.edge, row.edge, 3), interpolation="nearest")
-            ax.set(xticks=[], yticks=[])
-        text = f"{corruption}, {level:g}" if corruption in LEVELS else "clean"
-        column[0].set_title(textwrap.fill(text, 90 // len(columns)), fontsize=9)
-    vis.finish(figure, "Test images under the corruptions", pixels.assign(seed=0))
+            ax.set_axis_off()
+        text = "clean"
+        if corruption in LEVELS:
+            text = f"{corruption}, {LEVELS[corruption][0].split(' (')[0]} {level:g}"
+        text = textwrap.fill(text, 110 // len(columns), break_on_hyphens=False)
+        column[0].set_title(text, fontsize=9)
+    vis.finish(figure, "Test images under the corruptions", pixels)
     return figure

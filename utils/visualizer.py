@@ -151,8 +151,10 @@ def map_panels(
         for ax, title in zip(axes, group):
             mesh = draw(ax, grids[title], low, high, colors)
             ax.set_title(textwrap.fill(title, 24 if len(axes) < 4 else 18))
-        shrink = 0.6 if draw is frequency_map and len(group) == 1 else 1
-        place.colorbar(mesh, ax=axes, label=label, shrink=shrink)
+        bar = {"aspect": 10 * place.bbox.height / place.dpi, "label": label}  # 0.1 inches wide
+        place.colorbar(
+            mesh, ax=axes, shrink=0.6 if axes[0].get_aspect() == 1 == len(axes) else 1, **bar
+        )
         place.supxlabel(x, fontsize=10)
         drawn += axes
         label = f"difference {label[label.rindex('(') :]}"
@@ -297,10 +299,11 @@ def finish(
     figure: Figure, title: str, table: pd.DataFrame, says: str = "thin: each, thick: mean"
 ) -> None:
     """Title and legend above; below the conditions, red where the data are not CIFAR-10."""
-    first, seeds = table.iloc[0], table.seed.nunique()
+    first = table.iloc[0]
     handles = {}
     for ax in figure.axes:
-        handles = dict(zip(*ax.get_legend_handles_labels()[::-1])) | handles
+        for handle, label in zip(*ax.get_legend_handles_labels()):
+            handles.setdefault(label, handle)
     if handles:
         most = max(2, 100 // (6 + max(map(len, handles))))
         columns = math.ceil(len(handles) / math.ceil(len(handles) / most))
@@ -309,10 +312,13 @@ def finish(
     else:
         figure.suptitle(title, fontsize=13)
     scale = f"scale {first.scale}" if "scale" in table else f"setting {first.setting}"
-    count = f"n = {seeds} seeds, {says}" if seeds > 1 else "n = 1 seed"
+    parts = [first.dataset, scale]
     if "n_images" in table:
-        count = f"{table.n_images.max():,} test images  |  {count}"
+        parts.append(f"{table.n_images.max():,} test images")
+    if "seed" in table:
+        seeds = table.seed.nunique()
+        parts.append(f"n = {seeds} seeds, {says}" if seeds > 1 else "n = 1 seed")
     planted = "PLANTED" in first.dataset
-    text = f"{first.dataset}  |  {scale}  |  {count}  |  {first.device}"
     style = {"color": "#C00000", "weight": "bold"} if planted else {"color": "0.3"}
-    figure.supxlabel(textwrap.fill(text, 120 if planted else 135), fontsize=9, **style)
+    text = textwrap.fill("  |  ".join([*parts, first.device]), 130 if planted else 150)
+    figure.supxlabel(text, fontsize=9, **style)
