@@ -10,6 +10,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -132,8 +133,9 @@ def _download(official, searched: list[Path], root: Path) -> dict[str, dict]:
     prefix = "cifar-10-download-"
     try:
         for left in root.glob(f"{prefix}*"):  # by a process that was killed
-            if time.time() - left.stat().st_mtime > 24 * 3600:
-                shutil.rmtree(left, ignore_errors=True)
+            with suppress(FileNotFoundError):  # another process was faster
+                if time.time() - left.stat().st_mtime > 24 * 3600:
+                    shutil.rmtree(left, ignore_errors=True)
         with tempfile.TemporaryDirectory(dir=root, prefix=prefix) as folder:
             archive = Path(folder) / official.filename
             with (

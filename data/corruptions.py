@@ -1,8 +1,10 @@
 """What robustness is tested against: noise, low resolution, blur, ideal filters.
 
-Every function takes a batch of images, float (N, C, H, W) in [0, 1] and not yet normalised, on
-any device, and returns a new one. Noise is made apart from the images, from a generator of its
-own, so that every model sees the same.
+Every function takes a batch of images (N, 3, H, W), or grey ones (N, 1, H, W), on any device and
+not yet normalised: floats in [0, 1], or uint8, which become that. It returns new floats of the
+same shape, and refuses anything else with a ValueError: a single image, 0..255 as floats, channels
+last. Noise is made apart from the images, from a generator of its own, so that every model sees
+the same.
 
 Frequencies are radial, in cycles/pixel: 0.5 is the Nyquist frequency along an axis, sqrt(0.5)
 that of the diagonal.
@@ -14,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from .batches import to_float
 from .cifar10 import torchvision
 
 
@@ -28,7 +31,9 @@ def add_noise(images: Tensor, noise: Tensor, clip: bool = True) -> Tensor:
 
     Clipping makes the noise depend on the image: less of it where pixels are black or white.
     """
+    images = _checked(images)
     noisy = images + noise
+    _require(noisy.shape == images.shape, "shape of the noise", tuple(noise.shape), "the images'")
     return noisy.clamp_(0, 1) if clip else noisy
 
 
@@ -86,6 +91,7 @@ def half_plane(size: int) -> list[tuple[int, int]]:
 
 def downscale(images: Tensor, size: int, antialias: bool) -> Tensor:
     """To size x size pixels, bilinear. Without antialiasing high frequencies fold down."""
+    images = _checked(images)
     smaller = min(images.shape[-2:])
     _require(1 <= size <= smaller, "resolution", size, f"from 1 to {smaller}")
     return F.interpolate(images, (size, size), mode="bilinear", antialias=antialias)
@@ -102,6 +108,7 @@ def gaussian_blur(images: Tensor, size: int) -> Tensor:
 
     The sizes and their sigmas are those of arXiv:2512.22192.
     """
+    images = _checked(images)
     allowed = size == 0 or (size % 2 == 1 and 1 <= size < 2 * min(images.shape[-2:]))
     _require(allowed, "blur size", size, "0, or odd and less than twice the image")
     if size == 0:
@@ -112,12 +119,14 @@ def gaussian_blur(images: Tensor, size: int) -> Tensor:
 
 def low_pass(images: Tensor, cutoff: float) -> Tensor:
     """Remove everything above a radial frequency in cycles/pixel; overshoots [0, 1]."""
+    images = _checked(images)
     _require(cutoff >= 0, "cutoff", cutoff, "at least 0")
     return _filter(images, radial_frequency(*images.shape[-2:]) <= cutoff)
 
 
 def high_pass(images: Tensor, cutoff: float) -> Tensor:
     """Remove everything up to a radial frequency in cycles/pixel, except the mean colour."""
+    images = _checked(images)
     _require(cutoff >= 0, "cutoff", cutoff, "at least 0")
     radius = radial_frequency(*images.shape[-2:])
     return _filter(images, (radius > cutoff) | (radius == 0))
@@ -127,6 +136,22 @@ def radial_frequency(height: int, width: int) -> Tensor:
     """Radius in cycles/pixel of the coefficients of torch.fft.rfft2: (H, W // 2 + 1)."""
     fy = torch.fft.fftfreq(height, dtype=torch.float64)[:, None]
     return torch.hypot(fy, torch.fft.rfftfreq(width, dtype=torch.float64))
+
+
+def _checked(images: Tensor) -> Tensor:
+    """The images as floats in [0, 1]."""
+    found = f"{type(images).__name__} {tuple(getattr(images, 'shape', ()))}"
+    form = isinstance(images, Tensor) and images.ndim == 4 and images.shape[1] in (1, 3)
+    _require(form, "images", found, "a tensor (N, 3, H, W) or (N, 1, H, W)")
+    if images.dtype == torch.uint8:
+        return to_float(images)
+    _require(images.is_floating_point(), "type of the images", images.dtype, "uint8 or float")
+    if images.dtype.itemsize < 4:
+        images = images.float()  # not every transform knows half precision
+    low, high = (images.min(), images.max()) if len(images) else (0, 0)
+    inside = -1e-4 <= low and high <= 1 + 1e-4  # rounding may lead a little beyond
+    _require(bool(inside), "range of the images", f"{low:.4g} to {high:.4g}", "0 to 1, or uint8")
+    return images
 
 
 def _filter(images: Tensor, keep: Tensor) -> Tensor:

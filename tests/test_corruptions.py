@@ -103,9 +103,10 @@ def test_alias_energy_of_both_reductions(size, plain, antialiased):
     above = np.maximum(f[:, None], f) > 0.5 * size / 32
     high = np.fft.ifft2(np.fft.fft2(white) * above).real
     for antialias, expected in ((False, plain), (True, antialiased)):
-        small = corruptions.downscale(torch.from_numpy(high), size, antialias)
+        images = torch.from_numpy(0.5 + 0.01 * high)
+        small = corruptions.downscale(images, size, antialias)
         assert small.shape == (300, 3, size, size)
-        share = float((small**2).mean()) / (high**2).mean()
+        share = float(((small - 0.5) ** 2).mean()) / (0.01**2 * (high**2).mean())
         assert abs(share - expected) < (0.004 if antialias else 0.02)
 
 
@@ -152,6 +153,49 @@ def test_low_resolution_and_blur_of_known_images():
 def test_levels_outside_the_valid_range(corrupt, text):
     with pytest.raises(ValueError, match=text):
         corrupt(torch.rand(1, 3, 32, 32))
+
+
+EVERY = {
+    "add_noise": lambda x: corruptions.add_noise(x, torch.zeros(1)),
+    "gaussian_noise": lambda x: corruptions.gaussian_noise(x, 0.1, torch.zeros(1)),
+    "downscale": lambda x: corruptions.downscale(x, 4, True),
+    "low_resolution": lambda x: corruptions.low_resolution(x, 8, False),
+    "gaussian_blur": lambda x: corruptions.gaussian_blur(x, 3),
+    "low_pass": lambda x: corruptions.low_pass(x, 0.2),
+    "high_pass": lambda x: corruptions.high_pass(x, 0.2),
+}
+
+
+@pytest.mark.parametrize("corrupt", EVERY.values(), ids=EVERY)
+def test_images_of_any_kind_are_converted_or_refused(corrupt):
+    bytes_ = torch.randint(256, (2, 3, 8, 8), dtype=torch.uint8)
+    images = bytes_.float() / 255
+    expected = corrupt(images)
+    assert torch.equal(corrupt(bytes_), expected) and expected.dtype == torch.float32
+    grey = corrupt(images[:, :1])
+    torch.testing.assert_close(grey, expected[:, :1])
+    half = corrupt(images.half())
+    torch.testing.assert_close(half.float(), expected, atol=2e-3, rtol=0)
+    corrupt(images * 1.00001)  # rounding is no reason to refuse
+    for wrong, text in (
+        (bytes_.float(), "range of the images is 0 to 255.*0 to 1, or uint8"),
+        (images - 0.5, "range of the images is -0.5"),
+        (images * torch.nan, "range of the images is nan"),
+        (bytes_.int(), "type of the images is torch.int32.*uint8 or float"),
+        (images[0], r"images is Tensor \(3, 8, 8\).*N, 3, H, W"),
+        (images[0, 0], r"images is Tensor \(8, 8\)"),
+        (images[:, 0], r"images is Tensor \(2, 8, 8\)"),
+        (images.permute(0, 2, 3, 1), r"images is Tensor \(2, 8, 8, 3\)"),
+        (images.numpy(), "images is ndarray"),
+    ):
+        with pytest.raises(ValueError, match=text):
+            corrupt(wrong)
+
+
+def test_noise_of_another_shape_does_not_make_other_images():
+    grey, white = torch.rand(2, 1, 8, 8), torch.rand(2, 3, 8, 8)
+    with pytest.raises(ValueError, match=r"shape of the noise is \(2, 3, 8, 8\)"):
+        corruptions.gaussian_noise(grey, 0.1, white)
 
 
 def test_inputs_stay_as_they_are():

@@ -242,6 +242,7 @@ def test_servers_that_do_not_serve(few, nowhere, monkeypatch, capfd, name):
     assert "not CIFAR-10" in sets["train"].name
     for text in (str(error.value), notice):
         assert text.isprintable() and len(text) < 600
+        assert ("timed out" in text) == name.startswith("hangs")
     assert capfd.readouterr() == ("", "")
     assert list(nowhere.iterdir()) == []
 

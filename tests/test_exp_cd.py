@@ -260,6 +260,15 @@ def test_sensitivity_tables(finished):
         assert rows.multiplicity.sum() == 32 * 32
 
 
+def test_matched_accuracy_says_what_was_chosen_from(finished):
+    printed = finished[2]
+    text = "Matched clean accuracy, among the epochs kept, chosen on these test images:"
+    assert text in printed
+    for seed in (0, 1):
+        assert re.search(f"seed {seed}: .*baseline after epoch [01]", printed)
+        assert re.search(f"seed {seed}: .*L2 0.05 after epoch [01]", printed)
+
+
 def test_claims_of_c_and_d(finished):
     """From the tables, by hand; at quick scale sizes are not judged."""
     data = finished[0] / "data"

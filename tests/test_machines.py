@@ -396,10 +396,14 @@ def test_one_rank_finds_the_data_for_all(tmp_path):
     """Of two processes the second can reach no data and takes no choice of its own."""
     code = "import sys, utils; from utils import processes; processes.connect()\n"
     code += "def work(c): return ('cifar10' if processes.RANK == 0 else c), processes.RANK\n"
-    code += "print(*processes.one_after_another(work, 'auto')); processes.wait_for_others()"
+    code += "found = processes.one_after_another(work, 'auto')\n"
+    code += "open(f'{sys.argv[1]}/{processes.RANK}', 'w').write(repr(found))\n"
+    code += "processes.wait_for_others()"
     (tmp_path / "job.py").write_text(f"import sys; sys.path.insert(0, {str(ROOT)!r})\n{code}")
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     process = subprocess.run(
-        [*launcher, tmp_path / "job.py"], check=False, capture_output=True, text=True, timeout=200
+        [*launcher, tmp_path / "job.py", tmp_path], check=False, capture_output=True, timeout=200
     )
-    assert sorted(process.stdout.split("\n")) == ["", "cifar10 0", "cifar10 1"], process.stderr
+    assert process.returncode == 0, process.stderr
+    found = [(tmp_path / str(rank)).read_text() for rank in (0, 1)]
+    assert found == ["('cifar10', 0)", "('cifar10', 1)"]

@@ -11,7 +11,7 @@ from torchvision.models import resnet18
 
 from models.resnet import Dropout, ResNet18
 from utils.evaluation import for_inference
-from utils.frequency import measurable_convolutions
+from utils.model_spectra import measurable_convolutions
 
 
 def test_parameters_and_kernels():

@@ -39,6 +39,16 @@ def test_page(saved):
     assert text.count("`dose/`") == 2 and text.count("`quick/`") == 2
 
 
+def test_folders_of_another_version_are_passed_over(saved, tmp_path):
+    both = shutil.copytree(saved, tmp_path / "reference")
+    path = both / "dose" / "exp_b_settings.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 2}))
+    (both / "dose" / "exp_b_ssr.csv").write_text("layer\nconv1\n")
+    text = reference.page(both)
+    assert "`dose/`" not in text and "`quick/`" in text
+    assert "Not run yet: medium, full, dose" in text
+
+
 def test_claims_stand_side_by_side(saved, tmp_path):
     """The published strength at two scales; other strengths are no claims."""
     for scale, mean in (("quick", -0.01), ("full", -0.02)):

@@ -166,6 +166,25 @@ def test_through_the_command_line(tmp_path, script, line):
     assert (results / "data" / "exp_b_ssr.csv").read_text() == "precious"
 
 
+def interrupt():
+    """As Ctrl-C while the script reads its settings."""
+
+    def read_settings(*_, **__):
+        raise KeyboardInterrupt
+
+    settings.read_settings = read_settings
+
+
+@pytest.mark.parametrize("script", [A, B, C, D])
+def test_what_ctrl_c_says(tmp_path, script):
+    """Only experiment B goes on where it was."""
+    log = tmp_path / "log"
+    assert job.finish(tmp_path, line=f"{script}.py", before=interrupt, log=log) == 1
+    goes_on = "goes on from the last finished epoch" in log.read_text()
+    assert goes_on == (script == B)
+    assert ("starts over" in log.read_text()) == (script != B)
+
+
 def test_constants_edited_at_the_top_are_checked_too(scripts, capsys):
     for name, value in (
         ("EPOCHS", 2.5),

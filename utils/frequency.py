@@ -16,25 +16,42 @@ with energies summed over all kernels of a layer. A 3x3 kernel has the radii 0, 
 sqrt(2)/3 with multiplicities 1, 4 and 4. Nothing is binned or interpolated: rounding the
 radii to integers would merge the last two.
 
-Every one of these numbers is quadratic in the kernels, so it follows from the second-moment
-matrix G = sum_n w_n w_n^T of the kernels as vectors of k = kh kw numbers. The weights are
-read once; all the rest is arithmetic on a k x k matrix.
+Every one of these numbers is quadratic in the kernels, so it follows from their summed
+autocorrelation, (2 kh - 1) x (2 kw - 1) numbers. The weights are read once: small kernels
+through their second moments G = sum_n w_n w_n^T, as vectors of k = kh kw numbers, large ones
+by FFT. Pixels are kernel taps: with dilation d, a radius r lies at r / d of the image's.
 
 This file needs torch, numpy and pandas only and can be copied into another project as it is.
 """
 
+import importlib
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor
 
 CUTOFF = 0.25  # cycles/pixel, half the Nyquist frequency: the high band lies above it
 CHUNK = 2**17  # numbers made float64 at a time: few enough to stay in the cache
-COLUMNS = ["layer", "kernel_size", "kernels", "energy", "high_share", "corner_share"]
+SMALL = 49  # numbers of a kernel up to which second moments are cheaper than an FFT
+
+# What walks through a network is in files of its own, and found here too.
+ELSEWHERE = {
+    "analyze_model": "utils.model_spectra",
+    "measurable_convolutions": "utils.model_spectra",
+    "following_batchnorms": "utils.batchnorm",
+    "batchnorm_scale": "utils.batchnorm",
+}
+
+
+def __getattr__(name: str):
+    if name not in ELSEWHERE:
+        raise AttributeError(f"module {__name__} has no attribute {name!r}")
+    return getattr(importlib.import_module(ELSEWHERE[name]), name)
 
 
 @lru_cache
@@ -140,22 +157,12 @@ def filter_moments(weight) -> Tensor:
     Raises:
         ValueError: fewer than two dimensions, empty, not floating point, NaN or infinity.
     """
-    weight = _as_real_tensor(weight)
-    kh, kw = weight.shape[-2:]
-    n = weight.shape[-3] if weight.ndim > 2 else 1
-    kernels = weight.reshape(-1, n, kh * kw)
-    step = max(1, CHUNK // (n * kh * kw))
-    options = {"dtype": torch.float64, "device": weight.device}
-    buffer = torch.empty(step, n, kh * kw, **options)  # fresh memory would cost more time
-    moments = torch.empty(len(kernels), kh * kw, kh * kw, **options)
-    for part, result in zip(kernels.split(step), moments.split(step)):
-        chunk = buffer[: len(part)].copy_(part)
-        torch.matmul(chunk.mT, chunk, out=result)
-    if not torch.isfinite(moments).all():
-        if torch.isfinite(weight).all():
-            raise ValueError("weight is so large that its energy overflows float64")
-        raise ValueError("weight must be finite, found NaN or infinity")
-    return moments
+    weight = _as_filters(weight)
+    k = weight[0, 0].numel()
+    moments = torch.zeros(len(weight), k, k, dtype=torch.float64, device=weight.device)
+    for part, kernels in _parts(weight, k):
+        moments[part] += kernels.mT @ kernels
+    return _finite(moments, weight)
 
 
 def kernel_moments(weight) -> Tensor:
@@ -163,13 +170,59 @@ def kernel_moments(weight) -> Tensor:
 
     Returns float64 (k, k), k = kh * kw. Arguments and errors as in `filter_moments`.
     """
-    return filter_moments(weight).sum(0)
+    weight = _as_filters(weight)
+    parts = _parts(weight, weight[0, 0].numel())
+    return _finite(sum((kernels.mT @ kernels).sum(0) for _, kernels in parts), weight)
 
 
-def spectrum_from_moments(moments: Tensor, kh: int, kw: int) -> RadialSpectrum:
-    """Radial spectrum of kernels of kh x kw pixels from their (k, k) second moments."""
-    power = _power(autocorrelation(moments, kh, kw), kh, kw) / (kh * kw)
-    return spectrum_from_power(np.fft.fftshift(power))
+def autocorrelation(moments: Tensor, kh: int, kw: int) -> np.ndarray:
+    """Autocorrelation of kernels of kh x kw pixels from their (k, k) second moments.
+
+    Entry (dy, dx) is sum_n sum_y,x w_n(y, x) w_n(y + dy, x + dx), the second moments summed
+    along equal offsets. It is symmetric: of 3x3 kernels 13 numbers are independent.
+
+    Returns float64 (2 kh - 1, 2 kw - 1), offset zero in the middle.
+    """
+    y, x = np.divmod(np.arange(kh * kw), kw)
+    index = (y[:, None] - y + kh - 1) * (2 * kw - 1) + x[:, None] - x + kw - 1
+    return np.bincount(index.ravel(), moments.cpu().numpy().ravel()).reshape(2 * kh - 1, -1)
+
+
+def kernel_autocorrelation(weight, gains=None) -> np.ndarray:
+    """Autocorrelation of all kernels of a (..., n, kh, kw) tensor, from one pass over them.
+
+    Args:
+        weight: as in `filter_moments`.
+        gains: (g, filters), factors of the power of each filter, for g results at once.
+
+    Returns float64 (2 kh - 1, 2 kw - 1) as `autocorrelation`; with gains (g, 2 kh - 1, 2 kw - 1).
+    """
+    weight = _as_filters(weight)
+    kh, kw = weight.shape[-2:]
+    small = kh * kw <= SMALL
+    factors = torch.ones(1, len(weight)) if gains is None else torch.as_tensor(gains)
+    factors = factors.to(weight.device).to(torch.float64)
+    total = 0.0
+    for part, kernels in _parts(weight, kh * kw if small else 1):
+        if small:
+            power = kernels.mT @ kernels
+        else:  # zeros around a kernel keep the ends of its correlation apart
+            padded = (2 * kh, 2 * kw)
+            power = torch.fft.rfft2(kernels.unflatten(2, (kh, kw)), padded).abs().square().sum(1)
+        total = total + (factors[:, part] @ power.flatten(1)).unflatten(1, power.shape[1:])
+    total = _finite(total, weight)
+    if small:
+        found = np.stack([autocorrelation(moments, kh, kw) for moments in total])
+    else:
+        found = torch.fft.irfft2(total, padded).cpu().numpy()
+        found = np.fft.fftshift(found, axes=(1, 2))[:, 1:, 1:]
+    return found[0] if gains is None else found
+
+
+def spectrum_from_autocorrelation(correlation) -> RadialSpectrum:
+    """Radial spectrum of kernels from their autocorrelation."""
+    kh, kw = (n // 2 + 1 for n in np.shape(correlation))
+    return spectrum_from_power(np.fft.fftshift(_power(correlation, kh, kw)) / (kh * kw))
 
 
 def spectrum_from_power(power) -> RadialSpectrum:
@@ -187,22 +240,6 @@ def spectrum_from_power(power) -> RadialSpectrum:
     return RadialSpectrum(radii, energy, multiplicities)
 
 
-def autocorrelation(moments: Tensor, kh: int, kw: int) -> np.ndarray:
-    """Autocorrelation of kernels of kh x kw pixels, summed over the kernels.
-
-    Entry (dy, dx) is sum_n sum_y,x w_n(y, x) w_n(y + dy, x + dx), the second moments summed
-    along equal offsets. It is symmetric: of 3x3 kernels 13 numbers are independent.
-
-    Args:
-        moments: (k, k) second moments, k = kh kw.
-
-    Returns float64 (2 kh - 1, 2 kw - 1), offset zero in the middle.
-    """
-    dy, dx = _pixel_differences(kh, kw)
-    index = (dy + kh - 1) * (2 * kw - 1) + dx + kw - 1
-    return np.bincount(index.ravel(), moments.cpu().numpy().ravel()).reshape(2 * kh - 1, -1)
-
-
 def response_from_autocorrelation(correlation, size: int) -> np.ndarray:
     """Power |H|^2 on a size x size grid of frequencies, as `frequency_response`.
 
@@ -211,7 +248,7 @@ def response_from_autocorrelation(correlation, size: int) -> np.ndarray:
     """
     if size < 1:
         raise ValueError(f"size must be at least 1, found {size}")
-    return np.fft.fftshift(_power(np.asarray(correlation, dtype=np.float64), size, size))
+    return np.fft.fftshift(_power(correlation, size, size))
 
 
 def radial_spectrum(weight) -> RadialSpectrum:
@@ -221,8 +258,7 @@ def radial_spectrum(weight) -> RadialSpectrum:
     sum, whatever the scale.
     Arguments and errors as in `filter_moments`.
     """
-    moments = kernel_moments(weight)
-    return spectrum_from_moments(moments, *np.shape(weight)[-2:])
+    return spectrum_from_autocorrelation(kernel_autocorrelation(weight))
 
 
 def frequency_response(weight, size: int) -> np.ndarray:
@@ -234,15 +270,14 @@ def frequency_response(weight, size: int) -> np.ndarray:
     axes, zero frequency at index size // 2. At a size that is a multiple of the kernel's, the
     DFT coefficients of the kernel are among the samples.
     """
-    correlation = autocorrelation(kernel_moments(weight), *np.shape(weight)[-2:])
-    return response_from_autocorrelation(correlation, size)
+    return response_from_autocorrelation(kernel_autocorrelation(weight), size)
 
 
 def radial_response(weight, radii) -> np.ndarray:
     """Mean of |H|^2 over all angles at each radius, summed over the kernels.
 
-    With J0 the Bessel function and x_i the pixel positions, the mean over the angle is exact:
-    sum_ij G_ij J0(2 pi r |x_i - x_j|).
+    With J0 the Bessel function and A the autocorrelation, the mean over the angle is exact:
+    sum over offsets d of A(d) J0(2 pi r |d|).
 
     Args:
         weight: as in `filter_moments`.
@@ -253,47 +288,11 @@ def radial_response(weight, radii) -> np.ndarray:
     radii = np.atleast_1d(np.asarray(radii, dtype=np.float64))
     if radii.ndim != 1 or not np.all((radii >= 0) & (radii < np.inf)):
         raise ValueError(f"radii must be finite and not negative, found {radii}")
-    moments = kernel_moments(weight).cpu().numpy()
-    dy, dx = _pixel_differences(*np.shape(weight)[-2:])
-    squared, index = np.unique(dy**2 + dx**2, return_inverse=True)
-    correlation = np.bincount(index.ravel(), moments.ravel())  # per squared distance
-    return np.maximum(_bessel_j0(2 * np.pi * np.outer(radii, np.sqrt(squared))) @ correlation, 0)
-
-
-def batchnorm_scale(bn: nn.BatchNorm2d) -> Tensor:
-    """Factor gamma / sqrt(running_var + eps) by which BatchNorm scales each channel."""
-    if bn.running_var is None:
-        raise ValueError("bn keeps no running variance (track_running_stats=False)")
-    scale = (bn.running_var + bn.eps).rsqrt()
-    return (scale if bn.weight is None else scale * bn.weight).detach()
-
-
-def fold_batchnorm(conv: nn.Conv2d, bn: nn.BatchNorm2d) -> Tensor:
-    """Effective kernels of a convolution followed by BatchNorm at inference.
-
-    Returns w * gamma / sqrt(running_var + eps), shape (out, in / groups, kh, kw). The scale
-    of raw weights before BatchNorm has no effect on the network (van Laarhoven 2017).
-    """
-    if conv.transposed or conv.weight.ndim != 4:
-        raise ValueError(f"conv must be an nn.Conv2d, found {conv}")
-    if bn.num_features != conv.out_channels:
-        raise ValueError(f"bn has {bn.num_features} channels, conv writes {conv.out_channels}")
-    return conv.weight.detach() * batchnorm_scale(bn).view(-1, 1, 1, 1)
-
-
-def layer_spectra(conv: nn.Conv2d, bn: nn.BatchNorm2d | None = None) -> dict[str, RadialSpectrum]:
-    """Radial spectra of a convolution's "raw" and "folded" kernels from one pass over them.
-
-    Folding multiplies the second moments of a filter by its squared BatchNorm scale. Without
-    a BatchNorm the two are equal.
-    """
-    moments = filter_moments(conv.weight)
-    spectra = {"raw": spectrum_from_moments(moments.sum(0), *conv.kernel_size)}
-    if bn is None:
-        return spectra | {"folded": spectra["raw"]}
-    gain = batchnorm_scale(bn).to(moments).square()  # (out,)
-    folded = (gain.view(-1, 1, 1) * moments).sum(0)
-    return spectra | {"folded": spectrum_from_moments(folded, *conv.kernel_size)}
+    correlation = kernel_autocorrelation(weight)
+    dy, dx = (np.arange(n) - n // 2 for n in correlation.shape)
+    squared, index = np.unique(dy[:, None] ** 2 + dx**2, return_inverse=True)
+    rings = np.bincount(index.ravel(), correlation.ravel())  # per squared distance
+    return np.maximum(_bessel_j0(2 * np.pi * np.outer(radii, np.sqrt(squared))) @ rings, 0)
 
 
 def spectral_suppression_ratio(
@@ -324,101 +323,8 @@ def published_ssr(after_first_epoch: RadialSpectrum, final: RadialSpectrum) -> f
     return _relative_fall(relative_to_dc(after_first_epoch), relative_to_dc(final))
 
 
-def measurable_convolutions(model: nn.Module) -> tuple[dict[str, nn.Conv2d], dict[str, str]]:
-    """Name -> convolution with a spatial spectrum, and name -> reason for those without."""
-    measured, skipped = {}, {}
-    for name, layer in model.named_modules():
-        if not isinstance(layer, nn.modules.conv._ConvNd):
-            continue
-        if isinstance(layer, nn.modules.conv._ConvTransposeNd):
-            skipped[name] = "transposed"
-        elif not isinstance(layer, nn.Conv2d):
-            skipped[name] = "not two-dimensional"
-        elif isinstance(layer.weight, nn.UninitializedParameter):
-            skipped[name] = "not initialised yet"
-        elif layer.kernel_size == (1, 1):
-            skipped[name] = "1x1"
-        else:
-            measured[name] = layer
-    return measured, skipped
-
-
-def following_batchnorms(model: nn.Module) -> dict[str, str]:
-    """Name of each convolution whose output goes to one BatchNorm2d only -> name of that one.
-
-    Follows the data flow with torch.fx, not the order in which layers were defined.
-
-    Raises:
-        ValueError: the forward function cannot be traced.
-    """
-    modules = dict(model.named_modules())
-    tracer = _ConvolutionTracer()
-    try:
-        graph = tracer.trace(model)
-    except Exception as error:
-        raise ValueError(
-            f"model {type(model).__name__} cannot be traced by torch.fx, so it is not known "
-            f"which BatchNorm follows which convolution ({error})"
-        ) from error
-    pairs = {}
-    for node in graph.nodes:
-        targets = [reader.target for reader in node.users]
-        layers = [modules.get(target) for target in (node.target, *targets)]
-        match layers:
-            case [nn.Conv2d(), nn.BatchNorm2d()]:
-                pairs[node.target] = targets[0]
-    return pairs
-
-
-def analyze_model(model: nn.Module, folded: bool = False, cutoff: float = CUTOFF) -> pd.DataFrame:
-    """Spectra of all convolutions of a model.
-
-    Args:
-        model: any nn.Module. It is not changed.
-        folded: measure the effective kernels of convolutions followed by BatchNorm.
-        cutoff: start of the high band, cycles/pixel.
-
-    Returns one row per convolution: layer, kernel_size, kernels (their number), energy,
-    high_share, corner_share, with `folded` also batchnorm (the layer folded in, if any), and
-    for each radius r of the kernel size a column db_r, the density against white in dB.
-    `.attrs["skipped"]` maps layers left out to the reason.
-    """
-    measured, skipped = measurable_convolutions(model)
-    batchnorms = following_batchnorms(model) if folded else {}
-    rows = []
-    for name, conv in measured.items():
-        try:
-            bn = model.get_submodule(batchnorms[name]) if name in batchnorms else None
-            spectrum = layer_spectra(conv, bn)["folded" if folded else "raw"]
-        except ValueError as error:
-            raise ValueError(f"layer {name}: {error}") from error
-        row = {
-            "layer": name,
-            "kernel_size": "{}x{}".format(*conv.kernel_size),
-            "kernels": conv.weight.shape[:2].numel(),
-            "energy": spectrum.total,
-            "high_share": spectrum.high_share(cutoff),
-            "corner_share": spectrum.corner_share,
-        }
-        if folded:
-            row["batchnorm"] = batchnorms.get(name)
-        levels = zip(spectrum.radius, spectrum.white_db)
-        rows.append(row | {f"db_{radius:.4f}": level for radius, level in levels})
-    table = pd.DataFrame(rows, columns=None if rows else COLUMNS)
-    table.attrs["skipped"] = skipped
-    return table
-
-
-class _ConvolutionTracer(fx.Tracer):
-    """Looks inside a module only where there is a convolution to be found."""
-
-    def is_leaf_module(self, module: nn.Module, name: str) -> bool:
-        inside = any(isinstance(part, nn.Conv2d) for part in module.modules())
-        return isinstance(module, nn.Conv2d) or not inside
-
-
-def _as_real_tensor(weight) -> Tensor:
-    """Checked, detached tensor; numpy arrays of any layout, byte order and precision pass."""
+def _as_filters(weight) -> Tensor:
+    """Checked tensor (filters, n, kh, kw); numpy arrays of any layout and precision pass."""
     if not isinstance(weight, Tensor):
         weight = np.asarray(weight)
         if weight.dtype.kind == "f":
@@ -436,22 +342,44 @@ def _as_real_tensor(weight) -> Tensor:
     if weight.numel() == 0:
         raise ValueError(f"weight is empty, shape {tuple(weight.shape)}")
     weight = weight.detach()
-    return weight.cpu() if weight.device.type == "mps" else weight  # no float64 there
+    weight = weight.cpu() if weight.device.type == "mps" else weight  # no float64 there
+    n = weight.shape[-3] if weight.ndim > 2 else 1
+    return weight.reshape(-1, n, *weight.shape[-2:])
 
 
-def _pixel_differences(kh: int, kw: int) -> tuple[np.ndarray, np.ndarray]:
-    """Vertical and horizontal offsets (k, k) between every two pixels of a kernel."""
-    y, x = np.divmod(np.arange(kh * kw), kw)
-    return y[:, None] - y, x[:, None] - x
+def _parts(weight: Tensor, room: int) -> Iterator[tuple[slice, Tensor]]:
+    """A bounded number of filters at a time: which, and their kernels (filters, n, k), float64.
+
+    The kernels lie in one buffer, as fresh memory would cost more time: use them at once.
+
+    Args:
+        room: how many times k numbers a filter needs at least.
+    """
+    filters, n, kh, kw = weight.shape
+    most = max(1, CHUNK // (kh * kw))
+    step = max(1, most // max(n, room))
+    buffer = torch.empty(step * min(n, most) * kh * kw, dtype=torch.float64, device=weight.device)
+    for start in range(0, filters, step):
+        for part in weight[start : start + step].split(most, dim=1):
+            kernels = buffer[: part.numel()].view(part.shape)
+            yield slice(start, start + step), kernels.copy_(part).flatten(2)
 
 
-def _power(correlation: np.ndarray, rows: int, columns: int) -> np.ndarray:
+def _finite(result: Tensor, weight: Tensor) -> Tensor:
+    if torch.isfinite(result).all():
+        return result
+    if all(torch.isfinite(kernels).all() for _, kernels in _parts(weight, 1)):
+        raise ValueError("weight is so large that its energy overflows float64")
+    raise ValueError("weight must be finite, found NaN or infinity")
+
+
+def _power(correlation, rows: int, columns: int) -> np.ndarray:
     """|H|^2 summed over kernels at fftfreq(rows) x fftfreq(columns) cycles/pixel.
 
     It is the DFT of the autocorrelation (Wiener-Khinchin), whose offsets are taken modulo the
     size of the grid.
     """
-    y, x = (np.arange(n) - n // 2 for n in correlation.shape)
+    y, x = (np.arange(n) - n // 2 for n in np.shape(correlation))
     wrapped = np.zeros((rows, columns))
     np.add.at(wrapped, (y[:, None] % rows, x % columns), correlation)
     # Rounding can leave -1e-17 where there is nothing.

@@ -1,20 +1,40 @@
-"""What the output of a network depends on, by spatial frequency."""
+"""What passes through a network, and what its output depends on, by spatial frequency.
 
+    features = feature_spectra(model, images)
+    sensitivity = spectrum_from_power(input_sensitivity(model, images))
+
+Images are (N, C, H, W) on any device, in the units that the model takes; uint8 become [0, 1].
+A model that takes normalised images can be given as nn.Sequential(normalisation, model). It is
+measured in evaluation mode, on its own device, and not changed.
+"""
+
+from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from functools import partial
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor, nn
+from torch.nn.modules import batchnorm, conv, pooling
+
+from utils.batchnorm import bare, evaluation_mode, named_layers
+from utils.frequency import spectrum_from_power
 
 EXACT = 100  # outputs up to which the sensitivity is exact by default
 PROBES = 32  # random sign vectors per image for more outputs
+SMALLEST = 4  # pixels along an edge of a feature map with a spectrum
+CHUNK = 2**20  # numbers transformed at a time
+
+CHANNELS_FIRST = (conv._ConvNd, batchnorm._NormBase, pooling._MaxPoolNd, pooling._AvgPoolNd)
+COLUMNS = ["layer", "module", "channels", "height", "width", "radius", "multiplicity", "power"]
+COLUMNS += ["db", "relative_log_amplitude"]
 
 
 @torch.inference_mode(False)
 @torch.enable_grad()
 def input_sensitivity(
-    model: nn.Module, images, batch: int = 64, probes: int | None = None, seed: int = 0
+    model: nn.Module, images, batch: int = 32, probes: int | None = None, seed: int = 0
 ) -> np.ndarray:
     """Power spectrum of what the logits depend on in the image (Godfrey et al. 2022).
 
@@ -26,8 +46,8 @@ def input_sensitivity(
 
     Args:
         model: takes images, returns logits (batch, classes). Other outputs are flattened; the
-            mean is not subtracted from a single one. Measured in evaluation mode, not changed.
-        images: (N, C, H, W) in the model's units, which are the unit of dx; uint8 become [0, 1].
+            mean is not subtracted from a single one.
+        images: (N, C, H, W); their unit is that of dx.
         batch: images at a time. The result does not depend on it.
         probes: None takes the classes one by one, up to 100 of them; for more, and with a
             number, that many (else 32) vectors v of random signs per image and the gradient of
@@ -38,11 +58,14 @@ def input_sensitivity(
     (H // 2, W // 2). `frequency.spectrum_from_power` gives its radial profile.
     """
     generator = torch.Generator().manual_seed(seed)
-    total, count = 0.0, len(images)
-    with _evaluation(model):
+    total = 0.0
+    with evaluation_mode(model):
         for pixels in _batches(model, images, batch):
             pixels.requires_grad_()
-            logits = _logits(model(pixels.clone())).flatten(1)  # (B, classes)
+            logits = _tensor(model(pixels.clone()))
+            if logits is None or not logits.requires_grad:
+                raise ValueError("model gives no tensor that depends on the images smoothly")
+            logits = logits.flatten(1)  # (B, classes)
             classes = logits.shape[1]
             if classes > 1:
                 logits = logits - logits.mean(1, keepdim=True)
@@ -52,25 +75,133 @@ def input_sensitivity(
                 shape = (probes or PROBES, *logits.shape)
                 directions = torch.randint(2, shape, generator=generator) * 2 - 1
                 directions = directions / shape[0] ** 0.5
-            power = 0.0
             for direction in directions.to(logits):
                 (gradient,) = torch.autograd.grad(logits, pixels, direction, retain_graph=True)
-                spectrum = torch.fft.fft2(gradient.float(), norm="ortho")
-                power += spectrum.abs().square().sum((0, 1))
-            total += power.cpu().double().numpy()
-    return np.fft.fftshift(total / count)
+                total += sum(a.square().sum((0, 1)) for a in _amplitudes(gradient)).cpu().numpy()
+    return np.fft.fftshift(total / len(images))
 
 
-@contextmanager
-def _evaluation(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode; afterwards every module has the mode it had."""
-    training = [module for module in model.modules() if module.training]
-    model.eval()
+@torch.no_grad()
+def count_outputs(model: nn.Module, images) -> int:
+    """How many logits the model gives: as many directions as `input_sensitivity` has to take."""
+    with evaluation_mode(model):
+        return _tensor(model(next(_batches(model, images, 1)))).flatten(1).shape[1]
+
+
+@torch.no_grad()
+def feature_spectra(model: nn.Module, images, batch: int = 32) -> pd.DataFrame:
+    """Power spectra of the feature maps of every layer (Park & Kim, ICLR 2022).
+
+    Outputs (B, C, h, w) are maps, also with the channels last, and so are square grids of tokens
+    (B, h w, C), a class token in front left out. Containers count where they add something to
+    what their last part returns; a layer used again has a number behind its name.
+
+    Args:
+        images: (N, C, H, W).
+        batch: images at a time. The result does not depend on it.
+
+    Returns a row per layer, in the order of their use, and exact radius (cycles per pixel of the
+    map): layer, module (its class), channels, height, width, radius, multiplicity, power (mean
+    |DFT|^2 of an orthonormal DFT over images, channels and the radius), db (power relative to the
+    lowest radius above zero) and, on the diagonal of square maps, relative_log_amplitude: mean
+    over images and channels of log(|DFT| + 1e-6), minus that at zero frequency, as in
+    arXiv:2202.06709. `.attrs["skipped"]` maps layers without a map to the reason.
+    """
+    inside, found, skipped = bare(model), {}, {}
+    seen, last = Counter(), []
+
+    def note(name: str, module: nn.Module, _, output) -> None:
+        version = (id(output), getattr(output, "_version", 0))
+        if isinstance(module, nn.Sequential) and last[:1] == [version]:
+            return  # what its last part returned
+        last[:] = [version, output]  # kept, so that no other has its id
+        seen[name] += 1
+        name = name if seen[name] == 1 else f"{name} #{seen[name]}"
+        maps = _maps(output, module, shape)
+        if isinstance(maps, str):
+            skipped[name] = maps
+            return
+        power, log = found.get(name, (0.0, 0.0))[:2]
+        for amplitude in _amplitudes(maps):
+            power = power + amplitude.square().sum((0, 1)).cpu().numpy()
+            diagonal = amplitude.diagonal(dim1=2, dim2=3) * maps[0, 0].numel() ** 0.5
+            log = log + (diagonal + 1e-6).log().sum((0, 1)).cpu().numpy()
+        found[name] = (power, log, type(module).__name__, maps.shape[1])
+
+    hooks = [
+        module.register_forward_hook(partial(note, name))
+        for name, module in named_layers(model).items()
+    ]
     try:
-        yield
+        with evaluation_mode(inside):
+            for pixels in _batches(inside, images, batch):
+                shape = pixels.shape
+                seen.clear()
+                inside(pixels)
     finally:
-        for module in training:
-            module.training = True
+        for hook in hooks:
+            hook.remove()
+    for name, module in named_layers(model).items():
+        if not seen[name] and not any(True for _ in module.children()):
+            skipped[name] = "not used, or not by a call that can be watched"
+    rows = [_feature_rows(name, len(images), *sums) for name, sums in found.items()]
+    table = pd.concat(rows, ignore_index=True) if rows else pd.DataFrame(columns=COLUMNS)
+    table.attrs["skipped"] = skipped
+    return table
+
+
+def _feature_rows(name, images, power, log, module, channels) -> pd.DataFrame:
+    """The rows of one layer from its sums over images and channels."""
+    height, width = power.shape
+    spectrum = spectrum_from_power(np.fft.fftshift(power) / (images * channels))
+    table = pd.DataFrame({"layer": name, "module": module, "channels": channels}, spectrum.radius)
+    table = table.assign(height=height, width=width, radius=spectrum.radius)
+    table = table.assign(multiplicity=spectrum.multiplicity, power=spectrum.density)
+    with np.errstate(divide="ignore", invalid="ignore"):  # layers without any signal
+        table["db"] = 10 * np.log10(spectrum.density / spectrum.density[1])
+    table["relative_log_amplitude"] = np.nan
+    if height == width:
+        steps = np.arange(height // 2 + 1)
+        nearest = np.abs(spectrum.radius[:, None] - steps * 2**0.5 / height).argmin(0)
+        relative = (log[steps] - log[0]) / (images * channels)
+        table.iloc[nearest, table.columns.get_loc("relative_log_amplitude")] = relative
+    return table
+
+
+def _maps(output, module: nn.Module, images: torch.Size) -> Tensor | str:
+    """What a layer returned as maps (B, C, h, w), or why it is none."""
+    output = _tensor(output)
+    if output is None or not output.is_floating_point():
+        return "returns no real tensor"
+    text = f"returns {tuple(output.shape)}, no map of the image"
+    if len(output) != images[0] or output.ndim not in (3, 4):
+        return text
+    if output.ndim == 3:
+        tokens = output.shape[1]
+        edge = int(tokens**0.5)
+        if isinstance(module, CHANNELS_FIRST) or tokens - edge**2 not in (0, 1):
+            return text
+        output = output[:, tokens - edge**2 :].unflatten(1, (edge, edge)).permute(0, 3, 1, 2)
+    elif not isinstance(module, CHANNELS_FIRST):
+        a, b, c = output.shape[1:]
+        image = np.log(images[2] / images[3])
+        first, last = (abs(np.log(height / width) - image) for height, width in ((b, c), (a, b)))
+        if min(first, last) > 0.25:  # more than rounding does to small maps
+            return text
+        norm = type(module) is nn.LayerNorm and len(module.normalized_shape) == 1
+        if last < first or norm or isinstance(module, nn.Linear):
+            output = output.permute(0, 3, 1, 2)
+    if min(output.shape[2:]) < SMALLEST:
+        return "smaller than {} x {}: {} x {}".format(SMALLEST, SMALLEST, *output.shape[2:])
+    return output
+
+
+def _amplitudes(maps: Tensor) -> Iterator[Tensor]:
+    """|DFT|, orthonormal and float64, of a few (B, C, h, w) at a time."""
+    maps = maps.detach()
+    maps = maps.cpu() if maps.device.type == "mps" else maps  # no float64 there
+    for part in maps.split(max(1, CHUNK // maps[0].numel())):
+        yield torch.fft.fft2(part.to(torch.float64), norm="ortho").abs()
 
 
 def _batches(model: nn.Module, images, size: int) -> Iterator[Tensor]:
@@ -79,15 +210,17 @@ def _batches(model: nn.Module, images, size: int) -> Iterator[Tensor]:
     if images.ndim != 4 or not len(images):
         raise ValueError(f"images must be (N, C, H, W), found shape {tuple(images.shape)}")
     weights = (w for w in (*model.parameters(), *model.buffers()) if w.is_floating_point())
-    like = next(weights, torch.empty(0, device=images.device))
+    like = next(weights, images if images.is_floating_point() else images[:0].float())
     for part in images.split(size):
         scale = 1 if part.is_floating_point() else 255
         yield part.to(like.device, like.dtype, copy=True).div_(scale)
 
 
-def _logits(output) -> Tensor:
-    """The logits among what a model returns: a tensor, the first of several, or `.logits`."""
+def _tensor(output) -> Tensor | None:
+    """A model's tensor: itself, the first of several, or its `.logits`."""
     output = getattr(output, "logits", output)
     if isinstance(output, dict):
-        output = next(iter(output.values()))
-    return output if isinstance(output, Tensor) else _logits(output[0])
+        output = [*output.values()]
+    while isinstance(output, (tuple, list)) and output:
+        output = output[0]
+    return output if isinstance(output, Tensor) else None

@@ -1,15 +1,12 @@
 """What is recorded of a model during training: rows of the tables."""
 
 import numpy as np
+import torch
 from torch import nn
 
-from utils.frequency import (
-    autocorrelation,
-    batchnorm_scale,
-    filter_moments,
-    measurable_convolutions,
-    spectrum_from_moments,
-)
+from utils.batchnorm import batchnorm_scale
+from utils.frequency import kernel_autocorrelation, spectrum_from_autocorrelation
+from utils.model_spectra import measurable_convolutions
 
 
 def spectra(model: nn.Module, batchnorms: dict[str, str]) -> list[dict]:
@@ -19,8 +16,8 @@ def spectra(model: nn.Module, batchnorms: dict[str, str]) -> list[dict]:
         batchnorms: from `following_batchnorms(model)`.
     """
     rows = []
-    for key, moments in _moments(model, batchnorms):
-        spectrum = spectrum_from_moments(moments, 3, 3)
+    for key, correlation in _correlations(model, batchnorms):
+        spectrum = spectrum_from_autocorrelation(correlation)
         columns = {
             "radius": spectrum.radius,
             "multiplicity": spectrum.multiplicity,
@@ -39,22 +36,21 @@ def autocorrelations(model: nn.Module, batchnorms: dict[str, str]) -> list[dict]
     at any frequency (fy, fx) is the sum over all 25 of value * cos(2 pi (fy dy + fx dx)).
     """
     rows = []
-    for key, moments in _moments(model, batchnorms):
-        correlation = autocorrelation(moments, 3, 3)
+    for key, correlation in _correlations(model, batchnorms):
         for dy, dx in np.argwhere(np.ones((5, 5)))[12:] - 2:  # from (0, 0) on
             value = float(correlation[dy + 2, dx + 2])
             rows.append(key | {"dy": int(dy), "dx": int(dx), "value": value})
     return rows
 
 
-def _moments(model: nn.Module, batchnorms: dict[str, str]):
-    """Second moments (9, 9) of every 3x3 convolution's kernels, raw and folded."""
+def _correlations(model: nn.Module, batchnorms: dict[str, str]):
+    """Autocorrelation (5, 5) of every 3x3 convolution's kernels, raw and folded."""
     for name, conv in measurable_convolutions(model)[0].items():
         if conv.kernel_size != (3, 3):
             continue
-        moments = filter_moments(conv.weight).cpu()
-        yield {"layer": name, "weights": "raw"}, moments.sum(0)
+        scale = torch.ones(conv.out_channels, dtype=torch.float64)
         if name in batchnorms:
-            scale = batchnorm_scale(model.get_submodule(batchnorms[name])).cpu().to(moments)
-            moments = moments * scale.square().view(-1, 1, 1)
-        yield {"layer": name, "weights": "folded"}, moments.sum(0)
+            scale = batchnorm_scale(model.get_submodule(batchnorms[name]))
+        gains = torch.stack([torch.ones_like(scale), scale.square()])
+        for weights, found in zip(("raw", "folded"), kernel_autocorrelation(conv.weight, gains)):
+            yield {"layer": name, "weights": weights}, found

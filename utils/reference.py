@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from utils import checkpoints, configurations, published, statistics
+from utils.runs import FORMAT
 from utils.suppression import HIDDEN, MEAN
 
 SCALES = ("quick", "medium", "full")  # folders whose claims stand side by side
@@ -38,7 +39,7 @@ def write_page(folder: Path) -> Path:
 
 def page(folder: Path) -> str:
     """The text of the page for the tables in the folders of `folder`."""
-    places = {path.name: path for path in sorted(folder.iterdir()) if path.is_dir()}
+    places = {path.name: path for path in sorted(folder.iterdir()) if _settings(path)}
     parts = [HEAD, "## What was run", _markdown(pd.DataFrame(_runs(places)))]
     parts += ["## Claims", _markdown(claims_table(places))]
     spectra = [name for name in (*QUESTIONS, *SCALES) if len(_table(places, name, "exp_b_ssr"))]
@@ -102,14 +103,19 @@ def spectra_table(ssr: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def _settings(place: Path) -> dict[str, dict]:
+    """How the results of a folder arose, by experiment; {} where another version wrote them."""
+    files = {path.name[4]: path for path in sorted(place.glob("exp_?*_settings.json"))}
+    found = {name: json.loads(path.read_text("utf-8")) for name, path in files.items()}
+    return {name: written for name, written in found.items() if written.get("format") == FORMAT}
+
+
 def _runs(places: dict[str, Path]) -> list[dict]:
     """What each folder holds, and on what it was made."""
     rows = []
     for name, place in places.items():
-        found = {path.name[4]: path for path in sorted(place.glob("exp_?*_settings.json"))}
-        if not found:
-            continue
-        written = json.loads(next(iter(found.values())).read_text("utf-8"))
+        found = _settings(place)
+        written = next(iter(found.values()))
         starts, s = pd.DataFrame(written.get("starts") or [written]), written["settings"]
         row = {"folder": f"`{name}/`", "experiments": ", ".join(found).upper()}
         row |= {"data": written["dataset"], "scale": written.get("scale") or written["setting"]}

@@ -101,7 +101,7 @@ def draw(
         figures: of a script: tables by name -> figures by name.
     """
     named = {path.name.split(".")[0].removeprefix(f"{prefix}_"): path for path in tables}
-    drawn = figures({name: pd.read_csv(path) for name, path in named.items()})
+    drawn = figures({name: pd.read_csv(path, dtype={"layer": str}) for name, path in named.items()})
     written = []
     for name, figure in drawn.items():
         kind = "png" if isinstance(figure, Figure) else "gif"

@@ -100,6 +100,7 @@ def _can_be_folder(path: Path) -> bool:
 
 
 FLAG = Kind(str, lambda x: type(x) is bool, "True or False")
+NAME = word(lambda x: x.strip() != "" and x.isprintable(), "a name or a path")
 FOLDER = word(lambda x: _is_path(x, Path.is_dir), "an existing folder")
 
 ALLOWED = {
@@ -166,11 +167,19 @@ ALLOWED = {
         "the name of a folder in results/reference",
     ),
     "REDRAW": FOLDER,
+    "MODEL": NAME,
+    "WEIGHTS": NAME,
+    "COMPARE_WITH": NAME,
+    "FOLDED": FLAG,
+    "IMAGES": word(
+        lambda x: x == "cifar10" or _is_path(x, Path.is_dir), "cifar10, or an existing folder"
+    ),
+    "IMAGE_COUNT": whole(1, 10_000),
 }
 
 # These may stay None; what it means then stands in the script.
 MAY_BE_NONE = {"DATA_ROOT", "TEST_IMAGES", "HEATMAP_IMAGES", "SENSITIVITY_IMAGES"}
-MAY_BE_NONE |= {"SAVE_REFERENCE", "REDRAW", "CONFIGURATIONS", "SEEDS"}
+MAY_BE_NONE |= {"SAVE_REFERENCE", "REDRAW", "CONFIGURATIONS", "SEEDS", "IMAGES"}
 # Constants that no label has to name: results say these in other ways, or do not depend on them.
 NOT_NAMED = {"SCALE", "SETTING", "DATASET", "CONFIGURATIONS", "SEEDS", "DEVICE", "DATA_ROOT"}
 NOT_NAMED |= {"RESULTS_DIR", "SAVE_REFERENCE", "REDRAW", "RUN", "TRAINING_FLAGS"}

@@ -17,9 +17,9 @@ from tqdm import tqdm
 from data.batches import ImageSet, Normalize, training_batches
 from models.resnet import ResNet18
 from utils import checkpoints, records
+from utils.batchnorm import following_batchnorms
 from utils.devices import autocast, memory_format, without_compiler
 from utils.evaluation import evaluate, for_inference
-from utils.frequency import following_batchnorms
 from utils.progress import Progress
 from utils.results import FLOAT
 from utils.runs import Run

@@ -17,7 +17,8 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from models.resnet import ResNet18
-from utils.frequency import following_batchnorms, measurable_convolutions
+from utils.batchnorm import following_batchnorms
+from utils.model_spectra import measurable_convolutions
 from utils.records import spectra
 
 SAMPLE = 20_000  # kernels that the loop goes through

@@ -1,0 +1,194 @@
+"""Is somebody's network a low-pass filter? Spectra of its kernels, feature maps and sensitivity.
+
+Takes a model of torchvision, a file of weights, or a run of experiment B, and measures the Fourier
+spectrum of every convolution larger than 1x1, with the BatchNorm that follows it folded in. With
+the share of kernel energy above CUTOFF,
+
+    SSR = (share in the reference - share here) / share in the reference
+
+where the reference are white kernels, as every standard initialisation draws them, or another
+model. With IMAGES, also what passes (feature maps, layer by layer) and what the output depends on
+(input sensitivity): kernels, maps and sensitivity need not agree.
+
+    python experiments/analyze_model.py --model resnet50
+    python experiments/analyze_model.py --model resnet18 --weights random --images cifar10
+    python experiments/analyze_model.py --model my_weights.pth --compare-with resnet18
+    python experiments/analyze_model.py --model results/checkpoints/<job>/<run>
+
+Writes results/data/analyze_<name>.csv and results/figures/analyze_<name>.png, and with IMAGES
+those of <name>_features and <name>_sensitivity. Seconds for the kernels; with 32 images one to
+two minutes for a ResNet-50 on two CPU cores.
+"""
+
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+import utils  # noqa: F401 (before all else)
+
+# isort: split
+import pandas as pd
+import torch
+from torch import nn
+
+from data import datasets, pictures
+from data.corruptions import half_plane
+from utils import devices, figures_model, processes, results, settings
+from utils.frequency import spectrum_from_power
+from utils.model_sources import Source, find_model
+from utils.model_spectra import analyze_model, autocorrelation_table
+from utils.network_spectra import EXACT, PROBES, count_outputs, feature_spectra, input_sensitivity
+
+MODEL = "resnet18"  # a model of torchvision, a file of weights, or a run's folder of experiment B
+WEIGHTS = "default"  # of a model of torchvision: default (downloaded once), random, or a file
+COMPARE_WITH = "initial"  # as MODEL; or initial: white kernels, as at initialisation
+FOLDED = True  # kernels times the BatchNorm that follows them, where that is known
+CUTOFF = 0.25  # cycles/pixel; the high band is above
+IMAGES = None  # a folder of pictures, or cifar10: measures feature maps and sensitivity too
+IMAGE_COUNT = 32  # how many of them
+DEVICE = "auto"  # cuda, cuda:1, mps, cpu, or auto: the GPU where CUDA finds one, else the CPU
+DATA_ROOT = None  # parent of cifar-10-batches-py; else CIFAR10_ROOT, then data/
+RESULTS_DIR = str(ROOT / "results")  # where everything is written
+SAVE_REFERENCE = None  # copy the results to results/reference/<this name> too
+REDRAW = None  # a folder of tables: draw their figures again, measure nothing
+
+
+def main() -> int:
+    s = settings.read_settings(globals())
+    if s.redraw:
+        return results.redraw(s.redraw, "analyze", figures)
+    processes.alone("analyze_model")
+    device = devices.choose_device(s.device)
+    source = find_model(s.model, s.weights)
+    other = None
+    if s.compare_with != "initial":
+        named = s.weights if s.weights in ("default", "random") else "default"
+        other = find_model(s.compare_with, named)
+    reference = other.about if other else "white kernels"
+    images = load_images(s, source) if s.images else None
+    print(f"Model    {source.about}\nAgainst  {reference}\n", flush=True)
+
+    kernels = analyze_model(source.model, s.folded, s.cutoff)
+    if not len(kernels):
+        say_left_out(kernels.attrs["skipped"], "Skipped")
+        raise OSError(f"{source.about} has no convolution larger than 1x1 that can be measured")
+    correlations = autocorrelation_table(source.model, s.folded)
+    if other:
+        kernels = compare(kernels, analyze_model(other.model, s.folded, s.cutoff))
+        theirs = autocorrelation_table(other.model, s.folded).rename(columns={"value": "other"})
+        correlations = correlations.merge(theirs, "left", ["layer", "dy", "dx"])
+    say_kernels(s, kernels, reference)
+    tables = {source.name: kernels, f"{source.name}_autocorrelation": correlations}
+    if s.images:
+        tables |= measure_network(s, source, images, device)
+    labels = {"model": source.about, "reference": reference, "folded": s.folded}
+    labels |= {"cutoff": s.cutoff, "device": devices.describe_device(device)}
+    return results.write(s, "analyze", labels, tables, figures, [])
+
+
+def compare(table: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
+    """SSR and levels against another model's layers of the same names and kernel sizes."""
+    pairs = table.merge(other, "inner", ["layer", "kernel_size"], suffixes=("", "_other"))
+    if not len(pairs):
+        raise OSError("the two models have no layer of the same name and kernel size in common")
+    for name in table:
+        if name.startswith("db_") and name in other:
+            pairs[name] -= pairs[f"{name}_other"]
+    pairs["ssr"] = 1 - pairs.high_share / pairs.high_share_other
+    missing = [layer for layer in table.layer if layer not in set(pairs.layer)]
+    pairs = pairs[list(table)]
+    pairs.attrs["skipped"] = dict.fromkeys(missing, "the other model has no such layer")
+    pairs.attrs["skipped"] |= table.attrs["skipped"]
+    return pairs
+
+
+def load_images(s, source: Source) -> torch.Tensor:
+    """Pixels (N, 3, H, W) in [0, 1], of the size that the network takes."""
+    if source.prepare is None:
+        raise OSError(f"IMAGES: {source.about} does not say how pictures become its input")
+    if s.images == "cifar10":
+        sets, _ = datasets.load("cifar10", s.data_root, 2, s.image_count)
+        return source.prepare(sets["test"].images)
+    return pictures.load(s.images, s.image_count, source.prepare)
+
+
+def measure_network(s, source: Source, images: torch.Tensor, device) -> dict[str, pd.DataFrame]:
+    """Tables of feature maps and of the input sensitivity."""
+    normalize, model = source.normalize.to(device), source.model.to(device)
+    model = nn.Sequential(normalize, model)
+    try:
+        outputs = count_outputs(model, images)
+    except Exception as error:
+        raise OSError(f"IMAGES: {source.about} fails on them ({error})") from error
+    ways = f"all {outputs} classes" if outputs <= EXACT else f"{PROBES} random signs per image"
+    size = images.shape[-1]
+    print(f"\n{len(images)} images of {size} x {size} pixels; sensitivity from {ways}", flush=True)
+    features = feature_spectra(model[1], normalize(images), batch=8)
+    power = input_sensitivity(model, images, batch=8)
+    spectrum = spectrum_from_power(power)
+    white = spectrum.multiplicity[spectrum.radius > s.cutoff].sum() / power.size
+    print(
+        f"{spectrum.high_share(s.cutoff):.3f} of the sensitivity lies above {s.cutoff:g} "
+        f"cycles/pixel (white: {white:.3f}); mean radius {spectrum.mean_radius:.3f} cycles/pixel; "
+        f"total {spectrum.total:.4g} per image, squared logits per squared pixel unit"
+    )
+    say_left_out(features.attrs["skipped"], "No map")
+    middle = size // 2
+    modes = [(u, v, power[(u + middle) % size, (v + middle) % size]) for u, v in half_plane(size)]
+    tables = {
+        "features": features,
+        "sensitivity": spectrum.table(),
+        "sensitivity_map": pd.DataFrame(modes, columns=["u", "v", "power"]),
+    }
+    tables["sensitivity"]["directions"] = ways
+    seen = {"images": f"{len(images)} images of {Path(s.images).name}"}
+    return {f"{source.name}_{n}": results.with_columns(t, seen) for n, t in tables.items()}
+
+
+def say_kernels(s, table: pd.DataFrame, reference: str) -> None:
+    """The table by layer, what was left out, and three sentences."""
+    levels = table.filter(like="db_")
+    shown = table[["layer", "kernel_size", "kernels", "ssr", "high_share", "corner_share"]].copy()
+    shown["DC, dB"] = levels.iloc[:, 0]
+    shown["corner, dB"] = levels.ffill(axis=1).iloc[:, -1]
+    print(shown.to_string(index=False, float_format="{:.3f}".format))
+    say_left_out(table.attrs["skipped"], "Skipped")
+    if s.folded:
+        say_left_out({n: t for n, t in zip(table.layer, table.note) if t}, "Not folded")
+    mean, less = table.ssr.mean(), (table.ssr > 0).sum()
+    ordered = table.sort_values("ssr", ascending=False)
+    names = [f"{layer} ({ssr:.2f})" for layer, ssr in zip(ordered.layer, ordered.ssr)]
+    print(
+        f"\nThe kernels' share above {s.cutoff:g} cycles/pixel is {100 * abs(mean):.1f} % "
+        f"{'lower' if mean > 0 else 'higher'} than in {reference} (mean SSR over "
+        f"{len(table)} layers: {mean:.3f}); it is lower in {less} of them.",
+        f"Most low-pass, by SSR: {', '.join(names[:3])}.",
+        f"Least: {', '.join(names[:-4:-1])}.",
+        sep="\n",
+    )
+
+
+def say_left_out(reasons: dict[str, str], title: str) -> None:
+    """A line per reason: how many layers, and the first of them."""
+    for reason in dict.fromkeys(reasons.values()):
+        layers = [layer for layer, why in reasons.items() if why == reason]
+        more = f" and {len(layers) - 3} more" if len(layers) > 3 else ""
+        print(f"{title}: {', '.join(layers[:3])}{more}: {reason}")
+
+
+def figures(tables: dict[str, pd.DataFrame]) -> dict:
+    """Every figure of this script by name, from its tables."""
+    drawn = {}
+    for name, table in tables.items():
+        if f"{name}_autocorrelation" in tables:
+            drawn[name] = figures_model.kernels(table, tables[f"{name}_autocorrelation"])
+        elif name.endswith("_features"):
+            drawn[name] = figures_model.features(table)
+        elif name.endswith("_sensitivity"):
+            drawn[name] = figures_model.sensitivity(table, tables[f"{name}_map"])
+    return drawn
+
+
+if __name__ == "__main__":
+    settings.run_script(main, "Stopped. Nothing is written; the same command starts over.")

@@ -1,0 +1,229 @@
+"""Which BatchNorm follows which convolution in a network, and by what it scales the kernels."""
+
+import re
+import warnings
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, fx, nn
+from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
+from torch.nn.parallel import DistributedDataParallel
+from torch.nn.parameter import UninitializedTensorMixin
+from torch.optim.swa_utils import AveragedModel
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves
+
+WRAPPERS = (nn.DataParallel, DistributedDataParallel, AveragedModel)
+WHOLE = "(model)"  # the name of a model that has no parts
+SIZES = (64, 224, 32)  # pixels of the noise image that is tried where no example is given
+
+
+def following_batchnorms(model: nn.Module, example=None, traced: bool = False) -> dict[str, str]:
+    """Name of each convolution whose output goes to one BatchNorm only -> name of that one.
+
+    What is used more than once has no pair. The way of the data is taken from torch.fx where it
+    can trace the model, else from one forward pass.
+
+    Args:
+        example: input for that pass: a tensor, a tuple of arguments, or a dictionary of keyword
+            arguments; by default a noise image.
+        traced: do without that pass, as another input may go another way.
+
+    Raises:
+        ValueError: neither was possible.
+    """
+    return follow(model, example, traced)[0]
+
+
+def follow(model: nn.Module, example=None, traced: bool = False) -> tuple[dict, dict]:
+    """Convolution -> its BatchNorm as above, and convolution -> why it has none after all."""
+    layers = named_layers(model)
+    kinds = {m: n for n, m in layers.items() if isinstance(m, nn.Conv2d) or is_batchnorm(m)}
+    with evaluation_mode(model), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            calls, readers = _trace(bare(model), kinds)
+        except Exception as error:  # of the model's code, so of any kind
+            problem = f"torch.fx cannot trace {type(bare(model)).__name__} ({_short(error)})"
+            if traced:
+                raise ValueError(problem) from error
+            calls, readers = _run(bare(model), kinds, example, problem)
+    pairs, notes = {}, {}
+    for conv in (name for layer, name in kinds.items() if not is_batchnorm(layer)):
+        found = [name for name in readers[conv] if name in layers and is_batchnorm(layers[name])]
+        if calls[conv] != 1:
+            notes[conv] = f"it is used {calls[conv]} times"
+        elif found and len(readers[conv]) > 1:
+            notes[conv] = f"its output goes to {found[0]} and elsewhere"
+        elif found and calls[found[0]] > 1:
+            notes[conv] = f"{found[0]} is used {calls[found[0]]} times"
+        elif found:
+            pairs[conv] = found[0]
+    return pairs, notes
+
+
+def batchnorm_scale(bn: nn.Module) -> Tensor:
+    """Factor gamma / sqrt(running_var + eps) by which BatchNorm scales each channel: float64.
+
+    A convolution followed by it computes with its kernels times this at inference. The scale
+    of the raw kernels then has no effect on the network (van Laarhoven 2017).
+
+    Raises:
+        ValueError: it keeps no running variance, or not a finite one.
+    """
+    if bn.running_var is None:
+        raise ValueError("it keeps no running variance (track_running_stats=False)")
+    if isinstance(bn.running_var, UninitializedTensorMixin) or bn.running_var.is_meta:
+        raise ValueError("its running variance has no values yet")
+    scale = (_exact(bn.running_var) + getattr(bn, "eps", 1e-5)).rsqrt()
+    scale = scale if bn.weight is None else scale * _exact(bn.weight)
+    if not scale.isfinite().all():
+        raise ValueError("its scale is not finite")
+    return scale
+
+
+def is_batchnorm(layer: nn.Module) -> bool:
+    """Also SyncBatchNorm, and the frozen ones of torchvision, detectron2 and transformers."""
+    frozen = "BatchNorm" in type(layer).__name__ and hasattr(layer, "running_var")
+    return frozen or isinstance(layer, nn.modules.batchnorm._BatchNorm)
+
+
+def bare(model: nn.Module) -> nn.Module:
+    """The model inside DataParallel, DistributedDataParallel, torch.compile and averages."""
+    while isinstance(model, WRAPPERS) or "_orig_mod" in model._modules:
+        model = model.module if isinstance(model, WRAPPERS) else model._orig_mod
+    return model
+
+
+def named_layers(model: nn.Module) -> dict[str, nn.Module]:
+    """All modules by name, without what wrappers and torch.compile add to names."""
+    modules = bare(model).named_modules()
+    return {re.sub(r"\b_orig_mod\.|\._orig_mod$", "", n) or WHOLE: m for n, m in modules}
+
+
+@contextmanager
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode; afterwards every module has the mode it had."""
+    training = [module for module in model.modules() if getattr(module, "training", False)]
+    for module in training:  # not by eval(), where some models merge weights
+        module.training = False
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
+
+
+def _exact(values: Tensor) -> Tensor:
+    return values.detach().cpu().to(torch.float64)  # not in one step: Apple's GPUs
+
+
+def _trace(model: nn.Module, kinds: dict[nn.Module, str]) -> tuple[Counter, dict]:
+    """How often each layer is used, and by layer what reads its output."""
+    modules = dict(model.named_modules())
+    calls, readers = Counter(), defaultdict(set)
+
+    def name(node: fx.Node) -> str:
+        return kinds.get(modules.get(node.target), f"{node.op} {node}")
+
+    for node in _Tracer(kinds).trace(model).nodes:
+        if node.op == "call_module":
+            calls[name(node)] += 1
+            readers[name(node)] |= {name(reader) for reader in node.users}
+        elif node.op == "get_attr":  # a parameter, read from outside its layer
+            calls[kinds.get(modules.get(node.target.rpartition(".")[0]))] += 1
+    return calls, readers
+
+
+class _Tracer(fx.Tracer):
+    """Looks inside modules that contain layers of interest, and through wrappers."""
+
+    def __init__(self, kinds: dict[nn.Module, str]):
+        super().__init__()
+        self.kinds = kinds
+
+    def is_leaf_module(self, module: nn.Module, name: str) -> bool:
+        inside = any(part in self.kinds for part in module.modules())
+        return module in self.kinds or not (inside or type(module) is nn.Identity)
+
+    def call_module(self, module: nn.Module, forward: Callable, args: tuple, kwargs: dict):
+        inner = bare(module)
+        forward = forward if inner is module else inner.forward
+        return super().call_module(inner, forward, args, kwargs)
+
+
+def _run(model: nn.Module, kinds: dict, example, problem: str) -> tuple[Counter, dict]:
+    """As `_trace`, from one forward pass."""
+    values = [*model.parameters(), *model.buffers()]
+    if any(isinstance(value, UninitializedTensorMixin) for value in values):
+        raise ValueError(f"{problem}; some of its layers are not initialised yet")
+    for given in _noise(kinds) if example is None else [example]:
+        args, kwargs = ((), given) if isinstance(given, Mapping) else (given, {})
+        try:
+            with _Watch(kinds) as watch, torch.no_grad():
+                output = model(*(args if isinstance(args, tuple) else (args,)), **kwargs)
+                watch.note("output", output)
+            return watch.calls, watch.readers
+        except Exception as error:  # noqa: BLE001 (as above)
+            failed = f"; it fails on an example ({_short(error)})"
+    raise ValueError(f"{problem}{failed}; give an example that fits, or batchnorms")
+
+
+class _Watch(TorchFunctionMode):
+    """Notes during a forward pass which layers are used and what reads their outputs."""
+
+    def __init__(self, kinds: dict[nn.Module, str]):
+        super().__init__()
+        self.kinds, self.inside, self.written = kinds, [], {}
+        self.calls, self.readers = Counter(), defaultdict(set)
+        self.owners = {id(p): n for m, n in kinds.items() for p in m.parameters(recurse=False)}
+
+    def __enter__(self):
+        before = register_module_forward_pre_hook(self._begin)
+        self.hooks = [before, register_module_forward_hook(self._end)]
+        return super().__enter__()
+
+    def __exit__(self, *error):
+        for hook in self.hooks:
+            hook.remove()
+        return super().__exit__(*error)
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        if any(isinstance(leaf, Tensor) for leaf in tree_leaves(result)):  # not x.shape
+            reader = self.inside[-1] if self.inside else function.__name__
+            self.note(reader, (args, kwargs))
+        return result
+
+    def note(self, reader: str, values) -> None:
+        for leaf in tree_leaves(values):
+            if id(leaf) in self.written:
+                self.readers[self.written[id(leaf)][0]].add(reader)
+            owner = self.owners.get(id(leaf), reader)
+            if owner != reader:  # a parameter, read from outside its layer
+                self.calls[owner] += 1
+
+    def _begin(self, module, inputs) -> None:
+        if module in self.kinds:
+            self.calls[self.kinds[module]] += 1
+            self.inside.append(self.kinds[module])
+
+    def _end(self, module, inputs, output) -> None:
+        if module in self.kinds:
+            name = self.inside.pop()
+            self.written[id(output)] = (name, output)  # kept, so that no other has its id
+
+
+def _noise(kinds: dict[nn.Module, str]) -> Iterator[Tensor]:
+    first = next(layer for layer in kinds if isinstance(layer, nn.Conv2d))
+    generator = torch.Generator().manual_seed(0)
+    for size in SIZES:
+        noise = torch.rand(1, first.in_channels, size, size, generator=generator)
+        yield noise.to(first.weight.device, first.weight.dtype)
+
+
+def _short(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:120] if lines else type(error).__name__

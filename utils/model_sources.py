@@ -1,0 +1,114 @@
+"""A network by what a user calls it: a name of torchvision's, a file of weights, a run's folder."""
+
+import contextlib
+import difflib
+import inspect
+import io
+import json
+import re
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from data import batches
+from data.cifar10 import torchvision
+from models.resnet import ResNet18
+from utils.model_files import WeightsError, load_weights
+
+SUFFIXES = r"(\.(pt|pth|tar|ckpt|bin|safetensors))+$"  # of files of weights
+AS_PIXELS = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
+
+
+@dataclass(frozen=True)
+class Source:
+    """A network, or weights alone, and how pictures become its input."""
+
+    name: str  # for names of files
+    about: str  # for captions
+    model: nn.Module | dict[str, Tensor]
+    prepare: Callable | None = None  # a picture, or uint8 images, -> pixels in [0, 1]
+    normalize: nn.Module | None = None  # pixels -> input of the network
+
+
+def find_model(source: str, weights: str) -> Source:
+    """The network that a name or a path stands for.
+
+    Args:
+        source: a model of torchvision, a file of weights, or a run's folder of experiment B.
+        weights: of a model of torchvision: "default", "random", or a file.
+
+    Raises:
+        WeightsError: it is none of these, or its weights cannot be had.
+    """
+    path = Path(source).expanduser()
+    names = torchvision("models").list_models()
+    if source in names:
+        return _torchvision(source, weights)
+    if path.is_dir():
+        return _run(path)
+    if path.exists() or re.search(SUFFIXES, path.name):
+        name = re.sub(r"[^\w-]+", "_", re.sub(SUFFIXES, "", path.name))
+        return Source(name, path.name, load_weights(path))
+    near = difflib.get_close_matches(source, names) or ["resnet18", "vit_b_16"]
+    raise WeightsError(
+        f"{source!r} is no file of weights, no run's folder of experiment B and no model of "
+        f"torchvision ({', '.join(near)}, ...)"
+    )
+
+
+def _torchvision(name: str, weights: str) -> Source:
+    models = torchvision("models")
+    default = models.get_model_weights(name).DEFAULT
+    builder = inspect.signature(models.get_model_builder(name))
+    options = {"weights_backbone": None} if "weights_backbone" in builder.parameters else {}
+    options["weights"] = default if weights == "default" else None
+    torch.manual_seed(0)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            model = models.get_model(name, **options)
+    except Exception as error:  # noqa: BLE001 (no network, a damaged file)
+        reason = " ".join(str(getattr(error, "reason", error)).split())
+        raise WeightsError(
+            f"the weights of {name} are not here and cannot be downloaded ({reason}); "
+            "--weights random needs none"
+        ) from None
+    if weights not in ("default", "random"):
+        try:
+            model.load_state_dict(load_weights(Path(weights).expanduser()))
+        except RuntimeError as error:
+            reason = " ".join(str(error).split())[:200]
+            raise WeightsError(f"{weights} does not fit {name}: {reason} ...") from None
+    about = f"{name}, {default.name if weights == 'default' else weights} weights"
+    try:
+        pixels, preset = default.transforms(**AS_PIXELS), default.transforms()
+    except TypeError:  # a model for another task than classification
+        return Source(name, about, model)
+    normalize = torchvision("transforms").Normalize(preset.mean, preset.std)
+    return Source(name, about, model, pixels, normalize)
+
+
+def _run(folder: Path) -> Source:
+    """A model of experiment B after the last epoch that it has reached."""
+    try:
+        written = json.loads((folder / "settings.json").read_text("utf-8"))
+        model = ResNet18(written["settings"]["width"])
+        model.load_state_dict(load_weights(folder / "last.pt"))
+    except WeightsError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise WeightsError(f"{folder} is no run's folder of experiment B ({reason})") from None
+    folder = folder.resolve()
+    name = re.sub(r"[^\w-]+", "_", f"{folder.parent.name}-{folder.name}")
+    about = f"{folder.parent.name}, {folder.name}"
+    if written["settings"].get("image_spectrum", "natural") != "natural":
+        return Source(name, about, model)  # it takes pictures that are changed first
+    default = torchvision("models").get_model_weights("resnet18").DEFAULT
+    pixels = default.transforms(crop_size=32, resize_size=32, **AS_PIXELS)
+    normalize = torchvision("transforms").Normalize(batches.MEAN, batches.STD)
+    return Source(name, about, model, pixels, normalize)
