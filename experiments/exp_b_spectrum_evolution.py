@@ -44,6 +44,7 @@ from utils import (
     progress,
     provenance,
     published,
+    records,
     results,
     runs,
     settings,
@@ -171,9 +172,10 @@ def load_images(s, dataset: str) -> tuple:
 
 def draw_evolution(s, folder: Path, jobs: list, labels: dict) -> None:
     """Spectra of all runs, as far as they are."""
-    spectra = results.read_run_tables(folder, jobs, "spectra.csv")
+    spectra = results.read_run_tables(folder, jobs, "spectra.csv").assign(cutoff=s.cutoff)
+    history = results.read_run_tables(folder, jobs, "history.csv")
     labels = add_device(labels, folder, jobs)
-    figure = figures_b.spectrum_evolution(results.with_columns(spectra, labels))
+    figure = figures_b.spectrum_evolution(results.with_columns(spectra, labels), history)
     path = Path(s.results_dir) / "figures" / "exp_b_spectrum_evolution.png"
     results.write_figure(path, figure)
 
@@ -196,12 +198,16 @@ def merge(s, folder: Path, jobs: list, labels: dict, problem: str) -> int:
     tables = {
         name: results.read_run_tables(folder, jobs, f"{file}.csv") for name, file in files.items()
     }
+    tables["spectrum"] = tables["spectrum"].assign(cutoff=s.cutoff)
     if len(short) < len(jobs):
         history = tables["training"]
         ssr = suppression.suppression_table(tables["spectrum"], s.cutoff)
         dose = suppression.dose_table(history, ssr)
-        tables |= {"ssr": ssr.assign(cutoff=s.cutoff)}
+        tables["ssr"] = ssr.assign(cutoff=s.cutoff)
         tables |= {"dose_response": dose} if len(dose) else {}
+        some = [run for run in jobs if run.seed == jobs[0].seed and run not in short]
+        kept = [records.kept_autocorrelations(folder, run, s.width) for run in some]
+        tables |= {"response": pd.concat(kept)} if some else {}
         tables["claims"] = pd.DataFrame(list_claims(history, ssr, labels))
         say_results(history, ssr, tables["claims"], labels)
     unfinished = [run.name for run in short if not states[run]["diverged"]]
@@ -217,17 +223,19 @@ def merge(s, folder: Path, jobs: list, labels: dict, problem: str) -> int:
 
 def figures(tables: dict[str, pd.DataFrame]) -> dict:
     """Every figure of this script by name, from its tables."""
-    spectra = tables["spectrum"]
+    spectra, history = tables["spectrum"], tables["training"]
     drawn = {
-        "spectrum_evolution": figures_b.spectrum_evolution(spectra, tables["training"]),
+        "spectrum_evolution": figures_b.spectrum_evolution(spectra, history),
         "first_layer": figures_b.first_layer(spectra),
         "layer_evolution": figures_b.layer_evolution(spectra),
-        "response": figures_b.response(tables["autocorrelation"]),
-        "training": figures_b.training(tables["training"]),
+        "training": figures_b.training(history),
     }
     if "ssr" in tables:
         drawn["ssr_comparison"] = figures_b.ssr_comparison(tables["ssr"])
         drawn["layers"] = figures_b.layers(tables["ssr"])
+        drawn["response"] = figures_b.response(tables["autocorrelation"])
+    if "response" in tables:
+        drawn["evolution"] = figures_b.evolution(spectra, tables["response"])
     if "dose_response" in tables:
         drawn["dose_response"] = figures_b.dose_response(tables["dose_response"])
     return drawn

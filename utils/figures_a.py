@@ -1,4 +1,4 @@
-"""The figures of experiment A."""
+"""The figures of experiment A. The first line of a function says what to see in its figure."""
 
 import math
 
@@ -10,121 +10,123 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from utils import published
-from utils.statistics import summarize
-from utils.visualizer import curve, finish, heat_map, panels
+from utils import visualizer as vis
 
-DASHES = ["-", "--", "-.", ":"]
+LINES = [("-", "o"), ("--", "s"), ("-.", "^"), (":", "D")]
+PUBLISHED_STEP = 500  # of the published explained variances
 
 
 def frequency_curves(frequency: pd.DataFrame) -> Figure:
-    """Explained variance of every frequency by step, a panel per strength of the penalty.
+    """Low frequencies (dark) are learned first; the stronger the penalty, the later each rises.
 
-    Crosses: published values, in the published setting.
+    Crosses: published values, in the published setting (more steps go through the same).
     """
-    claimed = published.EXPLAINED_VARIANCE if frequency.setting.iloc[0] == "demo" else {}
-    strengths = list(dict.fromkeys(frequency.strength))
-    figure, axes = panels(len(strengths), 4.3, 4.2)
-    colors = _frequency_colors(frequency)
-    for ax, strength in zip(axes, strengths):
-        table = frequency[frequency.strength == strength]
-        for number, (k, rows) in enumerate(table.groupby("frequency", sort=False)):
-            style = {"color": colors[k], "linestyle": DASHES[number % len(DASHES)]}
-            few = len(colors) <= 4  # intervals of more would hide each other
-            curve(ax, rows, "step", "explained_variance", few, **style, label=f"k = {k}")
-            if k in claimed.get(strength, {}):
-                value = claimed[strength][k]
-                ax.plot(table.step.max(), value, "x", color=colors[k], clip_on=False)
+    claimed = published.EXPLAINED_VARIANCE
+    if frequency.setting.iloc[0] not in ("demo", "demo, changed: steps"):
+        claimed = {}
+    parts = list(frequency.groupby("strength", sort=False))
+    figure, (part,) = vis.sections(3 * math.ceil(len(parts) / 3))
+    axes = vis.panels(part, len(parts), 3, sharey=True)
+    looks = _looks(frequency)
+    for ax, (strength, table) in zip(axes, parts):
+        for k, rows in table.groupby("frequency", sort=False):
+            rows = rows.assign(x=rows.step.clip(lower=vis.START))
+            vis.curves(ax, rows, "x", "explained_variance", f"k = {k}", **looks[k])
+            value = claimed.get(strength, {}).get(k)
+            if value is not None and PUBLISHED_STEP <= table.step.max():
+                style = {"markersize": 8, "zorder": 5, "label": published.SOURCE}
+                ax.plot(PUBLISHED_STEP, value, "kx", **style)
         ax.axhline(0, color="0.3", linewidth=1)
-        ax.set(title=f"penalty {strength:g}", xlabel="step")
-        ax.locator_params(axis="x", nbins=5)
-    axes[0].set_ylabel("explained variance")
-    if claimed:
-        axes[0].plot([], [], "kx", label="arXiv:2512.22192")
-    lines = dict(zip(*axes[0].get_legend_handles_labels()[::-1]))
-    figure.legend(lines.values(), lines.keys(), loc="outside right upper", fontsize=9)
-    spread = {} if few else {"spread": "mean over seeds"}
-    finish(figure, "What is learned of each frequency", frequency, **spread)
-    return figure
-
-
-def decomposition(learned: pd.DataFrame) -> Figure:
-    """Four periods of the signal's components and of the fits', after the last step."""
-    strengths = list(dict.fromkeys(learned.strength))
-    frequencies = sorted(set(learned.frequency), reverse=True)
-    frequencies = frequencies[:: math.ceil(len(frequencies) / 4)]
-    size = (max(9, 4.4 * len(strengths) + 1), 2.1 * len(frequencies) + 1)
-    figure = Figure(figsize=size, layout="constrained")
-    axes = figure.subplots(
-        len(frequencies), len(strengths), sharex=True, sharey=True, squeeze=False
-    )
-    periods = np.linspace(0, 4, 200)
-    turn = 2 * np.pi * periods
-    colors = _frequency_colors(learned)
-    for row, k in zip(axes, frequencies):
-        row[0].set_ylabel(f"k = {k}")
-        for ax, strength in zip(row, strengths):
-            chosen = learned[(learned.frequency == k) & (learned.strength == strength)]
-            # By hand from amplitude and phase; phases relative to those of the signal.
-            truth = chosen.amplitude.iloc[0] * np.sin(turn)
-            ax.plot(periods, truth, color="0.6", linewidth=3, label="signal")
-            for number, one in enumerate(chosen.itertuples()):
-                wave = np.sin(turn + one.phase_error) * one.amplitude_ratio
-                label = "fits, one per seed" if number == 0 else None
-                ax.plot(periods, one.amplitude * wave, color=colors[k], lw=1, label=label)
-    for ax, strength in zip(axes[0], strengths):
-        ax.set_title(f"penalty {strength:g}")
-    for ax in axes[-1]:
-        ax.set_xlabel("periods of the component")
-    axes[0, 0].legend(fontsize=8, loc="upper right", frameon=True, framealpha=0.9)
-    step = learned.step.max()
-    finish(figure, f"Components of the fit after {step} steps", learned, "each drawn")
+        ax.set(title=f"penalty {strength:g}", xlabel="step (logarithmic)")
+        vis.step_axis(ax, table.step.max())
+    low, high = axes[0].get_ylim()
+    axes[0].set(ylabel="explained variance", ylim=(max(low, -0.5), high))
+    vis.finish(figure, "What is learned of each frequency", frequency)
     return figure
 
 
 def spectral_bias(frequency: pd.DataFrame) -> Figure:
-    """Heat map frequency x step of the amplitude ratio, a panel per strength."""
-    strengths = list(dict.fromkeys(frequency.strength))
-    figure, axes = panels(len(strengths), 4.3, 4.2)
-    for ax, strength in zip(axes, strengths):
-        table = frequency[frequency.strength == strength]
-        # A mean with a diverged network is NaN, blank in the map, and its step stays.
-        means = summarize(table, ["frequency", "step"], "amplitude_ratio")
-        grid = means.pivot(index="frequency", columns="step", values="mean")
-        mesh = heat_map(ax, grid, "viridis", 0, 1)
-        ax.locator_params(axis="x", nbins=5)
+    """The higher a frequency, the later it turns dark: spectral bias.
+
+    Amplitude of the fit relative to the signal, mean over seeds; in numbers after the last step.
+    """
+    steps = sorted(set(frequency.step))
+    grids = {
+        f"penalty {strength:g}": table.pivot_table(
+            index="frequency", columns="step", values="amplitude_ratio"
+        ).reindex(columns=steps)[::-1]
+        for strength, table in frequency.groupby("strength", sort=False)
+    }
+    height = 0.9 + 0.3 * frequency.frequency.nunique()
+    figure, (part,) = vis.sections(vis.map_height(grids, height, 3))
+    names = ("step (logarithmic)", "frequency k")
+    label = "amplitude, fit / signal"
+    axes = vis.map_panels(part, grids, vis.time_map, label, *names, most=3, centred=False)
+    for ax, grid in zip(axes, grids.values()):
+        vis.step_axis(ax, steps[-1], every=2)
+        vis.numbers(ax, ax.get_xlim()[1], grid.iloc[:, -1], ".2f")
         ax.set_yticks(range(len(grid)), grid.index)
-        ax.set(title=f"penalty {strength:g}", xlabel="step")
-    axes[0].set_ylabel("frequency k (cycles per interval)")
-    label = "amplitude of the fit / of the signal"
-    figure.colorbar(mesh, ax=axes, label=label, extend="max")
-    finish(figure, "Spectral bias: low frequencies first", frequency, "mean over seeds")
+    vis.finish(figure, "Spectral bias: low frequencies first", frequency, "mean")
+    return figure
+
+
+def decomposition(learned: pd.DataFrame) -> Figure:
+    """How much of the grey signal the fits follow, frequency by frequency, after the last step.
+
+    Four periods of every component, drawn from amplitudes and phases; a line per seed.
+    """
+    strengths = list(dict.fromkeys(learned.strength))
+    frequencies = sorted(set(learned.frequency), reverse=True)
+    frequencies = frequencies[:: math.ceil(len(frequencies) / 4)]
+    figure, (part,) = vis.sections(1.5 * len(frequencies))
+    sharing = {"sharex": True, "sharey": True, "squeeze": False}
+    axes = part.subplots(len(frequencies), len(strengths), **sharing)
+    looks = _looks(learned)
+    periods = np.linspace(0, 4, 200)
+    turn = 2 * np.pi * periods
+    for row, k in zip(axes, frequencies):
+        row[0].set_ylabel(f"k = {k}")
+        for ax, strength in zip(row, strengths):
+            chosen = learned[(learned.frequency == k) & (learned.strength == strength)]
+            truth = chosen.amplitude.iloc[0] * np.sin(turn)  # phases relative to the signal's
+            ax.plot(periods, truth, color="0.7", linewidth=4, label="signal")
+            for one in chosen.itertuples():
+                wave = np.sin(turn + one.phase_error) * one.amplitude_ratio
+                style = {"color": looks[k]["color"], "linewidth": 1}
+                ax.plot(periods, one.amplitude * wave, **style, label="fits")
+    for ax, strength in zip(axes[0], strengths):
+        ax.set_title(f"penalty {strength:g}")
+    for ax in axes[-1]:
+        ax.set_xlabel("periods of the component")
+    title = f"Components of the fit after {learned.step.max():,} steps"
+    vis.finish(figure, title, learned, "a line each")
     return figure
 
 
 def fit_animation(fit: pd.DataFrame) -> FuncAnimation:
-    """Of signal and fit over the steps, a panel per strength of the penalty."""
+    """The fit takes up the slow waves of the signal first, the fast ones late or never.
+
+    Signal and fit over the steps, at the weakest and the strongest penalty.
+    """
     strengths = list(dict.fromkeys(fit.strength))
-    height = 2.6 * len(strengths) + 0.8
-    figure = Figure(figsize=(8, height))
-    # By hand, in inches: a layout engine would draw every frame twice.
-    figure.subplots_adjust(0.8 / 8, 0.9 / height, 1 - 0.15 / 8, 1 - 0.7 / height)
+    figure, (part,) = vis.sections(2.4 * len(strengths))
     FigureCanvasAgg(figure)
-    axes = figure.subplots(len(strengths), 1, sharex=True, sharey=True, squeeze=False)
+    axes = part.subplots(len(strengths), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
     lines = {}
     first = fit[fit.step == fit.step.min()]
-    for ax, (strength, rows) in zip(axes[:, 0], first.groupby("strength", sort=False)):
+    for ax, (strength, rows) in zip(axes, first.groupby("strength", sort=False)):
         ax.plot(rows.position, rows.signal, color="0.6", linewidth=2, label="signal")
-        (line,) = ax.plot(rows.position, rows.fit, color="#D55E00", label="fit")
-        lines[strength] = line
+        (lines[strength],) = ax.plot(rows.position, rows.fit, color="#D55E00", label="fit")
         ax.set(title=f"penalty {strength:g}", ylabel="value")
-    axes[-1, 0].set_xlabel("position (first quarter of the interval)")
-    axes[0, 0].legend(fontsize=8, loc="upper right")
+    axes[-1].set_xlabel("position (first quarter of the interval)")
     low, high = fit.signal.min(), fit.signal.max()
-    axes[0, 0].set_ylim(1.3 * min(low, 0), 1.3 * max(high, 0))
-    finish(figure, "step 0", fit, none_of_one="one seed shown")
+    axes[0].set_ylim(1.3 * min(low, 0), 1.3 * max(high, 0))
+    vis.finish(figure, "step 0", fit)
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # it would lay out every frame anew
 
     def show(step):
-        figure.suptitle(f"step {step}", fontsize=13)
+        figure.legends[0].set_title(f"step {step:,}")
         rows = fit[fit.step == step]
         for strength, line in lines.items():
             line.set_ydata(rows[rows.strength == strength].fit)
@@ -132,8 +134,12 @@ def fit_animation(fit: pd.DataFrame) -> FuncAnimation:
     return FuncAnimation(figure, show, fit.step.unique())
 
 
-def _frequency_colors(table: pd.DataFrame) -> dict:
-    """From dark for the lowest frequency to light for the highest."""
+def _looks(table: pd.DataFrame) -> dict:
+    """Colour, line and marker by frequency: from dark for the lowest to light."""
     frequencies = sorted(set(table.frequency))
-    places = np.linspace(0, 0.85, len(frequencies))
-    return dict(zip(frequencies, matplotlib.colormaps["viridis"](places)))
+    colors = matplotlib.colormaps["viridis"](np.linspace(0, 0.85, len(frequencies)))
+    styles = [LINES[i % len(LINES)] for i in range(len(frequencies))]
+    return {
+        k: {"color": color, "linestyle": line, "marker": marker}
+        for k, color, (line, marker) in zip(frequencies, colors, styles)
+    }

@@ -1,7 +1,11 @@
 """The figures of experiment B. The first line of a function says what to see in its figure."""
 
+import math
+
 import numpy as np
 import pandas as pd
+from matplotlib.animation import FuncAnimation
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from utils import configurations, published
@@ -97,6 +101,53 @@ def response(correlation: pd.DataFrame) -> Figure:
     title = "Response of the kernels (raw weights, mean over hidden layers; circles: the corner)"
     vis.finish(figure, title, correlation)
     return figure
+
+
+def evolution(spectra: pd.DataFrame, correlation: pd.DataFrame) -> FuncAnimation:
+    """Training as a film: above, the response loses its corners; below, the spectrum fills in.
+
+    The first seed, up to four configurations, after the epochs whose weights were kept.
+    """
+    db = _responses(correlation)
+    names = list(dict.fromkeys(db.configuration))
+    names = names[:: math.ceil(len(names) / 4)]
+    db = db[db.configuration.isin(names)]
+    levels = _levels(spectra[spectra.seed == db.seed.iloc[0]], hidden=True)
+    grids = _by_epoch(levels[levels.configuration.isin(names)])
+    grids = {configurations.label(name): grids[configurations.label(name)] for name in names}
+    epochs = sorted(set(db.epoch))
+    epochs = epochs[:: -math.ceil(len(epochs) / 25)][::-1]
+    maps = {
+        key: rows.pivot(index="fy", columns="fx", values="db")
+        for key, rows in db.groupby(["configuration", "epoch"])
+    }
+    figure, (top, bottom) = vis.sections(2.4, 1.8)
+    FigureCanvasAgg(figure)
+    limit = db.db.abs().max()
+    response = {configurations.label(name): maps[name, epochs[-1]] for name in names}
+    above = vis.map_panels(
+        top,
+        response,
+        lambda ax, grid, low, high, colors: vis.frequency_map(ax, grid, -limit, limit, colors),
+        "response (dB)",
+        *vis.FREQUENCIES,
+    )
+    below = _epoch_maps(bottom, grids, "against white (dB)")
+    vis.finish(figure, "epoch", spectra[spectra.seed == db.seed.iloc[0]])
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # it would lay out every frame anew
+
+    def show(epoch):
+        figure.suptitle(f"Kernels after epoch {epoch}", fontsize=13)
+        for name, up, down in zip(names, above, below):
+            if (name, epoch) in maps:
+                up.images[0].set_data(maps[name, epoch])
+            grid = grids[configurations.label(name)]
+            down.images[0].set_data(np.where(grid.columns <= epoch, grid, np.nan))
+            for number in down.texts:
+                number.set_visible(epoch == epochs[-1])
+
+    return FuncAnimation(figure, show, epochs)
 
 
 def _responses(raw: pd.DataFrame) -> pd.DataFrame:
@@ -328,15 +379,11 @@ def _by_epoch(levels: pd.DataFrame, titles: dict | None = None) -> dict:
 
 
 def _epoch_maps(part, grids: dict, label: str) -> list:
-    """Heat maps epochs x frequency, high frequencies at the top, the last column in numbers."""
+    """Heat maps epochs x frequency, high frequencies at the top."""
     axes = vis.map_panels(part, grids, vis.heat_map, label, "epoch", "frequency (cycles/pixel)")
-    style = {"xytext": (-3, 0), "textcoords": "offset points", "ha": "right", "va": "center"}
-    style |= {"bbox": {"fc": "white", "ec": "none", "alpha": 0.8, "pad": 1.5}, "fontsize": 9}
     for ax, grid in zip(axes, grids.values()):
         last = grid.dropna(axis=1).iloc[:, -1]
-        for row, level in enumerate(last):
-            number = f"{level:+.1f} dB".replace("-", "\N{MINUS SIGN}")
-            ax.annotate(number, (last.name + 0.5, row), **style)
+        vis.numbers(ax, last.name + 0.5, last, "+.1f", " dB")
         ax.set_yticks(range(3), RADIUS_LABELS)
         vis.epoch_axis(ax)
     return axes

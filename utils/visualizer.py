@@ -145,7 +145,9 @@ def map_panels(
     for place, group in zip(parts, (usual, compared)):
         axes = panels(place, len(group), most, sharex=True, sharey=True)
         values = np.concatenate([np.ravel(grids[title]) for title in group])
-        low, high, colors = min(0, np.nanmin(values)), max(0.1, np.nanmax(values)), "viridis"
+        low, high, colors = min(0, np.nanmin(values)), max(0.1, np.nanmax(values)), "magma_r"
+        if group is compared:
+            label = f"difference {label[label.rindex('(') :]}"
         if centred or group is compared:
             low, high, colors = -max(-low, high), max(-low, high), DIVERGING
         for ax, title in zip(axes, group):
@@ -157,7 +159,6 @@ def map_panels(
         )
         place.supxlabel(x, fontsize=10)
         drawn += axes
-        label = f"difference {label[label.rindex('(') :]}"
     parts[0].supylabel(y, fontsize=10)
     return drawn
 
@@ -181,6 +182,15 @@ def time_map(ax, grid: pd.DataFrame, low: float, high: float, colors):
     mesh = ax.pcolormesh(edges, rows, np.ma.masked_invalid(grid), vmin=low, vmax=high, cmap=colors)
     ax.set_ylim(len(grid) - 0.5, -0.5)
     return mesh
+
+
+def numbers(ax, x: float, values, digits: str, unit: str = "") -> None:
+    """The values of the rows of a map in numbers, left of x."""
+    style = {"xytext": (-3, 0), "textcoords": "offset points", "ha": "right", "va": "center"}
+    style |= {"bbox": {"fc": "white", "ec": "none", "alpha": 0.8, "pad": 1.5}, "fontsize": 9}
+    for row, value in enumerate(values):
+        text = f"{value:{digits}}{unit}".replace("-", "\N{MINUS SIGN}")
+        ax.annotate(text, (x, row), **style)
 
 
 def _hatch(ax) -> None:
@@ -305,8 +315,12 @@ def finish(
         for handle, label in zip(*ax.get_legend_handles_labels()):
             handles.setdefault(label, handle)
     if handles:
-        most = max(2, 100 // (6 + max(map(len, handles))))
-        columns = math.ceil(len(handles) / math.ceil(len(handles) / most))
+
+        def width(columns: int) -> int:  # in letters
+            parts = np.array_split(list(map(len, handles)), columns)
+            return sum(max(part) + 8 for part in parts)
+
+        columns = max(n for n in range(1, len(handles) + 1) if n == 1 or width(n) < 112)
         options = {"loc": "outside upper center", "ncols": columns, "title_fontsize": 13}
         figure.legend(handles.values(), handles, title=title, **options)
     else:
