@@ -182,7 +182,7 @@ def figures(tables: dict[str, pd.DataFrame]) -> dict:
         ),
         "band_noise": figures_c_d.robustness(accuracy, leads, ["band noise"], bands),
         "fourier_heatmap": figures_c_d.fourier_heatmap(tables["fourier_heatmap"]),
-        "sensitivity": figures_c_d.sensitivity(tables["sensitivity"], tables["sensitivity_map"]),
+        "sensitivity": figures_c_d.sensitivity(tables["sensitivity_map"]),
         "examples": figures_c_d.examples(tables["examples"]),
     }
 

@@ -6,7 +6,6 @@ import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.animation import FuncAnimation
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from utils import published
@@ -29,16 +28,18 @@ def frequency_curves(frequency: pd.DataFrame) -> Figure:
     axes = vis.panels(part, len(parts), 3, sharey=True)
     looks = _looks(frequency)
     for ax, (strength, table) in zip(axes, parts):
+        table = table.assign(x=vis.logarithmic(table.step))
         for k, rows in table.groupby("frequency", sort=False):
-            rows = rows.assign(x=rows.step.clip(lower=vis.START))
+            if len(looks) > 4:  # lines of every seed would hide each other
+                rows = rows.groupby("x").mean(numeric_only=True).assign(seed=0).reset_index()
             vis.curves(ax, rows, "x", "explained_variance", f"k = {k}", **looks[k])
-            value = claimed.get(strength, {}).get(k)
-            if value is not None and PUBLISHED_STEP <= table.step.max():
+        for k, value in claimed.get(strength, {}).items():
+            if k in looks and PUBLISHED_STEP <= table.step.max():
                 style = {"markersize": 8, "zorder": 5, "label": published.SOURCE}
                 ax.plot(PUBLISHED_STEP, value, "kx", **style)
         ax.axhline(0, color="0.3", linewidth=1)
         ax.set(title=f"penalty {strength:g}", xlabel="step (logarithmic)")
-        vis.step_axis(ax, table.step.max())
+        vis.step_axis(ax, table.step)
     low, high = axes[0].get_ylim()
     axes[0].set(ylabel="explained variance", ylim=(max(low, -0.5), high))
     vis.finish(figure, "What is learned of each frequency", frequency)
@@ -63,7 +64,7 @@ def spectral_bias(frequency: pd.DataFrame) -> Figure:
     label = "amplitude, fit / signal"
     axes = vis.map_panels(part, grids, vis.time_map, label, *names, most=3, centred=False)
     for ax, grid in zip(axes, grids.values()):
-        vis.step_axis(ax, steps[-1], every=2)
+        vis.step_axis(ax, steps, every=2)
         vis.numbers(ax, ax.get_xlim()[1], grid.iloc[:, -1], ".2f")
         ax.set_yticks(range(len(grid)), grid.index)
     vis.finish(figure, "Spectral bias: low frequencies first", frequency, "mean")
@@ -110,7 +111,6 @@ def fit_animation(fit: pd.DataFrame) -> FuncAnimation:
     """
     strengths = list(dict.fromkeys(fit.strength))
     figure, (part,) = vis.sections(2.4 * len(strengths))
-    FigureCanvasAgg(figure)
     axes = part.subplots(len(strengths), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
     lines = {}
     first = fit[fit.step == fit.step.min()]
@@ -122,8 +122,7 @@ def fit_animation(fit: pd.DataFrame) -> FuncAnimation:
     low, high = fit.signal.min(), fit.signal.max()
     axes[0].set_ylim(1.3 * min(low, 0), 1.3 * max(high, 0))
     vis.finish(figure, "step 0", fit)
-    figure.draw_without_rendering()
-    figure.set_layout_engine("none")  # it would lay out every frame anew
+    vis.keep_layout(figure)
 
     def show(step):
         figure.legends[0].set_title(f"step {step:,}")

@@ -5,7 +5,6 @@ import math
 import numpy as np
 import pandas as pd
 from matplotlib.animation import FuncAnimation
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from utils import configurations, published
@@ -26,7 +25,10 @@ def spectrum_evolution(spectra: pd.DataFrame, history: pd.DataFrame) -> Figure:
     levels = _levels(spectra, hidden=True)
     done = history.dropna(subset="test_accuracy").groupby(["configuration", "seed"], sort=False)
     done = done.test_accuracy.last().groupby(level=0, sort=False).mean()
-    titles = {name: f"{configurations.label(name)}, {done[name]:.1f} %" for name in done.index}
+    titles = {
+        name: f"{configurations.label(name)}, {done[name]:.1f}\N{NO-BREAK SPACE}%"
+        for name in done.index
+    }
     grids = _by_epoch(levels, titles)
     figure, (top, bottom) = vis.sections(vis.map_height(grids, 1.8), 2.7)
     cutoff = spectra.cutoff.iloc[0]
@@ -83,7 +85,7 @@ def layer_evolution(spectra: pd.DataFrame) -> Figure:
     figure, (part,) = vis.sections(vis.map_height(grids, 3.7))
     axes = ("step", "3x3 convolution (block.number)")
     for ax in vis.map_panels(part, grids, vis.time_map, "corner against white (dB)", *axes):
-        vis.step_axis(ax, corner.step.max(), every=2)
+        vis.step_axis(ax, corner.step, every=2)
         for place in _stages(layers):
             ax.axhline(place, color="white", linewidth=2)
         ax.set_yticks(range(len(layers)), _short(layers), fontsize=8)
@@ -97,7 +99,7 @@ def response(correlation: pd.DataFrame) -> Figure:
     Power response of the kernels against white ones, raw weights, mean over the hidden layers.
     """
     raw = correlation[correlation.weights == "raw"]
-    figure, _ = vis.frequency_figure(_responses(raw[raw.layer != raw.layer.iloc[0]]), "response")
+    figure = vis.frequency_figure(_responses(raw[raw.layer != raw.layer.iloc[0]]), "response")
     title = "Response of the kernels (raw weights, mean over hidden layers; circles: the corner)"
     vis.finish(figure, title, correlation)
     return figure
@@ -122,7 +124,6 @@ def evolution(spectra: pd.DataFrame, correlation: pd.DataFrame) -> FuncAnimation
         for key, rows in db.groupby(["configuration", "epoch"])
     }
     figure, (top, bottom) = vis.sections(2.4, 1.8)
-    FigureCanvasAgg(figure)
     limit = db.db.abs().max()
     response = {configurations.label(name): maps[name, epochs[-1]] for name in names}
     above = vis.map_panels(
@@ -134,8 +135,7 @@ def evolution(spectra: pd.DataFrame, correlation: pd.DataFrame) -> FuncAnimation
     )
     below = _epoch_maps(bottom, grids, "against white (dB)")
     vis.finish(figure, "epoch", spectra[spectra.seed == db.seed.iloc[0]])
-    figure.draw_without_rendering()
-    figure.set_layout_engine("none")  # it would lay out every frame anew
+    vis.keep_layout(figure)
 
     def show(epoch):
         figure.suptitle(f"Kernels after epoch {epoch}", fontsize=13)
@@ -298,6 +298,7 @@ def training(history: pd.DataFrame) -> Figure:
         ax.set(ylabel=text, xlabel="epoch")
         vis.epoch_axis(ax)
         if "loss" in name:  # one far above that at the start would make the others unreadable
+            ax.set_yscale("log")
             top = 1.5 * rows[rows.epoch <= 1][name].median()
             if rows[name].max() > top:
                 ax.set_ylim(top=top)
@@ -337,7 +338,7 @@ def corner_over_steps(spectra: dict[str, pd.DataFrame]) -> Figure:
         spectra: spectrum tables by name; those with a baseline and another are drawn.
     """
     figure, (part,) = vis.sections(3.4)
-    ax, last = part.subplots(), 0
+    ax, steps = part.subplots(), []
     colors = [vis.DIVERGING(x) for x in np.linspace(0.05, 0.75, len(spectra))]
     for (name, table), line, marker in zip(
         spectra.items(), ["-", "--", "-.", ":"] * 3, "osD^vPX" * 2
@@ -347,11 +348,11 @@ def corner_over_steps(spectra: dict[str, pd.DataFrame]) -> Figure:
         rows = vis.differences(corner, "db", ["step"])
         rows = rows[rows.configuration == vis.contrast(corner.configuration)]
         style = {"color": colors.pop(), "linestyle": line, "marker": marker}
-        rows = rows.assign(x=rows.step.clip(lower=vis.START))
+        rows = rows.assign(x=vis.logarithmic(rows.step))
         vis.curves(ax, rows, "x", "db", f"{name}, n = {rows.seed.nunique()}", **style)
-        last = max(last, rows.step.max())
+        steps.extend(rows.step)
     ax.axhline(0, color="0.3", linewidth=1)
-    vis.step_axis(ax, last)
+    vis.step_axis(ax, steps)
     ax.set(xlabel="training step (logarithmic)", ylabel="L2 minus baseline (dB)")
     title = r"Corner ($\sqrt{2}/3$ cycles/pixel) of the hidden layers, raw weights"
     vis.finish(figure, title, pd.concat(spectra.values()))
@@ -391,9 +392,9 @@ def _epoch_maps(part, grids: dict, label: str) -> list:
 
 def _over_steps(ax, rows: pd.DataFrame, label: str) -> None:
     """dB of every configuration against steps on a logarithmic axis."""
-    vis.model_curves(ax, rows.assign(x=rows.step.clip(lower=vis.START)), "x", "db")
+    vis.model_curves(ax, rows.assign(x=vis.logarithmic(rows.step)), "x", "db")
     ax.axhline(0, color="0.3", linewidth=1)
-    vis.step_axis(ax, rows.step.max())
+    vis.step_axis(ax, rows.step)
     ax.set(xlabel="training step (logarithmic; 0: initialisation)", ylabel=label)
 
 

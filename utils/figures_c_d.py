@@ -95,10 +95,9 @@ def fourier_heatmap(heatmap: pd.DataFrame) -> Figure:
     """
     excess = _both_halves(heatmap.assign(excess=heatmap.error - heatmap.clean_error))
     grids = vis.means(excess, "fy", "fx", "excess")
-    most = 2 if len(grids) < 5 else 4
-    figure, (part,) = vis.sections(vis.map_height(grids, 2.3, most))
-    label = "error beyond that on clean images (points)"
-    vis.map_panels(part, grids, vis.frequency_map, label, *vis.FREQUENCIES, most, centred=False)
+    figure, (part,) = vis.sections(vis.map_height(grids, 2.3, 3))
+    label = "error beyond clean (points)"
+    vis.map_panels(part, grids, vis.frequency_map, label, *vis.FREQUENCIES, 3, centred=False)
     models = heatmap.n_images.iloc[0] * heatmap.seed.nunique()
     noise = f"mean; noise of one mode up to {50 / models**0.5:.1f} points (s.d.)"
     title = f"Error under one Fourier mode of norm {heatmap.norm.iloc[0]:g} per image"
@@ -106,19 +105,16 @@ def fourier_heatmap(heatmap: pd.DataFrame) -> Figure:
     return figure
 
 
-def sensitivity(spectra: pd.DataFrame, maps: pd.DataFrame) -> Figure:
+def sensitivity(maps: pd.DataFrame) -> Figure:
     """On which frequencies the output depends: compare with the response of the kernels of B.
 
     Power of the gradient of the logits in the image, against white.
     """
-    db = _both_halves(maps)
-    mean = db.groupby(["configuration", "seed", "epoch"]).power.transform("mean")
-    db = db.assign(db=10 * np.log10(db.power / mean))
-    figure, axes = vis.frequency_figure(db, "sensitivity", more=1)
-    vis.model_curves(axes[2], spectra[spectra.epoch > 0], "radius", "white_db")
-    axes[2].set_title("All directions")
+    table = _both_halves(maps)
+    mean = table.groupby(["configuration", "seed", "epoch"]).power.transform("mean")
+    figure = vis.frequency_figure(table.assign(db=10 * np.log10(table.power / mean)), "sensitivity")
     title = "Input sensitivity against white (circles: the corner of 3x3 kernels)"
-    vis.finish(figure, title, spectra)
+    vis.finish(figure, title, maps)
     return figure
 
 

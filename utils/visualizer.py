@@ -8,6 +8,7 @@ import matplotlib.colors
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator, NullLocator
 
@@ -24,7 +25,6 @@ FAMILIES = {
     "l2+dropout": ("#D55E00", (0, (5, 1, 1, 1, 1, 1)), "v"),
     "conv-l2+dropout": ("#56B4E9", (0, (1, 1)), "P"),
 }
-START = 0.5  # where step 0 stands on a logarithmic axis
 FREQUENCIES = ("horizontal (cycles/pixel)", "vertical (cycles/pixel)")
 MINUS = " minus baseline"  # how titles of differences end
 USUAL = {"l2": 1e-3, "conv-l2": 1e-3, "dropout": 0.5}  # strengths in a family's own colour
@@ -150,14 +150,14 @@ def map_panels(
             label = f"difference {label[label.rindex('(') :]}"
         if centred or group is compared:
             low, high, colors = -max(-low, high), max(-low, high), DIVERGING
+        square = len(group) == 1 and group is compared and draw is frequency_map
         for ax, title in zip(axes, group):
             mesh = draw(ax, grids[title], low, high, colors)
-            ax.set_title(textwrap.fill(title, 24 if len(axes) < 4 else 18))
+            ax.set_title(textwrap.fill(title, 16 if len(axes) > 3 or square else 24))
         bar = {"aspect": 10 * place.bbox.height / place.dpi, "label": label}  # 0.1 inches wide
-        place.colorbar(
-            mesh, ax=axes, shrink=0.6 if axes[0].get_aspect() == 1 == len(axes) else 1, **bar
-        )
-        place.supxlabel(x, fontsize=10)
+        low = draw is frequency_map and len(axes) <= most and len(group) < 4
+        place.colorbar(mesh, ax=axes, shrink=0.7 if low else 1, **bar)
+        axes[0].set_xlabel(x) if square else place.supxlabel(x, fontsize=10)
         drawn += axes
     parts[0].supylabel(y, fontsize=10)
     return drawn
@@ -176,7 +176,7 @@ def heat_map(ax, grid: pd.DataFrame, low: float, high: float, colors):
 def time_map(ax, grid: pd.DataFrame, low: float, high: float, colors):
     """Rows of the table downwards, its columns at their steps on a logarithmic axis."""
     _hatch(ax)
-    x = np.maximum(np.asarray(grid.columns, dtype=float), START)
+    x = logarithmic(grid.columns)
     x = [x[0] ** 2 / x[1], *x, x[-1] ** 2 / x[-2]] if len(x) > 1 else [x[0] / 2, x[0], x[0] * 2]
     edges, rows = np.sqrt(np.multiply(x[1:], x[:-1])), np.arange(len(grid) + 1) - 0.5
     mesh = ax.pcolormesh(edges, rows, np.ma.masked_invalid(grid), vmin=low, vmax=high, cmap=colors)
@@ -209,32 +209,33 @@ def frequency_map(ax, grid: pd.DataFrame, low: float, high: float, colors):
     return ax.imshow(grid, vmin=low, vmax=high, cmap=colors, extent=edges, origin="lower")
 
 
-def frequency_figure(table: pd.DataFrame, quantity: str, more: int = 0) -> tuple[Figure, list]:
-    """Maps by frequency, initially and of every model, and lines along axes and diagonals.
+def frequency_figure(table: pd.DataFrame, quantity: str) -> Figure:
+    """Maps by frequency, initially and of every model, and curves along some directions.
 
     Args:
         table: rows of (configuration, seed, epoch, fy, fx in cycles/pixel, db).
-        more: further panels beside the lines.
     """
-    last, absolute = table[table.epoch > 0], table[["fy", "fx"]].abs()
     first = table[table.epoch == 0].pivot_table(index="fy", columns="fx", values="db")
+    last = table[table.epoch > 0]
     grids = {"initially": first} | means(last, "fy", "fx", "db")
     figure, (top, bottom) = sections(map_height(grids, 2.2, 3), 2.5)
     map_panels(top, grids, frequency_map, f"{quantity} (dB)", *FREQUENCIES, most=3)
-    axes = panels(bottom, 2 + more, sharey=True)
-    last = last.assign(radius=np.hypot(last.fy, last.fx))
-    for ax, title, chosen in (
-        (axes[0], "Along the axes", absolute.min(axis=1) == 0),
-        (axes[1], "Along the diagonals", absolute.fy == absolute.fx),
+    radius, absolute = np.hypot(last.fy, last.fx), last[["fy", "fx"]].abs()
+    rings = (radius * len(first)).round() / len(first)
+    last = last.assign(power=10 ** (last.db / 10))
+    axes = panels(bottom, 3, sharey=True)
+    for ax, title, chosen, place in (
+        (axes[0], "Along the axes", absolute.min(axis=1) == 0, radius),
+        (axes[1], "Along the diagonals", absolute.fy == absolute.fx, radius),
+        (axes[2], "All directions, in rings", radius >= 0, rings),
     ):
-        mean = last[chosen[last.index]].groupby(["configuration", "seed", "radius"], sort=False)
-        model_curves(ax, mean.db.mean().reset_index(), "radius", "db")
-        ax.set_title(title)
-    for ax in axes:
+        rows = last.assign(radius=place)[chosen]
+        rows = rows.groupby(["configuration", "seed", "radius"], sort=False).power.mean()
+        model_curves(ax, (10 * np.log10(rows)).rename("db").reset_index(), "radius", "db")
         ax.axhline(0, color="0.3", linewidth=1)
-        ax.set_xlabel("radial frequency (cycles/pixel)")
+        ax.set(title=title, xlabel="frequency (cycles/pixel)")
     axes[0].set_ylabel(f"{quantity} (dB)")
-    return figure, axes
+    return figure
 
 
 def model_curves(ax, table: pd.DataFrame, x: str, y: str) -> None:
@@ -281,12 +282,20 @@ def dots(
     return places
 
 
-def step_axis(ax, last: int, every: int = 1) -> None:
-    """Steps on a logarithmic axis, every so many powers of 10 named; before the first is step 0."""
+def logarithmic(steps) -> np.ndarray:
+    """Steps for a logarithmic axis: step 0 stands at half of the next that there is."""
+    steps = np.asarray(steps, dtype=float)
+    return np.where(steps > 0, steps, min(steps[steps > 0], default=1) / 2)
+
+
+def step_axis(ax, steps, every: int = 1) -> None:
+    """Steps on a logarithmic axis, every so many powers of 10 named, and step 0."""
     ax.set_xscale("log")
-    powers = 10.0 ** np.arange(last >= 100, np.log10(max(10, last)) + 1e-9)[::every]
-    ax.xaxis.set_major_locator(FixedLocator([START, *powers]))
-    ax.xaxis.set_major_formatter(lambda x, _: f"{x:,.0f}")  # START is shown as 0
+    start, last = min(logarithmic(steps)), max(steps)
+    powers = 10.0 ** np.arange(last >= 100, np.log10(max(10, last)) + 1e-9)
+    powers = powers[powers > 1.9 * start][::every]
+    ax.xaxis.set_major_locator(FixedLocator([start, *powers]))
+    ax.xaxis.set_major_formatter(lambda x, _: "0" if x == start else f"{x:,.0f}")
     ax.xaxis.set_minor_locator(NullLocator())
 
 
@@ -336,3 +345,11 @@ def finish(
     style = {"color": "#C00000", "weight": "bold"} if planted else {"color": "0.3"}
     text = textwrap.fill("  |  ".join([*parts, first.device]), 130 if planted else 150)
     figure.supxlabel(text, fontsize=9, **style)
+
+
+def keep_layout(figure: Figure) -> None:
+    """For a film: lay out once, not every frame anew."""
+    FigureCanvasAgg(figure)
+    for _ in range(2):  # the second time with the ticks that the first found room for
+        figure.draw_without_rendering()
+    figure.set_layout_engine("none")
