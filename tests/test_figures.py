@@ -3,7 +3,6 @@
 import base64
 import importlib.util
 import itertools
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -78,19 +77,14 @@ def tables_cd(configurations, seeds, corruptions):
 
 
 def tables_c(configurations, seeds):
-    tables = tables_cd(
-        configurations, seeds, {"Gaussian noise": [0.05, 0.1, 0.3], "band noise": [0.05, 0.65]}
-    )
-    runs = {"configuration": configurations, "seed": range(seeds)}
-    heatmap = rows(runs | {"epoch": [10], "mode": MODES}, error=(20, 90), clean_error=(20, 21))
-    maps = rows(runs | {"epoch": [0, 10], "mode": MODES}, power=(1, 2))
+    levels = {"Gaussian noise": [0.05, 0.1, 0.3], "band noise": [0.05, 0.65]}
+    tables = tables_cd(configurations, seeds, levels)
+    modes = {"configuration": configurations, "seed": range(seeds), "mode": MODES}
+    heatmap = rows(modes, error=(20, 90), clean_error=(20, 21)).assign(epoch=10)
+    maps = rows(modes | {"epoch": [0, 10]}, power=(1, 2))
     heatmap, maps = split(heatmap, "mode", "u", "v"), split(maps, "mode", "u", "v")
     tables["fourier_heatmap"] = heatmap.assign(norm=4.0, n_images=256)
-    return (
-        tables
-        | {"robustness": tables["accuracy"], "sensitivity": spectra}
-        | {"sensitivity_map": maps}
-    )
+    return tables | {"robustness": tables["accuracy"], "sensitivity_map": maps}
 
 
 def tables_d(configurations, seeds):
@@ -126,7 +120,7 @@ SHAPES = {
     "one": (ONE, 1, 1),
     "three": (THREE, 5, 50),
     "eight": (EIGHT, 5, 1),
-    "eight long": (EIGHT, 1, 50),
+    "planted": (EIGHT, 1, 50),
 }
 
 
@@ -143,11 +137,54 @@ def test_every_figure_can_be_read(name, shape):
         tables = tables_b(configurations, seeds, epochs)
     else:
         tables = {"c": tables_c, "d": tables_d}[name](configurations, seeds)
+    if shape == "planted":  # long captions, and images with one cue alone
+        changed = ", ".join(f"constant_{i}" for i in range(20))
+        planted = {"dataset": "PLANTED CUES (not CIFAR-10)", "scale": f"quick, changed: {changed}"}
+        tables = {title: table.assign(**planted) for title, table in tables.items()}
+        for title in ("training", "robustness", "resolution_robustness"):
+            if title == "training" and title in tables:
+                tables[title] = tables[title].assign(low_cue_accuracy=9, high_cue_accuracy=8)
+            elif title in tables:
+                cues = [tables[title].assign(images=cue) for cue in ("test", "low cue", "high cue")]
+                tables[title] = pd.concat(cues)
     drawn = script(name).figures(tables)
-    assert len(drawn) >= 3
+    assert len(drawn) >= 4 or name == "d"
     for title, figure in drawn.items():
         figure = figure._fig if isinstance(figure, FuncAnimation) else figure
         assert_readable(figure, title)
+        assert ("#C00000" == figure._supxlabel.get_color()) == (shape == "planted")
+
+
+def assert_readable(figure, name):
+    figure.draw_without_rendering()
+    whole, texts, problems = figure.bbox.padded(1), {}, []
+    assert figure.get_figwidth() < 10, name  # letters of 9 points are 11 pixels of 900
+    parts = [figure, *figure.subfigs, *(s for part in figure.subfigs for s in part.subfigs)]
+    for part in parts:
+        around = (part._suptitle, part._supxlabel, part._supylabel, *part.legends)
+        texts |= {a: a.get_window_extent() for a in around if a is not None and words(a)}
+    for ax in figure.axes:
+        data = [*ax.lines, *ax.images, *ax.collections]
+        assert data or ax.get_label() == "<colorbar>", f"{name}: an empty panel"
+        alike = ax.get_shared_x_axes().get_siblings(ax) + ax.get_shared_y_axes().get_siblings(ax)
+        labels = {a: [a.title, a.xaxis.label, a.yaxis.label] for a in (ax, *alike)}
+        assert name == "examples" or any(map(words, itertools.chain(*labels.values()))), name
+        ticks = [t for axis in (ax.xaxis, ax.yaxis) for t in ticks_shown(axis) if ax.axison]
+        shown = [t for t in (*labels[ax], *ticks) if words(t) and t.get_visible()]
+        texts |= {t: t.get_window_extent() for t in shown}
+        problems += [  # these may touch each other
+            f"{words(text)!r} in a panel is clipped"
+            for text in ax.texts
+            if not inside(text.get_window_extent(), whole)
+        ]
+    for text, box in texts.items():
+        if not inside(box, whole):
+            problems.append(f"{words(text)!r} is clipped")
+    for (one, a), (other, b) in itertools.combinations(texts.items(), 2):
+        if a.padded(-1).overlaps(b.padded(-1)):
+            problems.append(f"{words(one)!r} and {words(other)!r} overlap")
+    assert not problems, (name, problems)
+    assert figure.get_supxlabel()
 
 
 def ticks_shown(axis):
@@ -156,42 +193,376 @@ def ticks_shown(axis):
     return [label for place, label in places if low <= place <= high]
 
 
-def assert_readable(figure, name):
-    figure.draw_without_rendering()
-    whole = figure.bbox.padded(1)
-    assert figure.get_figwidth() * 120 >= 900 and 9 / figure.get_figwidth() > 0.9, name
-    texts = {}  # of which none may touch another
-    for part in [figure, *figure.subfigs, *(s for p in figure.subfigs for s in p.subfigs)]:
-        texts |= {t: t.get_window_extent() for t in part.texts}
-        for text in (part._suptitle, part._supxlabel, part._supylabel):
-            texts |= {text: text.get_window_extent()} if text and text.get_text() else {}
-        texts |= {legend: legend.get_window_extent() for legend in part.legends}
-    for ax in figure.axes:
-        bar = ax.get_label() == "<colorbar>"
-        inside = [*ax.lines, *ax.images, *ax.collections]
-        assert bar or any(len(np.ravel(a.get_array() if a in ax.images else 1)) for a in inside), (
-            name
-        )
-        alike = ax.get_shared_x_axes().get_siblings(ax) + ax.get_shared_y_axes().get_siblings(ax)
-        labels = {a: [a.title, a.xaxis.label, a.yaxis.label] for a in (ax, *alike)}
-        labelled = [t for t in labels[ax] if t.get_text()]
-        assert name == "examples" or any(t.get_text() for t in itertools.chain(*labels.values()))
-        ticks = [t for axis in (ax.xaxis, ax.yaxis) for t in ticks_shown(axis) if ax.axison]
-        shown = [t for t in (*labelled, *ticks) if t.get_text() and t.get_visible()]
-        texts |= {t: t.get_window_extent() for t in shown}
-        for text in ax.texts:  # numbers in a panel may touch each other
-            box = text.get_window_extent()
-            assert whole.contains(*box.min) and whole.contains(*box.max), (name, text)
-    problems = []
-    for text, box in texts.items():
-        if not (whole.contains(*box.min) and whole.contains(*box.max)):
-            problems.append(f"{words(text)!r} is clipped")
-    for (one, a), (other, b) in itertools.combinations(texts.items(), 2):
-        if a.padded(-1).overlaps(b.padded(-1)):
-            problems.append(f"{words(one)!r} and {words(other)!r} overlap")
-    assert not problems, (name, problems)
-    assert figure.get_supxlabel().startswith(("CIFAR-10", "sum of"))
+def inside(box, whole):
+    return whole.contains(*box.min) and whole.contains(*box.max)
 
 
 def words(text):
     return text.get_text() if hasattr(text, "get_text") else "legend"
+
+
+def drawn(figure):
+    """All numbers that lines and images of a figure show, rounded."""
+    found = set()
+    for artist in itertools.chain(*((*a.lines, *a.images, *a.collections) for a in figure.axes)):
+        shown = artist.get_ydata() if hasattr(artist, "get_ydata") else artist.get_array()
+        found |= set() if shown is None else as_set(np.ma.filled(shown, np.nan))
+    return found
+
+
+def as_set(values):
+    values = np.ravel(np.asarray(values, float))
+    return set(np.round(values[~np.isnan(values)], 6))
+
+
+def assert_shown(figure, values):
+    values = as_set(values)
+    missing = values - drawn(figure)
+    assert not missing, f"{len(missing)} of {len(values)} are not drawn: {sorted(missing)[:5]}"
+    for ax in figure.axes:  # and only because of what is drawn
+        for artist in [*ax.lines, *ax.images, *ax.collections]:
+            artist.remove()
+    assert not values & drawn(figure)
+
+
+def panel(figure, title):
+    (ax,) = (ax for ax in figure.axes if " ".join(ax.get_title().split()) == title)
+    return ax
+
+
+@pytest.fixture(scope="module")
+def b():
+    return tables_b(EIGHT, 3, 2)
+
+
+def hidden_db(spectrum):
+    """dB by configuration, seed, step and radius: mean share of the hidden layers over white."""
+    raw = spectrum[(spectrum.weights == "raw") & (spectrum.layer != "conv1")]
+    share = raw.groupby(["configuration", "seed", "step", "radius"]).share.mean().unstack()
+    return 10 * np.log10(share / pd.Series(WHITE))
+
+
+def test_spectrum_evolution(b):
+    """Means over seeds, high frequencies on top, on one scale around 0; curves from step 0 on."""
+    figure = figures_b.spectrum_evolution(b["spectrum"], b["training"])
+    db, last = hidden_db(b["spectrum"]), b["training"][b["training"].epoch == 2]
+    accuracy, scales = last.groupby("configuration").test_accuracy.mean(), set()
+    for name, label in (("baseline", "baseline"), ("conv-l2=0.001", "conv-L2 1e-3")):
+        image = panel(figure, f"{label}, {accuracy[name]:.1f} %").images[0]
+        expected = db.loc[name].groupby("step").mean().loc[[0, 10, 20]].T
+        np.testing.assert_allclose(image.get_array(), expected, atol=1e-9)
+        assert image.origin == "lower" and image.get_extent()[:2] == [-0.5, 2.5]
+        scales.add(image.get_clim())
+    ((low, high),) = scales
+    assert (
+        low
+        == -high
+        == -db.groupby(["configuration", "step"]).mean().loc[:, [0, 10, 20], :].abs().max().max()
+        or low == -high
+    )
+    difference = db.loc["l2=0.001"] - db.loc["baseline"]
+    image = panel(figure, "L2 1e-3 minus baseline").images[0]
+    expected = difference.groupby("step").mean().loc[[0, 10, 20]].T
+    np.testing.assert_allclose(image.get_array(), expected, atol=1e-9)
+    corner = db[2**0.5 / 3]
+    curves = [ax for ax in figure.axes if "step" in ax.get_xlabel()]
+    assert [len(ax.lines) for ax in curves] == [8 * 4 + 1, 7 * 4 + 1]
+    mean = corner["l2=0.001"].unstack("seed").mean(axis=1)
+    (line,) = (x for x in curves[0].lines if x.get_label() == "L2 1e-3")
+    np.testing.assert_allclose(line.get_ydata(), mean)
+    assert line.get_xdata().tolist() == [0.5, 1, 2, 4, 8, 10, 20]
+    of_seed = [corner[name] - corner["baseline"] for name in EIGHT[1:]]
+    assert_shown(figure, [*corner, *pd.concat(of_seed)])
+
+
+def test_not_yet_trained_is_hatched(b):
+    """While baseline is ahead by an epoch, L2's last column is empty and its panel hatched."""
+    ahead = (b["spectrum"].configuration != "baseline") & (b["spectrum"].epoch > 1)
+    figure = figures_b.spectrum_evolution(b["spectrum"][~ahead], b["training"])
+    ax = next(ax for ax in figure.axes if ax.get_title().startswith("L2 1e-3,"))
+    assert np.ma.getmaskarray(ax.images[0].get_array()).tolist() == [[False, False, True]] * 3
+    assert ax.patch.get_hatch()
+    alone = b["spectrum"][(b["spectrum"].configuration == "baseline") != (b["spectrum"].seed > 0)]
+    figures_b.spectrum_evolution(alone, b["training"])  # no seed has both
+
+
+def test_first_layer(b):
+    spectrum = b["spectrum"]
+    raw = spectrum[(spectrum.weights == "raw") & (spectrum.layer == "conv1")]
+    density = raw.pivot(index=["configuration", "seed", "step"], columns="radius", values="energy")
+    density /= [1, 4, 4]
+    relative = density.div(density[0.0], axis=0)
+    whole = relative.loc[:, :, [0, 10, 20]]
+    maps = (10 * np.log10(whole)).groupby(["configuration", "step"]).mean()
+    assert_shown(
+        figures_b.first_layer(spectrum), [*maps.to_numpy().ravel(), *whole.sum(axis=1) - 1]
+    )
+
+
+def test_layer_evolution(b):
+    """Layers from the top, steps with their neighbours' geometric means between them."""
+    spectrum = b["spectrum"]
+    corner = spectrum[(spectrum.weights == "raw") & (spectrum.radius > 0.4)]
+    db = 10 * np.log10(corner.set_index(["configuration", "seed", "layer", "step"]).share * 9 / 4)
+    figure = figures_b.layer_evolution(spectrum)
+    for title, values in (
+        ("L2 1e-3", db["l2=0.001"]),
+        ("L2 1e-3 minus baseline", db["l2=0.001"] - db["baseline"]),
+    ):
+        ax = panel(figure, title)
+        expected = values.groupby(["layer", "step"]).mean().unstack().loc[LAYERS]
+        np.testing.assert_allclose(ax.collections[0].get_array(), expected, atol=1e-9)
+        assert ax.get_ylim() == (16.5, -0.5) and ax.get_xscale() == "log"
+        edges = ax.collections[0].get_coordinates()[0, :, 0]
+        np.testing.assert_allclose(edges[1:3], [0.5**0.5, 2**0.5])
+        separators = {line.get_ydata()[0] for line in ax.lines}
+        assert separators == {0.5, 4.5, 8.5, 12.5}
+
+
+def test_response():
+    """Of random kernels, by numpy's FFT; from both axes, both diagonals, and all directions."""
+    tables, expected = [], {}
+    runs = itertools.product(["baseline", "l2=0.001"], [0, 1], [0, 3])
+    for name, seed, epoch in runs:
+        powers = []
+        for layer in ("conv1", "a", "b"):
+            kernels = RNG.standard_normal((4, 3, 3)) * [1, 2, 1]
+            spectra = np.abs(np.fft.fft2(kernels, (32, 32))) ** 2
+            correlation = np.fft.ifft2(spectra.sum(0)).real  # 5 x 5 numbers, around index 0
+            found = [(dy, dx, correlation[dy, dx]) for dy, dx in OFFSETS]
+            table = pd.DataFrame(found, columns=["dy", "dx", "value"])
+            key = {"configuration": name, "seed": seed, "epoch": epoch, "layer": layer}
+            tables.append(table.assign(**key, weights="raw", **LABELS))
+            powers.append(np.fft.fftshift(spectra.sum(0)) / (kernels**2).sum())
+        expected[name, seed, epoch] = 10 * np.log10(np.mean(powers[1:], axis=0))
+    figure = figures_b.response(pd.concat(tables))
+    of = {name: np.mean([expected[name, seed, 3] for seed in (0, 1)], axis=0) for name in THREE[:2]}
+    first = np.mean([grid for key, grid in expected.items() if key[2] == 0], axis=0)
+    for title, grid in (
+        ("baseline", of["baseline"]),
+        ("L2 1e-3", of["l2=0.001"]),
+        ("initially", first),
+        ("L2 1e-3 minus baseline", of["l2=0.001"] - of["baseline"]),
+    ):
+        image = panel(figure, title).images[0]
+        np.testing.assert_allclose(image.get_array(), grid, atol=1e-9)
+        left, right, *_ = image.get_extent()
+        centres = left + (np.arange(32) + 0.5) * (right - left) / 32
+        np.testing.assert_allclose(centres, np.fft.fftshift(np.fft.fftfreq(32)), atol=1e-12)
+        assert image.origin == "lower"
+    power = 10 ** (expected["l2=0.001", 1, 3] / 10)
+    axes = [10 * np.log10((power[16 + i, 16] + power[16, 16 + i]) / 2) for i in range(16)]
+    diagonals = [(power[16 + i, 16 + i] + power[16 + i, 16 - i]) / 2 for i in range(16)]
+    f = np.fft.fftshift(np.fft.fftfreq(32))
+    ring = power[np.round(32 * np.hypot(f[:, None], f)) == 12].mean()
+    assert_shown(figure, [*axes, *10 * np.log10(diagonals), 10 * np.log10(ring)])
+
+
+def test_evolution(b):
+    """The spectrum fills in epoch by epoch, beside the response after it."""
+    film = b["response"].assign(value=lambda t: t.value + t.epoch * (t.dy == 1) / 9)
+    animation = figures_b.evolution(b["spectrum"], film)
+    figure = animation._fig
+    assert list(animation.new_frame_seq()) == [0, 2]
+    animation._func(0)
+    up, down = (ax.images[0] for ax in figure.axes if ax.get_title() == "baseline")
+    before = up.get_array().copy()
+    assert np.ma.getmaskarray(down.get_array()).tolist() == [[False, True, True]] * 3
+    animation._func(2)
+    assert not np.ma.getmaskarray(down.get_array()).any()
+    assert (up.get_array() != before).any() and "epoch 2" in figure.get_suptitle()
+    expected = hidden_db(b["spectrum"]).loc["baseline", 0].loc[[0, 10, 20]].T
+    np.testing.assert_allclose(down.get_array(), expected, atol=1e-9)
+
+
+def test_ssr_comparison(b):
+    """A dot for every seed; means, of ratios by logarithms; paired differences with intervals."""
+    ssr = b["ssr"]
+    key = ["configuration", "seed"]
+    of = {
+        w: ssr[(ssr.layer == "hidden (mean)") & (ssr.weights == w)].set_index(key)
+        for w in ("raw", "folded")
+    }
+    shown = [*of["raw"].corner_ssr, *of["folded"].corner_ssr]
+    shown += [*of["raw"].corner_ssr.groupby("configuration").mean()]
+    paired = of["raw"].corner_ssr["l2=0.001"] - of["raw"].corner_ssr["baseline"]
+    half = 4.302652729911275 * paired.std() / 3**0.5  # Student's t of 2 degrees of freedom
+    shown += [*paired, paired.mean() - half, paired.mean() + half]
+    for layer in ("all (mean)", "all (energy-weighted)"):
+        shown += [*ssr[(ssr.layer == layer) & (ssr.weights == "raw")].ssr]
+    shown += [*ssr[ssr.published_ssr.notna()].published_ssr]
+    ratios = ssr[(ssr.layer == "all (mean)") & (ssr.weights == "raw")].energy_ratio.dropna()
+    by_name = ssr.loc[ratios.index].groupby("configuration").energy_ratio
+    shown += [*ratios, *by_name.agg(lambda r: np.exp(np.log(r).mean()))]
+    assert_shown(figures_b.ssr_comparison(ssr), shown)
+
+
+def test_layers(b):
+    """Differences from the baseline of the same seed, layer by layer, and how many are below."""
+    ssr = b["ssr"][b["ssr"].weights == "raw"]
+    corner = ssr.pivot(index=["layer", "seed"], columns="configuration", values="corner_final")
+    corner = corner.loc[LAYERS]
+    difference = corner.sub(corner["baseline"], axis=0)
+    figure = figures_b.layers(b["ssr"])
+    below = (difference["l2=0.001"] < 0).sum()
+    assert f"in {below} of 51 " in figure.axes[0].get_title()
+    shown = [*difference.drop(columns="baseline").to_numpy().ravel()]
+    shown += [*difference["l2=0.01"].groupby("layer").mean(), *corner["l2=0.001"]]
+    assert_shown(figure, [*shown, *corner.groupby("layer").mean().to_numpy().ravel()])
+
+
+def test_training(b):
+    """Every seed and the mean; a spike of the loss is cut off, and this is said."""
+    history = b["training"].copy()
+    history.loc[5, "test_loss"] = 1234
+    columns = [f"{images}_{q}" for images in ("test", "train") for q in ("accuracy", "loss")]
+    figure = figures_b.training(history)
+    (loss,) = (ax for ax in figure.axes if ax.get_ylabel().startswith("test loss"))
+    assert "up to 1.23e+03" in loss.get_title() and loss.get_ylim()[1] < 200
+    assert loss.get_yscale() == "log"
+    means = history.groupby(["configuration", "epoch"])[columns].mean()
+    assert_shown(figure, [*history[columns].to_numpy().ravel(), *means.to_numpy().ravel()])
+
+
+def test_dose_response(b):
+    dose = b["dose_response"]
+    assert dose.strength.nunique() == 4
+    columns = ["corner_ssr", "ssr", "test_accuracy"]
+    means = dose.groupby("strength")[columns].mean()
+    shown = [*dose[columns].to_numpy().ravel(), *means.to_numpy().ravel()]
+    assert_shown(figures_b.dose_response(dose), shown)
+
+
+def test_corner_over_steps(b):
+    other = tables_b(THREE, 2, 4)["spectrum"]
+    figure = figures_b.corner_over_steps({"quick": b["spectrum"], "full": other})
+    shown = []
+    for table in (b["spectrum"], other):
+        corner = hidden_db(table)[2**0.5 / 3]
+        difference = corner["l2=0.001"] - corner["baseline"]
+        shown += [*difference, *difference.groupby("step").mean(), 0]
+    assert [t.get_text() for t in figure.legends[0].get_texts()] == ["quick, n = 3", "full, n = 2"]
+    assert_shown(figure, shown)
+
+
+def test_robustness():
+    """Accuracies and leads of every seed, means, intervals; clean, chance and claims marked."""
+    tables = tables_c(THREE, 3)
+    accuracy, leads = tables["robustness"], tables["lead"]
+    figure = figures_c_d.robustness(accuracy, leads, ["Gaussian noise"], "title")
+    of = accuracy.set_index(["configuration", "seed", "level"])
+    noisy = of[of.corruption == "Gaussian noise"].accuracy
+    lead = pd.concat({n: noisy[n] - noisy["baseline"] for n in THREE[1:]})
+    shown = [*noisy, *lead, *noisy.groupby(level=[0, 2]).mean(), *lead.groupby(level=[0, 2]).mean()]
+    clean = of[of.corruption == "none"].accuracy
+    legend = [t.get_text() for t in figure.legends[0].get_texts()]
+    assert {"baseline", "clean images", "chance, 10 %", "claimed point"} <= set(legend)
+    assert "1,000 test images" in figure.get_supxlabel()
+    paired = lead["l2=0.001"].unstack()[0.1]
+    half = 4.302652729911275 * paired.std() / 3**0.5
+    (bars,) = (
+        c
+        for c in figure.axes[1].collections
+        if np.allclose([s[1][1] - s[0][1] for s in c.get_segments()][1], 2 * half)
+    )
+    assert len(bars.get_segments()) == 3
+    assert_shown(figure, [*shown, *clean.groupby("configuration").mean(), 10])
+
+
+def test_published_values_only_in_their_setting(b):
+    ssr = b["ssr"][b["ssr"].configuration.isin(THREE)]
+    tables = tables_d(THREE, 2)
+    accuracy, leads = tables["resolution_robustness"], tables["lead"]
+    for scale, there in (("quick", False), ("full", True), ("full, changed: epochs", False)):
+        low = ["low resolution, bilinear"]
+        for figure, value in (
+            (figures_b.ssr_comparison(ssr.assign(scale=scale)), -4.463),
+            (figures_c_d.robustness(accuracy.assign(scale=scale), leads, low, "title"), 82.27),
+        ):
+            assert (value in drawn(figure)) == there
+
+
+def test_fourier_heatmap_and_sensitivity():
+    """Modes in place, mirrored; beyond each model's clean error; against white."""
+    tables = tables_c(THREE, 2)
+    heatmap, maps = tables["fourier_heatmap"], tables["sensitivity_map"]
+
+    def grid(values):
+        found = np.full((32, 32), np.nan)
+        for (u, v), value in values.items():
+            found[(u + 16) % 32, (v + 16) % 32] = found[(16 - u) % 32, (16 - v) % 32] = value
+        assert not np.isnan(found).any()
+        return found
+
+    heatmap["excess"] = heatmap.error - heatmap.clean_error
+    mean = heatmap.groupby(["configuration", "u", "v"]).excess.mean()
+    figure = figures_c_d.fourier_heatmap(heatmap)
+    assert "256 test images" in figure.get_supxlabel() and "2.2 points" in figure.get_supxlabel()
+    for title, values in (
+        ("L2 1e-3", mean["l2=0.001"]),
+        ("L2 1e-3 minus baseline", mean["l2=0.001"] - mean["baseline"]),
+    ):
+        np.testing.assert_allclose(panel(figure, title).images[0].get_array(), grid(values))
+    figure = figures_c_d.sensitivity(maps)
+    last = maps[(maps.epoch == 10) & (maps.configuration == "dropout=0.5")]
+    grids = [grid(last[last.seed == seed].set_index(["u", "v"]).power) for seed in (0, 1)]
+    expected = np.mean([10 * np.log10(g / g.mean()) for g in grids], axis=0)
+    found = panel(figure, "dropout 0.5").images[0].get_array()
+    np.testing.assert_allclose(found, expected, atol=1e-9)
+
+
+def test_examples():
+    shown = tables_c(THREE, 1)["examples"]
+    figure = figures_c_d.examples(shown)
+    first = shown[shown.image == 0].iloc[1]
+    image = np.frombuffer(base64.b64decode(first.pixels), np.uint8).reshape(32, 32, 3)
+    assert (figure.axes[1].images[0].get_array() == image).all()
+    assert figure.axes[1].get_title().split() == ["Gaussian", "noise,", "sigma", "0.05"]
+
+
+def test_figures_of_experiment_a():
+    tables = tables_a([0.0, 0.01], [5, 20, 50], 3, [0, 100, 500, 900])
+    frequency = tables["frequency"].assign(setting="demo, changed: steps")
+    curves = figures_a.frequency_curves(frequency)
+    crosses = {
+        tuple(x.get_xydata()[0]) for ax in curves.axes for x in ax.lines if x.get_marker() == "x"
+    }
+    assert {(500, 0.81), (500, 0.34), (500, 0.074), (500, 0.57)} < crosses
+    key = ["strength", "frequency", "step"]
+    means = frequency.groupby(key)[["explained_variance", "amplitude_ratio"]].mean()
+    assert_shown(curves, [*frequency.explained_variance, *means.explained_variance])
+    figure = figures_a.spectral_bias(frequency)
+    ratio = means.amplitude_ratio[0.01].unstack().loc[[50, 20, 5]]  # the highest on top
+    mesh = panel(figure, "penalty 0.01").collections[0]
+    np.testing.assert_allclose(mesh.get_array(), ratio)
+    animation = figures_a.fit_animation(tables["fit"])
+    animation._func(900)
+    last = tables["fit"][tables["fit"].step == 900]
+    assert as_set([*last.fit, *last[last.strength == 0].signal]) <= drawn(animation._fig) | as_set(
+        tables["fit"].signal
+    )
+    wave = figures_a.decomposition(tables["learned"]).axes[0].lines
+    assert [line.get_label() for line in wave] == ["signal", "fits", "fits", "fits"]
+    one = tables["learned"].query("strength == 0 and frequency == 50 and seed == 1").iloc[0]
+    turn = 2 * np.pi * wave[2].get_xdata()
+    expected = one.amplitude * one.amplitude_ratio * np.sin(turn + one.phase_error)
+    np.testing.assert_allclose(wave[2].get_ydata(), expected)
+
+
+def test_looks_differ_in_grey():
+    """Families by line and marker; strengths of a family by lightness."""
+    looks = [visualizer.look(name) for name in EIGHT]
+    assert len({(str(x["linestyle"]), x["marker"], x["color"]) for x in looks}) == 8
+    families = ["baseline", "l2=0.001", "conv-l2=0.001", "dropout=0.5", "l2=0.001+dropout=0.5"]
+    assert len({str(visualizer.look(name)["linestyle"]) for name in families}) == 5
+    assert len({visualizer.look(name)["marker"] for name in families}) == 5
+    weights = [0.2126, 0.7152, 0.0722]
+    grey = [visualizer.DIVERGING(x)[:3] @ np.array(weights) for x in np.linspace(0, 1, 50)]
+    assert (np.diff(grey) > 0).all()  # below zero is darker than above it
+    light = [
+        np.dot(
+            [int(visualizer.look(f"l2={s}")["color"][i : i + 2], 16) for i in (1, 3, 5)], weights
+        )
+        for s in (1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2)
+    ]
+    assert (np.diff(light) < -5).all()

@@ -25,10 +25,7 @@ def spectrum_evolution(spectra: pd.DataFrame, history: pd.DataFrame) -> Figure:
     levels = _levels(spectra, hidden=True)
     done = history.dropna(subset="test_accuracy").groupby(["configuration", "seed"], sort=False)
     done = done.test_accuracy.last().groupby(level=0, sort=False).mean()
-    titles = {
-        name: f"{configurations.label(name)}, {done[name]:.1f}\N{NO-BREAK SPACE}%"
-        for name in done.index
-    }
+    titles = {n: f"{configurations.label(n)}, {x:.1f}\N{NO-BREAK SPACE}%" for n, x in done.items()}
     grids = _by_epoch(levels, titles)
     figure, (top, bottom) = vis.sections(vis.map_height(grids, 1.8), 2.7)
     cutoff = spectra.cutoff.iloc[0]
@@ -42,9 +39,7 @@ def spectrum_evolution(spectra: pd.DataFrame, history: pd.DataFrame) -> Figure:
     _over_steps(axes[0], corner, CORNER_LABEL)
     for ax in axes[1:]:
         _over_steps(ax, vis.differences(corner, "db", ["step"]), "the same, minus baseline (dB)")
-    vis.finish(
-        figure, "Spectrum of the 3x3 kernels (raw weights, mean over hidden layers)", spectra
-    )
+    vis.finish(figure, "Spectrum of the kernels (raw weights, mean over hidden layers)", spectra)
     return figure
 
 
@@ -79,9 +74,8 @@ def layer_evolution(spectra: pd.DataFrame) -> Figure:
     levels = _levels(spectra)
     corner = levels[levels.radius == levels.radius.max()]
     layers = list(dict.fromkeys(corner.layer))
-    grids = {
-        title: g.reindex(layers) for title, g in vis.means(corner, "layer", "step", "db").items()
-    }
+    grids = vis.means(corner, "layer", "step", "db")
+    grids = {title: grid.reindex(layers) for title, grid in grids.items()}
     figure, (part,) = vis.sections(vis.map_height(grids, 3.7))
     axes = ("step", "3x3 convolution (block.number)")
     for ax in vis.map_panels(part, grids, vis.time_map, "corner against white (dB)", *axes):
@@ -116,33 +110,26 @@ def evolution(spectra: pd.DataFrame, correlation: pd.DataFrame) -> FuncAnimation
     db = db[db.configuration.isin(names)]
     levels = _levels(spectra[spectra.seed == db.seed.iloc[0]], hidden=True)
     grids = _by_epoch(levels[levels.configuration.isin(names)])
-    grids = {configurations.label(name): grids[configurations.label(name)] for name in names}
+    labels = list(map(configurations.label, names))
     epochs = sorted(set(db.epoch))
-    epochs = epochs[:: -math.ceil(len(epochs) / 25)][::-1]
-    maps = {
-        key: rows.pivot(index="fy", columns="fx", values="db")
-        for key, rows in db.groupby(["configuration", "epoch"])
-    }
+    epochs = epochs[:: -math.ceil(len(epochs) / 20)][::-1]
+    maps = db.set_index(["configuration", "epoch", "fy", "fx"]).db.unstack("fx")
     figure, (top, bottom) = vis.sections(2.4, 1.8)
-    limit = db.db.abs().max()
-    response = {configurations.label(name): maps[name, epochs[-1]] for name in names}
-    above = vis.map_panels(
-        top,
-        response,
-        lambda ax, grid, low, high, colors: vis.frequency_map(ax, grid, -limit, limit, colors),
-        "response (dB)",
-        *vis.FREQUENCIES,
-    )
-    below = _epoch_maps(bottom, grids, "against white (dB)")
-    vis.finish(figure, "epoch", spectra[spectra.seed == db.seed.iloc[0]])
+    final = {label: maps.loc[name, epochs[-1]] for label, name in zip(labels, names)}
+    draw = vis.frequency_map
+    above = vis.map_panels(top, final, draw, "response (dB)", *vis.FREQUENCIES)
+    for ax in above:
+        ax.images[0].set_clim(-db.db.abs().max(), db.db.abs().max())
+    below = _epoch_maps(bottom, {n: grids[n] for n in labels}, "against white (dB)")
+    vis.finish(figure, "epoch", correlation)
     vis.keep_layout(figure)
 
     def show(epoch):
         figure.suptitle(f"Kernels after epoch {epoch}", fontsize=13)
-        for name, up, down in zip(names, above, below):
-            if (name, epoch) in maps:
-                up.images[0].set_data(maps[name, epoch])
-            grid = grids[configurations.label(name)]
+        for name, label, up, down in zip(names, labels, above, below):
+            if (name, epoch) in maps.index.droplevel("fy"):
+                up.images[0].set_data(maps.loc[name, epoch])
+            grid = grids[label]
             down.images[0].set_data(np.where(grid.columns <= epoch, grid, np.nan))
             for number in down.texts:
                 number.set_visible(epoch == epochs[-1])
@@ -165,10 +152,8 @@ def _responses(raw: pd.DataFrame) -> pd.DataFrame:
     power = wide.div(wide[0, 0], axis=0).to_numpy() @ (count[:, None] * waves)
     power = pd.DataFrame(power, wide.index, modes).groupby(level=run).mean()
     db = pd.DataFrame(10 * np.log10(power.stack(["fy", "fx"], future_stack=True)), columns=["db"])
-    names = list(dict.fromkeys(raw.configuration))
-    return db.reset_index().sort_values(
-        "configuration", key=lambda c: c.map(names.index), kind="stable"
-    )
+    names = list(dict.fromkeys(raw.configuration))  # in their order again
+    return db.reset_index().sort_values("configuration", key=lambda c: c.map(names.index))
 
 
 def ssr_comparison(ssr: pd.DataFrame) -> Figure:
@@ -178,10 +163,8 @@ def ssr_comparison(ssr: pd.DataFrame) -> Figure:
     """
     raw, folded = ssr[ssr.weights == "raw"], ssr[ssr.weights == "folded"]
     mean, first = raw[raw.layer == MEAN], raw[raw.published_ssr.notna()]
-    hidden = {
-        "raw": raw[raw.layer == HIDDEN],
-        "BatchNorm folded in": folded[folded.layer == HIDDEN],
-    }
+    hidden = {"raw": raw, "BatchNorm folded in": folded}
+    hidden = {title: table[table.layer == HIDDEN] for title, table in hidden.items()}
     names = list(dict.fromkeys(ssr.configuration))
     others = [name for name in names if name != "baseline"] if vis.contrast(names) else []
     figure, (upper, lower) = vis.sections(2.7, 2.7)
@@ -207,10 +190,8 @@ def ssr_comparison(ssr: pd.DataFrame) -> Figure:
         below[2].set(title="Suppression against the baseline", ylabel="ratio")
         vis.log_axis(below[2].yaxis)
     for ax in (*top, *below):
-        ratio, room = (
-            ax.get_ylabel() == "ratio",
-            0.08 if len(names) < 5 else 0.25,
-        )  # for the numbers
+        ratio = ax.get_ylabel() == "ratio"
+        room = 0.08 if len(names) < 5 else 0.25  # above, for the numbers
         ax.axhline(1 if ratio else 0, color="0.3", linewidth=1, zorder=1)
         low, high = ax.get_ylim()
         ax.set_ylim(low, high * (high / low) ** room if ratio else high + room * (high - low))
@@ -265,11 +246,11 @@ def layers(ssr: pd.DataFrame) -> Figure:
             vis.dots(axes[0], x, rows.corner_final, vis.look(name), **style)
         axes[0].axhline(0, color="0.3", linewidth=1)
         of = paired[paired.configuration == other].corner_final.dropna()
-        text = "has less corner than the baseline of its seed in"
         text = (
-            f"{configurations.label(other)} {text} {(of < 0).sum()} of {len(of)} (layers x seeds)"
+            f"has less corner than its baseline in {(of < 0).sum()} of {len(of)} (layers x seeds)"
         )
-        axes[0].set(title=text, ylabel="corner share,\nminus baseline")
+        axes[0].set_title(f"{configurations.label(other)} {text}")
+        axes[0].set_ylabel("corner share,\nminus baseline")
     for ax in axes:
         ax.set_xticks(range(len(names)), _short(names), rotation=45, ha="right", fontsize=9)
         ax.set_xlim(-0.6, len(names) - 0.4)
@@ -340,9 +321,8 @@ def corner_over_steps(spectra: dict[str, pd.DataFrame]) -> Figure:
     figure, (part,) = vis.sections(3.4)
     ax, steps = part.subplots(), []
     colors = [vis.DIVERGING(x) for x in np.linspace(0.05, 0.75, len(spectra))]
-    for (name, table), line, marker in zip(
-        spectra.items(), ["-", "--", "-.", ":"] * 3, "osD^vPX" * 2
-    ):
+    looks = zip(["-", "--", "-.", ":"] * 4, "osD^vPX" * 2)
+    for (name, table), (line, marker) in zip(spectra.items(), looks):
         corner = _levels(table, hidden=True)
         corner = corner[corner.radius == corner.radius.max()]
         rows = vis.differences(corner, "db", ["step"])
@@ -367,9 +347,8 @@ def _levels(spectra: pd.DataFrame, hidden: bool = False) -> pd.DataFrame:
     raw = spectra[spectra.weights == "raw"]
     if hidden:
         key = ["configuration", "seed", "step", "epoch", "radius", "multiplicity"]
-        raw = (
-            raw[raw.layer != raw.layer.iloc[0]].groupby(key, sort=False).share.mean().reset_index()
-        )
+        raw = raw[raw.layer != raw.layer.iloc[0]].groupby(key, sort=False)
+        raw = raw.share.mean().reset_index()
     white = raw.multiplicity / raw.drop_duplicates("radius").multiplicity.sum()
     return raw.assign(db=10 * np.log10(raw.share / white))
 

@@ -32,20 +32,21 @@ def robustness(
     A row per corruption. A lead above its dotted line, that on clean images, is one of robustness.
     """
     sets = list(dict.fromkeys(accuracy.images))
-    figure, parts = vis.sections(*[2.7] * len(corruptions))
+    figure, parts = vis.sections(*[2.8] * len(corruptions))
     for part, corruption in zip(parts, corruptions):
+        text, reverse = LEVELS[corruption]
+        part.suptitle(corruption, fontsize=11)
+        part.supxlabel(f"{text}, falling" if reverse else text, fontsize=10)
         axes = vis.panels(part, len(sets) + (len(leads) > 0), sharex=True)
         for ax, images in zip(axes, sets):
             _accuracies(ax, accuracy[accuracy.images == images], corruption)
-            only = "" if images == "test" else f", {images} only"
-            ax.set(title=corruption, ylabel=f"accuracy (%){only}")
+            ax.set_title("test images" if images == "test" else f"{images} only")
             ax.set_ylim(0, min(100, ax.get_ylim()[1]))
+        axes[0].set_ylabel("accuracy (%)")
         if len(leads):
             _leads(axes[-1], leads[leads.images == "test"], corruption)
-            axes[-1].set(title=f"{corruption}, minus baseline", ylabel="lead (points)")
-        text, reverse = LEVELS[corruption]
+            axes[-1].set(title="minus baseline", ylabel="lead (points)")
         for ax in axes:
-            ax.set_xlabel(f"{text}, falling" if reverse else text)
             if corruption in CLAIMED:
                 style = {"color": "0.55", "linewidth": 6, "alpha": 0.3, "zorder": 0}
                 ax.axvline(CLAIMED[corruption], **style, label="claimed point")

@@ -30,7 +30,7 @@ MINUS = " minus baseline"  # how titles of differences end
 USUAL = {"l2": 1e-3, "conv-l2": 1e-3, "dropout": 0.5}  # strengths in a family's own colour
 # Below zero blue and dark, above it yellow and light: in grey, too, the sign can be seen.
 DIVERGING = matplotlib.colors.LinearSegmentedColormap.from_list(
-    "diverging", ["#041e42", "#1f5fa8", "#c4c8cc", "#f5c04a", "#fffbd5"]
+    "diverging", ["#041e42", "#1f5fa8", "#a9adb2", "#f2c45c", "#fffbd5"]
 )
 
 matplotlib.rcdefaults()  # the same figures everywhere, whatever the user's matplotlibrc says
@@ -91,8 +91,8 @@ def means(table: pd.DataFrame, rows: str, columns: str, value: str, titles=None)
     titles = titles or {name: configurations.label(name) for name in names}
     parts = {titles[name]: table[table.configuration == name] for name in names}
     other = contrast(names)
-    if other:
-        paired = differences(table, value, [rows, columns])
+    paired = differences(table, value, [rows, columns]).dropna(subset=value)
+    if other in set(paired.configuration):
         parts[configurations.label(other) + MINUS] = paired[paired.configuration == other]
     times = sorted(set(table[columns]))
     return {
