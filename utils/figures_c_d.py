@@ -77,7 +77,7 @@ def _leads(ax, leads: pd.DataFrame, corruption: str) -> None:
     for number, ((name, comparison), run) in enumerate(groups):
         style, label = vis.look(name), configurations.label(name)
         if comparison != "last epoch":
-            style |= {"color": "0.35", "marker": "D", "markerfacecolor": "0.35"}
+            style = {"color": "0.35", "linestyle": ":", "marker": "D"}
             label = f"{label}, {comparison}"
         rows = run[run.corruption == corruption]
         vis.curves(ax, rows, "level", "lead", label, **style)

@@ -329,7 +329,8 @@ def finish(
             parts = np.array_split(list(map(len, handles)), columns)
             return sum(max(part) + 8 for part in parts)
 
-        columns = max(n for n in range(1, len(handles) + 1) if n == 1 or width(n) < 112)
+        most = max(n for n in range(1, len(handles) + 1) if n == 1 or width(n) < 112)
+        columns = math.ceil(len(handles) / math.ceil(len(handles) / most))
         options = {"loc": "outside upper center", "ncols": columns, "title_fontsize": 13}
         figure.legend(handles.values(), handles, title=title, **options)
     else:
