@@ -291,7 +291,8 @@ def test_the_heat_map_has_its_modes_in_place():
     table = pd.DataFrame(modes, columns=["u", "v"])
     table["error"] = [100 * (u / 32) ** 2 + v / 32 for u, v in modes]
     labels = {"dataset": "CIFAR-10", "scale": "quick", "device": "cpu", "seed": 0}
-    table = table.assign(configuration="l2=0.001", norm=4.0, **labels)
+    table = table.assign(configuration="l2=0.001", norm=4.0, clean_error=0, epoch=1, **labels)
+    table = table.assign(n_images=64)
     figure = figures_c_d.fourier_heatmap(table)
     image = np.ma.filled(figure.axes[0].images[0].get_array(), np.nan)
     f = np.fft.fftshift(np.fft.fftfreq(32))

@@ -48,7 +48,7 @@ matplotlib.rcParams.update(
 
 
 def look(configuration: str) -> dict:
-    """Colour, line and marker of a family; weaker than usual is lighter and hollow, stronger darker."""
+    """Colour, line and marker of a family; weaker than usual is light and hollow, stronger dark."""
     family = configurations.family(configuration)
     color, line, marker = FAMILIES.get(family, ("#555555", ":", "X"))
     logs = [
@@ -145,19 +145,19 @@ def map_panels(
     for place, group in zip(parts, (usual, compared)):
         axes = panels(place, len(group), most, sharex=True, sharey=True)
         values = np.concatenate([np.ravel(grids[title]) for title in group])
-        low, high, colors = min(0, np.nanmin(values)), max(0.1, np.nanmax(values)), "magma_r"
-        if group is compared:
-            label = f"difference {label[label.rindex('(') :]}"
+        values = values[np.isfinite(values)]
+        low, high, colors = values.min(initial=0), values.max(initial=0.1), "magma_r"
         if centred or group is compared:
             low, high, colors = -max(-low, high), max(-low, high), DIVERGING
-        square = len(group) == 1 and group is compared and draw is frequency_map
+        alone = draw is frequency_map and group is compared
         for ax, title in zip(axes, group):
             mesh = draw(ax, grids[title], low, high, colors)
-            ax.set_title(textwrap.fill(title, 16 if len(axes) > 3 or square else 24))
-        bar = {"aspect": 10 * place.bbox.height / place.dpi, "label": label}  # 0.1 inches wide
-        low = draw is frequency_map and len(axes) <= most and len(group) < 4
-        place.colorbar(mesh, ax=axes, shrink=0.7 if low else 1, **bar)
-        axes[0].set_xlabel(x) if square else place.supxlabel(x, fontsize=10)
+            ax.set_title(textwrap.fill(title, 16 if len(axes) > 3 or alone else 24))
+        shrink = 0.7 if draw is frequency_map and len(axes) <= most else 1  # as high as its images
+        aspect = 10 * shrink * place.bbox.height / place.dpi  # 0.1 inches wide
+        text = f"difference {label[label.rindex('(') :]}" if group is compared else label
+        place.colorbar(mesh, ax=axes, label=text, shrink=shrink, aspect=aspect)
+        axes[0].set_xlabel(x) if alone else place.supxlabel(x, fontsize=10)
         drawn += axes
     parts[0].supylabel(y, fontsize=10)
     return drawn
@@ -291,7 +291,7 @@ def logarithmic(steps) -> np.ndarray:
 def step_axis(ax, steps, every: int = 1) -> None:
     """Steps on a logarithmic axis, every so many powers of 10 named, and step 0."""
     ax.set_xscale("log")
-    start, last = min(logarithmic(steps)), max(steps)
+    start, last = np.min(logarithmic(steps)), np.max(steps)
     powers = 10.0 ** np.arange(last >= 100, np.log10(max(10, last)) + 1e-9)
     powers = powers[powers > 1.9 * start][::every]
     ax.xaxis.set_major_locator(FixedLocator([start, *powers]))
