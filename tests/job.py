@@ -88,9 +88,11 @@ class DieAtRename:
         self.left = n
 
     def __call__(self):
+        from matplotlib.animation import Animation
         from matplotlib.figure import Figure
 
         Figure.savefig = lambda self, path, **_: path.write_bytes(b"picture")
+        Animation.save = lambda self, path, **_: path.write_bytes(b"film")
         original = Path.replace
 
         def replace(path, target):

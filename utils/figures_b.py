@@ -14,6 +14,7 @@ from utils.suppression import HIDDEN, MEAN, MODEL, POOLED
 
 RADIUS_LABELS = ["0", "1/3", r"$\sqrt{2}/3$"]  # of a 3x3 kernel, cycles/pixel
 CORNER_LABEL = r"corner, $\sqrt{2}/3$, against white (dB)"
+SCALE_COLORS = ["#0072B2", "#D55E00", "#000000", "#CC79A7", "#56B4E9", "#E69F00"]
 DOTS = "a dot each; bar: 95 % interval"
 
 
@@ -147,13 +148,17 @@ def _responses(raw: pd.DataFrame) -> pd.DataFrame:
     offsets = np.array(wide.columns.to_list())  # (13, 2)
     count = np.where(offsets.any(axis=1), 2, 1)  # (dy, dx) and (-dy, -dx) have one value
     f = np.arange(-16, 16) / 32
-    modes = pd.MultiIndex.from_product([f, f], names=["fy", "fx"])
-    waves = np.cos(2 * np.pi * offsets @ np.array(modes.to_list()).T)  # (13, 1024)
-    power = wide.div(wide[0, 0], axis=0).to_numpy() @ (count[:, None] * waves)
-    power = pd.DataFrame(power, wide.index, modes).groupby(level=run).mean()
-    db = pd.DataFrame(10 * np.log10(power.stack(["fy", "fx"], future_stack=True)), columns=["db"])
+    fy, fx = (grid.ravel() for grid in np.meshgrid(f, f, indexing="ij"))
+    waves = np.cos(2 * np.pi * offsets @ np.stack([fy, fx]))  # (13, 1024)
+    power = pd.DataFrame(
+        wide.div(wide[0, 0], axis=0).to_numpy() @ (count[:, None] * waves), wide.index
+    )
+    power = power.groupby(level=run).mean()
+    table = power.index.repeat(len(fy)).to_frame(index=False)
+    table = table.assign(fy=np.tile(fy, len(power)), fx=np.tile(fx, len(power)))
+    table["db"] = 10 * np.log10(power.to_numpy().ravel())
     names = list(dict.fromkeys(raw.configuration))  # in their order again
-    return db.reset_index().sort_values("configuration", key=lambda c: c.map(names.index))
+    return table.sort_values("configuration", key=lambda c: c.map(names.index))
 
 
 def ssr_comparison(ssr: pd.DataFrame) -> Figure:
@@ -320,22 +325,23 @@ def corner_over_steps(spectra: dict[str, pd.DataFrame]) -> Figure:
     """
     figure, (part,) = vis.sections(3.4)
     ax, steps = part.subplots(), []
-    colors = [vis.DIVERGING(x) for x in np.linspace(0.05, 0.75, len(spectra))]
-    looks = zip(["-", "--", "-.", ":"] * 4, "osD^vPX" * 2)
-    for (name, table), (line, marker) in zip(spectra.items(), looks):
+    looks = zip(SCALE_COLORS * 2, ["-", "--", "-.", ":"] * 3, "osD^vPX" * 2)
+    for (name, table), (color, line, marker) in zip(spectra.items(), looks):
         corner = _levels(table, hidden=True)
         corner = corner[corner.radius == corner.radius.max()]
         rows = vis.differences(corner, "db", ["step"])
         rows = rows[rows.configuration == vis.contrast(corner.configuration)]
-        style = {"color": colors.pop(), "linestyle": line, "marker": marker}
         rows = rows.assign(x=vis.logarithmic(rows.step))
+        style = {"color": color, "linestyle": line, "marker": marker}
         vis.curves(ax, rows, "x", "db", f"{name}, n = {rows.seed.nunique()}", **style)
         steps.extend(rows.step)
     ax.axhline(0, color="0.3", linewidth=1)
     vis.step_axis(ax, steps)
-    ax.set(xlabel="training step (logarithmic)", ylabel="L2 minus baseline (dB)")
-    title = r"Corner ($\sqrt{2}/3$ cycles/pixel) of the hidden layers, raw weights"
-    vis.finish(figure, title, pd.concat(spectra.values()))
+    ax.set(xlabel="training step (logarithmic; 0: initialisation)", ylabel="corner (dB)")
+    both = pd.concat(spectra.values())[["dataset", "scale", "device"]].drop_duplicates()
+    both = both.apply(lambda column: "; ".join(dict.fromkeys(column))).to_frame().T
+    title = r"Corner ($\sqrt{2}/3$) of the hidden layers, L2 minus baseline; thin: each seed"
+    vis.finish(figure, title, both)
     return figure
 
 
