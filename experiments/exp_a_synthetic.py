@@ -38,13 +38,13 @@ from data import signals
 from models.mlp import mlp
 from utils import (
     devices,
+    figures_a,
     processes,
     provenance,
     published,
     results,
     settings,
     statistics,
-    visualizer,
 )
 from utils.spectral_bias import excerpt, measure, train_together
 
@@ -140,10 +140,10 @@ def figures(tables: dict[str, pd.DataFrame]) -> dict:
     """Every figure of this script by name, from its tables."""
     frequency, learned = tables["frequency"], tables["learned"]
     return {
-        "frequency_curves": visualizer.frequency_curves(frequency),
-        "frequency_decomp": visualizer.decomposition(learned),
-        "spectral_bias": visualizer.spectral_bias(frequency),
-        "comparison": visualizer.fit_animation(tables["fit"]),
+        "frequency_curves": figures_a.frequency_curves(frequency),
+        "frequency_decomp": figures_a.decomposition(learned),
+        "spectral_bias": figures_a.spectral_bias(frequency),
+        "comparison": figures_a.fit_animation(tables["fit"]),
     }
 
 

@@ -12,10 +12,10 @@ energy above CUTOFF, and c(t) that of the corner, the highest radius alone,
     python experiments/exp_b_spectrum_evolution.py --scale medium
     python experiments/exp_b_spectrum_evolution.py --configurations baseline l2=1e-4 l2 l2=1e-2
 
-Figures appear in results/figures: exp_b_spectrum_evolution.png (redrawn during training),
-exp_b_ssr_comparison.png, exp_b_layers.png, exp_b_training.png, and with three strengths or more
-exp_b_dose_response.png; tables in results/data. Started again after an interruption, it goes on
-from the last finished epoch.
+Figures appear in results/figures: exp_b_spectrum_evolution.png (redrawn during training), and at
+the end exp_b_ssr_comparison, _layers, _layer_evolution, _response, _first_layer, _training, with
+three strengths or more _dose_response, and a film, exp_b_evolution.gif; tables in results/data.
+Started again after an interruption, it goes on from the last finished epoch.
 
 Quick scale takes 4 to 7 minutes on two CPU cores. Several processes share the runs:
 
@@ -39,17 +39,18 @@ from utils import (
     checkpoints,
     configurations,
     devices,
+    figures_b,
     processes,
     progress,
     provenance,
     published,
+    records,
     results,
     runs,
     settings,
     statistics,
     suppression,
     training,
-    visualizer,
 )
 
 SCALE = "quick"  # quick, medium, or full (the published setting: for a GPU)
@@ -171,9 +172,10 @@ def load_images(s, dataset: str) -> tuple:
 
 def draw_evolution(s, folder: Path, jobs: list, labels: dict) -> None:
     """Spectra of all runs, as far as they are."""
-    spectra = results.read_run_tables(folder, jobs, "spectra.csv")
+    spectra = results.read_run_tables(folder, jobs, "spectra.csv").assign(cutoff=s.cutoff)
+    history = results.read_run_tables(folder, jobs, "history.csv")
     labels = add_device(labels, folder, jobs)
-    figure = visualizer.spectrum_evolution(results.with_columns(spectra, labels))
+    figure = figures_b.spectrum_evolution(results.with_columns(spectra, labels), history)
     path = Path(s.results_dir) / "figures" / "exp_b_spectrum_evolution.png"
     results.write_figure(path, figure)
 
@@ -196,12 +198,16 @@ def merge(s, folder: Path, jobs: list, labels: dict, problem: str) -> int:
     tables = {
         name: results.read_run_tables(folder, jobs, f"{file}.csv") for name, file in files.items()
     }
+    tables["spectrum"] = tables["spectrum"].assign(cutoff=s.cutoff)
     if len(short) < len(jobs):
         history = tables["training"]
         ssr = suppression.suppression_table(tables["spectrum"], s.cutoff)
         dose = suppression.dose_table(history, ssr)
-        tables |= {"ssr": ssr.assign(cutoff=s.cutoff)}
+        tables["ssr"] = ssr.assign(cutoff=s.cutoff)
         tables |= {"dose_response": dose} if len(dose) else {}
+        some = [run for run in jobs if run.seed == jobs[0].seed and run not in short]
+        kept = [records.kept_autocorrelations(folder, run, s.width) for run in some]
+        tables |= {"response": pd.concat(kept)} if some else {}
         tables["claims"] = pd.DataFrame(list_claims(history, ssr, labels))
         say_results(history, ssr, tables["claims"], labels)
     unfinished = [run.name for run in short if not states[run]["diverged"]]
@@ -217,15 +223,21 @@ def merge(s, folder: Path, jobs: list, labels: dict, problem: str) -> int:
 
 def figures(tables: dict[str, pd.DataFrame]) -> dict:
     """Every figure of this script by name, from its tables."""
+    spectra, history = tables["spectrum"], tables["training"]
     drawn = {
-        "spectrum_evolution": visualizer.spectrum_evolution(tables["spectrum"]),
-        "training": visualizer.training(tables["training"]),
+        "spectrum_evolution": figures_b.spectrum_evolution(spectra, history),
+        "first_layer": figures_b.first_layer(spectra),
+        "layer_evolution": figures_b.layer_evolution(spectra),
+        "training": figures_b.training(history),
     }
     if "ssr" in tables:
-        drawn["ssr_comparison"] = visualizer.ssr_comparison(tables["ssr"])
-        drawn["layers"] = visualizer.layers(tables["ssr"])
+        drawn["ssr_comparison"] = figures_b.ssr_comparison(tables["ssr"])
+        drawn["layers"] = figures_b.layers(tables["ssr"])
+        drawn["response"] = figures_b.response(tables["autocorrelation"])
+    if "response" in tables:
+        drawn["evolution"] = figures_b.evolution(spectra, tables["response"])
     if "dose_response" in tables:
-        drawn["dose_response"] = visualizer.dose_response(tables["dose_response"])
+        drawn["dose_response"] = figures_b.dose_response(tables["dose_response"])
     return drawn
 
 

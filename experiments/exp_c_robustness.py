@@ -12,8 +12,8 @@ output depends on. Kernels may be low-pass where the network is not.
     python experiments/exp_c_robustness.py --run cifar10-quick-0123abcd --configurations baseline l2
 
 Figures appear in results/figures: exp_c_robustness.png, exp_c_band_noise.png,
-exp_c_fourier_heatmap.png, exp_c_sensitivity.png; tables in results/data. About 3 minutes at quick
-scale on two CPU cores, once the models are there.
+exp_c_fourier_heatmap.png, exp_c_sensitivity.png, exp_c_examples.png; tables in results/data.
+About 3 minutes at quick scale on two CPU cores, once the models are there.
 """
 
 import sys
@@ -34,13 +34,13 @@ from data import batches, corruptions
 from utils import (
     devices,
     evaluation,
+    figures_c_d,
     processes,
     provenance,
     results,
     settings,
     statistics,
     trained,
-    visualizer,
 )
 from utils.frequency import spectrum_from_power
 from utils.network_spectra import input_sensitivity
@@ -89,6 +89,10 @@ def main() -> int:
     leads = statistics.leads(accuracy).assign(comparison="last epoch")
     tables = {"robustness": accuracy, "lead": leads, "fourier_heatmap": heatmap}
     tables |= measure_sensitivity(s, given)
+    some = given.sets["test"].first(3)
+    tables["examples"] = pd.DataFrame(
+        evaluation.examples(some, list_noises(s, some.images), levels=2)
+    )
     summary = tables["sensitivity_summary"]
     tables["claims"] = pd.DataFrame(list_claims(accuracy, leads, summary, labels))
     say_results(accuracy, summary, tables["claims"])
@@ -101,11 +105,15 @@ def evaluate(s, given: trained.Trained) -> tuple[pd.DataFrame, pd.DataFrame]:
     some = {"test": test.first(s.heatmap_images)}
     modes = corruptions.half_plane(test.images.shape[-1])
     images = (1 + len(s.sigmas) + len(s.centres)) * sum(map(len, sets.values()))
-    images += len(modes) * len(some["test"])
+    images += (1 + len(modes)) * len(some["test"])
     with tqdm(total=len(given.models) * images, unit="image", unit_scale=True, disable=None) as bar:
         accuracy = evaluation.sweep(given.models, sets, list_noises(s, test.images), bar)
+        clean = evaluation.sweep(given.models, some, [({}, lambda x: x)], bar)
         heatmap = evaluation.sweep(given.models, some, list_modes(s, modes, some["test"]), bar)
     heatmap = pd.DataFrame(heatmap).assign(error=lambda t: 100 - t.accuracy, norm=s.mode_norm)
+    key = ["configuration", "seed"]
+    clean = 100 - pd.DataFrame(clean).set_index(key).accuracy
+    heatmap = heatmap.join(clean.rename("clean_error"), on=key)
     return pd.DataFrame(accuracy), heatmap.drop(columns="accuracy")
 
 
@@ -121,7 +129,7 @@ def list_noises(s, images: torch.Tensor):
     for centre in s.centres:
         noise = corruptions.band_noise(white, centre, s.band_width, s.band_norm)
         yield (
-            {"corruption": "band noise", "level": float(centre)},
+            {"corruption": "band noise", "level": float(centre), "norm": s.band_norm},
             partial(corruptions.add_noise, noise=noise, clip=s.clip),
         )
 
@@ -166,18 +174,16 @@ def measure_sensitivity(s, given: trained.Trained) -> dict[str, pd.DataFrame]:
 def figures(tables: dict[str, pd.DataFrame]) -> dict:
     """Every figure of this script by name, from its tables."""
     accuracy, leads = tables["robustness"], tables["lead"]
-    gaussian, band = (
-        visualizer.robustness(accuracy, leads, [corruption], title)
-        for corruption, title in (
-            ("Gaussian noise", "Accuracy under Gaussian noise"),
-            ("band noise", "Accuracy under noise of one energy in bands of frequency"),
-        )
-    )
+    sigma = accuracy.norm.max() / (3 * 32 * 32) ** 0.5
+    bands = f"Accuracy under noise in bands, of the energy of Gaussian noise of sigma {sigma:.2g}"
     return {
-        "robustness": gaussian,
-        "band_noise": band,
-        "fourier_heatmap": visualizer.fourier_heatmap(tables["fourier_heatmap"]),
-        "sensitivity": visualizer.sensitivity(tables["sensitivity"], tables["sensitivity_map"]),
+        "robustness": figures_c_d.robustness(
+            accuracy, leads, ["Gaussian noise"], "Accuracy under Gaussian noise"
+        ),
+        "band_noise": figures_c_d.robustness(accuracy, leads, ["band noise"], bands),
+        "fourier_heatmap": figures_c_d.fourier_heatmap(tables["fourier_heatmap"]),
+        "sensitivity": figures_c_d.sensitivity(tables["sensitivity_map"]),
+        "examples": figures_c_d.examples(tables["examples"]),
     }
 
 

@@ -12,8 +12,8 @@ chosen among the epochs whose weights were kept, by accuracy on the same test im
     python experiments/exp_d_resolution_robustness.py
     python experiments/exp_d_resolution_robustness.py --run cifar10-quick-0123abcd --seeds 0
 
-Figures appear in results/figures: exp_d_resolution_robustness.png, exp_d_blur_robustness.png;
-tables in results/data. Under 2 minutes at quick scale on two CPU cores, once the models are
+Figures appear in results/figures: exp_d_resolution_robustness.png, exp_d_blur_robustness.png,
+exp_d_examples.png; tables in results/data. Under 2 minutes at quick scale on two CPU cores, once the models are
 there.
 """
 
@@ -34,6 +34,7 @@ from utils import (
     configurations,
     devices,
     evaluation,
+    figures_c_d,
     processes,
     provenance,
     published,
@@ -41,7 +42,6 @@ from utils import (
     settings,
     statistics,
     trained,
-    visualizer,
 )
 
 RUN = "latest"  # folder in results/checkpoints; latest: what experiment B's latest start named
@@ -89,6 +89,8 @@ def main() -> int:
     claims = pd.DataFrame(list_claims(last, leads, labels))
     say_results(last, leads, claims, matched)
     tables = {"resolution_robustness": accuracy, "lead": leads, "claims": claims}
+    some = given.sets["test"].first(3)
+    tables["examples"] = pd.DataFrame(evaluation.examples(some, list_degradations(s), levels=1))
     return results.write(s, "exp_d", labels, tables, figures, given.problems)
 
 
@@ -135,11 +137,11 @@ def figures(tables: dict[str, pd.DataFrame]) -> dict:
     accuracy, leads = tables["resolution_robustness"], tables["lead"]
     last = accuracy[accuracy.epoch == accuracy.epoch.max()]
     title = "Accuracy at low resolution, enlarged to 32 pixels again"
+    blur = figures_c_d.robustness(last, leads, FILTERS, "Accuracy on filtered images")
     return {
-        "resolution_robustness": visualizer.robustness(last, leads, LOW_RESOLUTION, title),
-        "blur_robustness": visualizer.robustness(
-            last, leads, FILTERS, "Accuracy on filtered images"
-        ),
+        "resolution_robustness": figures_c_d.robustness(last, leads, LOW_RESOLUTION, title),
+        "blur_robustness": blur,
+        "examples": figures_c_d.examples(tables["examples"]),
     }
 
 
@@ -161,7 +163,7 @@ def list_claims(accuracy: pd.DataFrame, leads: pd.DataFrame, labels: dict) -> li
 
 def say_results(accuracy: pd.DataFrame, leads: pd.DataFrame, claims, matched: dict) -> None:
     for corruption in LOW_RESOLUTION + FILTERS:
-        print(f"\nAccuracy (%): {corruption}, by {visualizer.LEVELS[corruption][0]}")
+        print(f"\nAccuracy (%): {corruption}, by {figures_c_d.LEVELS[corruption][0]}")
         print(statistics.level_table(accuracy, corruption).to_string())
     if matched:
         print("\nMatched clean accuracy, among the epochs kept, chosen on these test images:")

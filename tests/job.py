@@ -18,7 +18,7 @@ sys.path.insert(0, str(ROOT))
 TINY = "exp_b_spectrum_evolution.py --dataset planted --scale quick --device cpu --seeds 0 "
 TINY += "--width 4 --epochs 2 --train-images 64 --test-images 30 --batch-size 16"
 PRELOADED = ["torch._dynamo", "matplotlib.backends.backend_agg", "pandas", "job"]
-PRELOADED += ["data.datasets", "utils.training", "utils.visualizer"]
+PRELOADED += ["data.datasets", "utils.training", "utils.figures_b", "utils.figures_c_d"]
 
 
 def command(line, results, *arguments) -> list[str]:
@@ -88,9 +88,11 @@ class DieAtRename:
         self.left = n
 
     def __call__(self):
+        from matplotlib.animation import Animation
         from matplotlib.figure import Figure
 
         Figure.savefig = lambda self, path, **_: path.write_bytes(b"picture")
+        Animation.save = lambda self, path, **_: path.write_bytes(b"film")
         original = Path.replace
 
         def replace(path, target):

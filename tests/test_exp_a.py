@@ -15,7 +15,7 @@ from PIL import Image
 
 from data import signals
 from models.mlp import mlp, predict_stacked
-from utils import statistics, visualizer
+from utils import figures_a, statistics
 from utils.spectral_bias import measure, train_together
 
 SCRIPT = "exp_a_synthetic.py"
@@ -185,10 +185,11 @@ def test_heat_map_keeps_the_steps_of_diverged_networks():
     table = pd.DataFrame(index, columns=["strength", "seed", "step", "frequency"])
     table["amplitude_ratio"] = [0.2, 0.4, np.nan, 0.4, np.nan, np.nan]
     table = table.assign(dataset="one", setting="demo", device="cpu")
-    image = visualizer.spectral_bias(table).axes[0].images[0]
-    found = np.ma.filled(image.get_array().astype(float), np.nan)
+    mesh = figures_a.spectral_bias(table).axes[0].collections[0]
+    found = np.ma.filled(mesh.get_array().astype(float), np.nan)
     np.testing.assert_allclose(found, [[0.3, 0.4, np.nan]], atol=1e-12)
-    assert image.get_extent()[:2] == [-5, 25]
+    edges = mesh.get_coordinates()[0, :, 0]  # step 0 stands at half of the next
+    np.testing.assert_allclose(edges, np.sqrt([2.5 * 5, 5 * 10, 10 * 20, 20 * 40]))
 
 
 def test_published_figures(tmp_path):

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from data import batches, corruptions, planted
 from models.resnet import ResNet18
-from utils import evaluation, statistics, visualizer
+from utils import evaluation, figures_c_d, statistics
 
 C, D = "exp_c_robustness.py", "exp_d_resolution_robustness.py"
 MODELS = f"--{TINY[2:]} --configurations baseline l2 --checkpoint-every 1 --epochs 1"
@@ -291,8 +291,9 @@ def test_the_heat_map_has_its_modes_in_place():
     table = pd.DataFrame(modes, columns=["u", "v"])
     table["error"] = [100 * (u / 32) ** 2 + v / 32 for u, v in modes]
     labels = {"dataset": "CIFAR-10", "scale": "quick", "device": "cpu", "seed": 0}
-    table = table.assign(configuration="l2=0.001", norm=4.0, **labels)
-    figure = visualizer.fourier_heatmap(table)
+    table = table.assign(configuration="l2=0.001", norm=4.0, clean_error=0, epoch=1, **labels)
+    table = table.assign(n_images=64)
+    figure = figures_c_d.fourier_heatmap(table)
     image = np.ma.filled(figure.axes[0].images[0].get_array(), np.nan)
     f = np.fft.fftshift(np.fft.fftfreq(32))
     expected = 100 * f[:, None] ** 2 + np.abs(f)

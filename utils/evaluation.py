@@ -1,5 +1,6 @@
 """Loss and accuracy of models on sets of images, clean or corrupted."""
 
+import base64
 import copy
 import math
 from collections.abc import Callable, Iterable
@@ -93,7 +94,7 @@ def sweep(
             (N, 3, H, W) in [0, 1], applied before normalisation.
         bar: counts the images evaluated.
 
-    Returns rows of (configuration, seed, epoch, images, the description, accuracy in percent).
+    Returns rows of (configuration, seed, epoch, images, n_images, the description, accuracy in %).
     """
     rows, clean_accuracy = [], {}
     for description, corrupt in corruptions:
@@ -109,7 +110,30 @@ def sweep(
                 if unchanged:
                     clean_accuracy[name, key] = accuracy
                 row = dict(zip(("configuration", "seed", "epoch"), key))
-                row |= {"images": name} | description | {"accuracy": accuracy}
+                row |= (
+                    {"images": name, "n_images": len(images)} | description | {"accuracy": accuracy}
+                )
                 rows.append(row)
                 bar.update(len(images))
+    return rows
+
+
+def examples(
+    images: ImageSet, corruptions: Iterable[tuple[dict, Callable[[Tensor], Tensor]]], levels: int
+) -> list[dict]:
+    """Images under corruptions, to look at: of every corruption some levels, evenly chosen.
+
+    Returns rows of (image, the description, edge, pixels: uint8 (edge, edge, 3) in base64).
+    Other arguments as of `sweep`.
+    """
+    by_name, rows = {}, []
+    for description, corrupt in corruptions:
+        by_name.setdefault(description["corruption"], []).append((description, corrupt))
+    for found in by_name.values():
+        chosen = {len(found) * (2 * i + 1) // (2 * levels) for i in range(levels)}
+        for description, corrupt in (found[i] for i in sorted(chosen)):
+            shown = corrupt(to_float(images.images)).clamp(0, 1).mul(255).round().byte()
+            for number, pixels in enumerate(shown.permute(0, 2, 3, 1).contiguous().cpu().numpy()):
+                text = base64.b64encode(pixels).decode()
+                rows.append({"image": number} | description | {"edge": len(pixels), "pixels": text})
     return rows

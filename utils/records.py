@@ -1,12 +1,19 @@
 """What is recorded of a model during training: rows of the tables."""
 
+from contextlib import suppress
+from pathlib import Path
+
 import numpy as np
+import pandas as pd
 import torch
 from torch import nn
 
+from models.resnet import ResNet18
+from utils import checkpoints
 from utils.batchnorm import batchnorm_scale
 from utils.frequency import kernel_autocorrelation, spectrum_from_autocorrelation
 from utils.model_spectra import measurable_convolutions
+from utils.runs import Run
 
 
 def spectra(model: nn.Module, batchnorms: dict[str, str]) -> list[dict]:
@@ -41,6 +48,23 @@ def autocorrelations(model: nn.Module, batchnorms: dict[str, str]) -> list[dict]
             value = float(correlation[dy + 2, dx + 2])
             rows.append(key | {"dy": int(dy), "dx": int(dx), "value": value})
     return rows
+
+
+def kept_autocorrelations(job: Path, run: Run, width: int) -> pd.DataFrame:
+    """`autocorrelations` of raw kernels relative to their energy, mean over the hidden layers, after
+    every epoch whose weights were kept and are not damaged."""
+    tables, model = [pd.DataFrame()], ResNet18(width)
+    for path in sorted((job / run.name).glob("epoch-*.pt")):
+        with suppress(checkpoints.CheckpointError):
+            state = checkpoints.load(path, f"{job.name}/{run.name}")
+            model.load_state_dict(state["model"])
+            raw = pd.DataFrame(autocorrelations(model, {})).query("weights == 'raw'")
+            values = raw.pivot(index="layer", columns=["dy", "dx"], values="value")
+            hidden = values.div(values[0, 0], axis=0).drop(index=raw.layer.iloc[0]).mean()
+            key = {"configuration": run.configuration, "seed": run.seed, "epoch": state["epoch"]}
+            key |= {"layer": "hidden (mean)", "weights": "raw"}
+            tables.append(hidden.rename("value").reset_index().assign(**key))
+    return pd.concat(tables, ignore_index=True)
 
 
 def _correlations(model: nn.Module, batchnorms: dict[str, str]):

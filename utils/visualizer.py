@@ -1,19 +1,21 @@
-"""Every figure of the project, drawn from its tables alone."""
+"""One look for all figures, which are drawn from tables alone: styles, panels, curves, captions."""
 
 import math
+import textwrap
 
 import matplotlib
 import matplotlib.colors
 import numpy as np
 import pandas as pd
-from matplotlib.animation import FuncAnimation
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator, NullLocator
 
 from utils import configurations, published
-from utils.statistics import is_published_setting, summarize
-from utils.suppression import HIDDEN, MEAN, POOLED
+from utils.statistics import interval
 
+WIDTH = 9.6  # inches of every figure: 10 points are 13 pixels where it is shown 900 wide
 # One look per family in every figure: colour, line and marker, distinct in grey too.
 FAMILIES = {
     "baseline": ("#0072B2", "-", "o"),
@@ -23,24 +25,19 @@ FAMILIES = {
     "l2+dropout": ("#D55E00", (0, (5, 1, 1, 1, 1, 1)), "v"),
     "conv-l2+dropout": ("#56B4E9", (0, (1, 1)), "P"),
 }
+FREQUENCIES = ("horizontal (cycles/pixel)", "vertical (cycles/pixel)")
+MINUS = " minus baseline"  # how titles of differences end
 USUAL = {"l2": 1e-3, "conv-l2": 1e-3, "dropout": 0.5}  # strengths in a family's own colour
-DASHES = ["-", "--", "-.", ":"]
-RADIUS_LABELS = ["0 (DC)", "1/3", r"$\sqrt{2}/3$"]  # of a 3x3 kernel, cycles/pixel
-
-LEVELS = {  # what the level of a corruption means, and whether a lower one is worse
-    "Gaussian noise": ("sigma (pixel units)", False),
-    "band noise": ("centre of the band (cycles/pixel)", False),
-    "low resolution, bilinear": ("pixels along an edge", True),
-    "low resolution, antialiased": ("pixels along an edge", True),
-    "Gaussian blur": ("size of the kernel (pixels)", False),
-    "ideal low-pass": ("cutoff (cycles/pixel)", True),
-    "ideal high-pass": ("cutoff (cycles/pixel)", False),
-}
+# Below zero blue and dark, above it yellow and light: in grey, too, the sign can be seen.
+DIVERGING = matplotlib.colors.LinearSegmentedColormap.from_list(
+    "diverging", ["#041e42", "#1f5fa8", "#a9adb2", "#f2c45c", "#fffbd5"]
+)
 
 matplotlib.rcdefaults()  # the same figures everywhere, whatever the user's matplotlibrc says
 matplotlib.rcParams.update(
     {
         "font.size": 10,
+        "axes.titlesize": 10.5,
         "axes.spines.top": False,
         "axes.spines.right": False,
         "axes.grid": True,
@@ -50,530 +47,310 @@ matplotlib.rcParams.update(
 )
 
 
-def spectrum_evolution(spectra: pd.DataFrame) -> Figure:
-    """Heat maps epochs x frequency: density against white kernels, in dB, raw weights.
-
-    Shares are averaged over the 3x3 layers (each counts once) and the seeds.
-    """
-    raw = spectra[(spectra.weights == "raw") & (spectra.epoch % 1 == 0)]
-    levels = raw.groupby(
-        ["configuration", "radius", "multiplicity", "epoch"], sort=False
-    ).share.mean()
-    levels = levels.reset_index()
-    white = levels.multiplicity / 9
-    levels["db"] = 10 * np.log10(levels.share / white)
-    limit = max(0.1, levels.db.abs().max())
-    names = list(dict.fromkeys(levels.configuration))
-    epochs = int(levels.epoch.max())
-
-    figure, axes = _panels(len(names), 3.6, 3.9)
-    for ax, name in zip(axes, names):
-        table = levels[levels.configuration == name]
-        grid = table.pivot(index="radius", columns="epoch", values="db")
-        grid = grid.sort_index().reindex(columns=range(epochs + 1))
-        mesh = _heat_map(ax, grid, "RdBu_r", -limit, limit)
-        last = grid.dropna(axis=1).iloc[:, -1]
-        for row, level in enumerate(last):
-            ax.annotate(
-                f"{level:+.1f} dB",
-                (last.name + 0.5, row),
-                xytext=(-4, 0),
-                textcoords="offset points",
-                ha="right",
-                va="center",
-                bbox={"fc": "white", "ec": "none", "alpha": 0.8, "pad": 2},
-            )
-        ax.set(title=_label(name), xlabel="epoch (0: initialisation)")
-        ax.set_yticks(range(3), RADIUS_LABELS)
-        ax.xaxis.get_major_locator().set_params(integer=True)
-    axes[0].set_ylabel("radial frequency (cycles/pixel)")
-    figure.colorbar(mesh, ax=axes, label="density against white kernels (dB)")
-    title = "Spectrum of the 3x3 kernels during training, mean over layers"
-    _finish(figure, title, spectra, "mean over seeds")
-    return figure
-
-
-def ssr_comparison(ssr: pd.DataFrame) -> Figure:
-    """SSR per configuration, by three definitions, and the three suppression ratios."""
-    figure = Figure(figsize=(13, 4.4), layout="constrained")
-    model, protocol, ratios = figure.subplots(1, 3, width_ratios=(1.5, 0.8, 1.2))
-
-    raw, folded = ssr[ssr.weights == "raw"], ssr[ssr.weights == "folded"]
-    groups = {
-        "raw,\nlayer mean": raw[raw.layer == MEAN],
-        "raw,\nweighted": raw[raw.layer == POOLED],
-        "BN-folded,\nlayer mean": folded[folded.layer == MEAN],
-        "BN-folded,\nweighted": folded[folded.layer == POOLED],
-    }
-    _bars(model, {name: (table, "ssr") for name, table in groups.items()})
-    model.set(title="SSR of the model", ylabel="SSR (positive: high frequencies fell)")
-    model.legend(loc="best")
-
-    first = raw[raw.published_ssr.notna()]
-    _bars(protocol, {"first convolution\nfrom epoch 1 on": (first, "published_ssr")})
-    protocol.set(title="SSR by the published protocol", ylabel="published SSR")
-    if is_published_setting(ssr.iloc[0], published.CONFIGURATIONS[1]):
-        of = dict(zip(published.CONFIGURATIONS, published.SSR))
-        names = [name for name in of if name in set(first.configuration)]
-        offsets = (np.arange(len(names)) - (len(names) - 1) / 2) * 0.8 / len(names)
-        values = [of[name] for name in names]
-        cross = protocol.plot(offsets, values, "kx", label="arXiv:2512.22192")
-        protocol.legend(handles=cross)
-
-    _bars(
-        ratios,
-        {
-            "share": (groups["raw,\nlayer mean"], "share_ratio"),
-            "energy": (groups["raw,\nlayer mean"], "energy_ratio"),
-            "published": (first, "published_ratio"),
-        },
-    )
-    ratios.axhline(1, color="0.3", linewidth=1, zorder=1)
-    ratios.set(title="Suppression against the baseline", ylabel="ratio (1: no difference)")
-    _finish(figure, "Do L2 and dropout suppress high frequencies?", ssr)
-    return figure
-
-
-def layers(ssr: pd.DataFrame) -> Figure:
-    """High-frequency and corner share of every layer at initialisation and at the end."""
-    single = ssr[(ssr.weights == "raw") & ~ssr.layer.isin([MEAN, POOLED, HIDDEN])]
-    names = list(dict.fromkeys(single.layer))
-    figure = Figure(figsize=(12, 7), layout="constrained")
-    axes = figure.subplots(2, 1, sharex=True)
-    for ax, quantity, white, text in (
-        (axes[0], "eta", 8 / 9, "share of the high band"),
-        (axes[1], "corner", 4 / 9, r"share of the corner, $\sqrt{2}/3$"),
-    ):
-        ax.axhline(white, color="0.5", linewidth=1, linestyle=":", label="white kernels")
-        initial = single[single.configuration == single.configuration.iloc[0]]
-        _curve(ax, initial, "layer", f"{quantity}_initial", color="0.5", label="initial")
-        for name, table in single.groupby("configuration", sort=False):
-            _curve(ax, table, "layer", f"{quantity}_final", **_style(name), label=_label(name))
-        ax.set_ylabel(text)
-    axes[0].legend(ncols=5, loc="lower center", bbox_to_anchor=(0.5, 1))
-    axes[1].set_xticks(range(len(names)), names, rotation=45, ha="right")
-    axes[1].set_xlabel("3x3 convolution, from input to output")
-    _finish(figure, "Initial and final spectrum of every layer, raw weights", ssr)
-    return figure
-
-
-def training(history: pd.DataFrame) -> Figure:
-    """Accuracy and loss on training and test images; on planted data also by cue."""
-    panels = [("accuracy", "accuracy (%)"), ("loss", "cross-entropy (nats)")]
-    if "low_cue_accuracy" in history:
-        panels.append(("cue", "accuracy with one cue only (%)"))
-    figure = Figure(figsize=(1 + 5.5 * len(panels), 4.4), layout="constrained")
-    for ax, (quantity, text) in zip(figure.subplots(1, len(panels)), panels):
-        thick, thin = f"test_{quantity}", f"train_{quantity}"
-        names = ("test", "training")
-        if quantity == "cue":
-            thick, thin = "low_cue_accuracy", "high_cue_accuracy"
-            names = ("low cue", "high cue")
-        for name, table in history.groupby("configuration", sort=False):
-            style = _style(name) | {"marker": ""}
-            _curve(ax, table, "epoch", thick, **style, label=f"{_label(name)}, {names[0]}")
-            style |= {"linewidth": 0.8, "alpha": 0.7}
-            rows = table[table[thin].notna()]
-            _curve(ax, rows, "epoch", thin, False, **style, label=f"{_label(name)}, {names[1]}")
-        ax.set(xlabel="epoch (0: initialisation)", ylabel=text)
-        ax.xaxis.get_major_locator().set_params(integer=True)
-        if quantity != "loss":
-            ax.legend(fontsize=8)
-    _finish(figure, "Training (thin: augmented images, dropout active)", history)
-    return figure
-
-
-def robustness(
-    accuracy: pd.DataFrame, leads: pd.DataFrame, corruptions: list[str], title: str
-) -> Figure:
-    """A row per corruption: accuracy by level on each set of images, and leads on "test"."""
-    sets = list(dict.fromkeys(accuracy.images))
-    size = (5.2 * (len(sets) + 1), 0.9 + 3.2 * len(corruptions))
-    figure = Figure(figsize=size, layout="constrained")
-    axes = figure.subplots(
-        len(corruptions), len(sets) + 1, squeeze=False, sharex="row", sharey="col"
-    )
-    for row, corruption in zip(axes, corruptions):
-        for ax, images in zip(row, sets):
-            _accuracies(ax, accuracy[accuracy.images == images], corruption)
-            if images == "test" and is_published_setting(
-                accuracy.iloc[0], published.CONFIGURATIONS[1]
-            ):
-                _published_curves(ax, corruption)
-            of = f" with {images} only" if images != "test" else ""
-            ax.set_ylabel(f"accuracy (%){of}")
-            ax.set_title(corruption)
-        _leads(row[-1], leads[leads.images == "test"], corruption)
-        row[-1].set(title=corruption, ylabel="lead over the baseline (points)")
-        text, reverse = LEVELS[corruption]
-        for ax in row:
-            ax.set_xlabel(text)
-        if reverse:
-            row[0].invert_xaxis()
-    for ax in axes[0, :-1]:  # intervals may reach beyond what an accuracy can be
-        low, high = ax.get_ylim()
-        ax.set_ylim(max(low, 0), min(high, 100))
-    axes[0, 0].legend(fontsize=8)
-    axes[0, -1].legend(fontsize=8)
-    _finish(figure, f"{title} (dotted: clean images)", accuracy)
-    return figure
-
-
-def _accuracies(ax, accuracy: pd.DataFrame, corruption: str) -> None:
-    for name, run in accuracy.groupby("configuration", sort=False):
-        clean = run[run.corruption == "none"].accuracy.mean()
-        ax.axhline(clean, color=_style(name)["color"], linestyle=":", linewidth=1)
-        rows = run[run.corruption == corruption]
-        _curve(ax, rows, "level", "accuracy", **_style(name), label=_label(name))
-
-
-def _leads(ax, leads: pd.DataFrame, corruption: str) -> None:
-    """Lead over the baseline by level; dotted: on clean images."""
-    ax.axhline(0, color="0.3", linewidth=1)
-    for (name, comparison), run in leads.groupby(["configuration", "comparison"], sort=False):
-        style, label = _style(name), _label(name)
-        if comparison != "last epoch":
-            style = style | {"color": "0.35", "marker": "D"}
-            label = f"{label}, {comparison}"
-        clean = run[run.corruption == "none"].lead.mean()
-        ax.axhline(clean, color=style["color"], linestyle=":", linewidth=1)
-        rows = run[run.corruption == corruption]
-        _curve(ax, rows, "level", "lead", **style, label=label)
-
-
-def _published_curves(ax, corruption: str) -> None:
-    levels = published.ACCURACY.get(corruption, {})
-    for name, values in zip(published.CONFIGURATIONS, zip(*levels.values())):
-        style = _style(name) | {"marker": "x", "linewidth": 0.7, "markersize": 4}
-        label = f"{_label(name)}, arXiv:2512.22192"
-        ax.plot(list(levels), values, **style, alpha=0.6, zorder=1, label=label)
-
-
-def fourier_heatmap(heatmap: pd.DataFrame) -> Figure:
-    """Error by Fourier mode, a panel per configuration, and of L2 against the baseline."""
-    means = heatmap.groupby(["configuration", "u", "v"], sort=False).error.mean()
-    grids = {name: _both_halves(means[name]) for name in dict.fromkeys(heatmap.configuration)}
-    low = min(grid.min() for grid in grids.values())
-    high = max(grid.max() for grid in grids.values())
-    other = published.CONFIGURATIONS[1]
-    compare = {"baseline", other} <= set(grids)
-    figure, axes = _panels(len(grids) + compare, 3.5, 4.3)
-    size = len(next(iter(grids.values())))
-    low_edge, high_edge = -0.5 - 0.5 / size, 0.5 - 0.5 / size  # pixel centres at the frequencies
-    edge = {"extent": (low_edge, high_edge, low_edge, high_edge), "origin": "lower"}
-    for ax, (name, grid) in zip(axes, grids.items()):
-        mesh = ax.imshow(grid, vmin=low, vmax=high, cmap="viridis", **edge)
-        ax.set_title(_label(name))
-    figure.colorbar(mesh, ax=axes[: len(grids)], label="error (%)", shrink=0.8)
-    if compare:
-        lead = grids[other] - grids["baseline"]
-        limit = max(0.1, np.abs(lead).max())
-        mesh = axes[-1].imshow(lead, vmin=-limit, vmax=limit, cmap="RdBu_r", **edge)
-        axes[-1].set_title(f"{_label(other)} minus baseline")
-        figure.colorbar(mesh, ax=axes[-1], label="error (points)", shrink=0.8)
-    for ax in axes:
-        ax.set_xlabel("horizontal (cycles/pixel)")
-        ax.grid(False)
-    axes[0].set_ylabel("vertical (cycles/pixel)")
-    title = f"Error under one Fourier mode of norm {heatmap.norm.iloc[0]:g} per image"
-    _finish(figure, title, heatmap, "mean over seeds")
-    return figure
-
-
-def _both_halves(modes: pd.Series) -> np.ndarray:
-    """Square image of values by (u, v), zero frequency in the middle, and their mirror."""
-    u, v = (modes.index.get_level_values(n).to_numpy() for n in ("u", "v"))
-    size = 2 * int(v.max())
-    image = np.full((size, size), np.nan)
-    for sign in (1, -1):
-        image[(sign * u + size // 2) % size, (sign * v + size // 2) % size] = modes
-    return image
-
-
-def frequency_curves(frequency: pd.DataFrame) -> Figure:
-    """Explained variance of every frequency by step, a panel per strength of the penalty.
-
-    Crosses: published values, in the published setting.
-    """
-    claimed = published.EXPLAINED_VARIANCE if frequency.setting.iloc[0] == "demo" else {}
-    strengths = list(dict.fromkeys(frequency.strength))
-    figure, axes = _panels(len(strengths), 4.3, 4.2)
-    colors = _frequency_colors(frequency)
-    for ax, strength in zip(axes, strengths):
-        table = frequency[frequency.strength == strength]
-        for number, (k, rows) in enumerate(table.groupby("frequency", sort=False)):
-            style = {"color": colors[k], "linestyle": DASHES[number % len(DASHES)]}
-            few = len(colors) <= 4  # intervals of more would hide each other
-            _curve(ax, rows, "step", "explained_variance", few, **style, label=f"k = {k}")
-            if k in claimed.get(strength, {}):
-                value = claimed[strength][k]
-                ax.plot(table.step.max(), value, "x", color=colors[k], clip_on=False)
-        ax.axhline(0, color="0.3", linewidth=1)
-        ax.set(title=f"penalty {strength:g}", xlabel="step")
-        ax.locator_params(axis="x", nbins=5)
-    axes[0].set_ylabel("explained variance")
-    if claimed:
-        axes[0].plot([], [], "kx", label="arXiv:2512.22192")
-    lines = dict(zip(*axes[0].get_legend_handles_labels()[::-1]))
-    figure.legend(lines.values(), lines.keys(), loc="outside right upper", fontsize=9)
-    spread = {} if few else {"spread": "mean over seeds"}
-    _finish(figure, "What is learned of each frequency", frequency, **spread)
-    return figure
-
-
-def decomposition(learned: pd.DataFrame) -> Figure:
-    """Four periods of the signal's components and of the fits', after the last step."""
-    strengths = list(dict.fromkeys(learned.strength))
-    frequencies = sorted(set(learned.frequency), reverse=True)
-    frequencies = frequencies[:: math.ceil(len(frequencies) / 4)]
-    size = (max(9, 4.4 * len(strengths) + 1), 2.1 * len(frequencies) + 1)
-    figure = Figure(figsize=size, layout="constrained")
-    axes = figure.subplots(
-        len(frequencies), len(strengths), sharex=True, sharey=True, squeeze=False
-    )
-    periods = np.linspace(0, 4, 200)
-    turn = 2 * np.pi * periods
-    colors = _frequency_colors(learned)
-    for row, k in zip(axes, frequencies):
-        row[0].set_ylabel(f"k = {k}")
-        for ax, strength in zip(row, strengths):
-            chosen = learned[(learned.frequency == k) & (learned.strength == strength)]
-            # By hand from amplitude and phase; phases relative to those of the signal.
-            truth = chosen.amplitude.iloc[0] * np.sin(turn)
-            ax.plot(periods, truth, color="0.6", linewidth=3, label="signal")
-            for number, one in enumerate(chosen.itertuples()):
-                wave = np.sin(turn + one.phase_error) * one.amplitude_ratio
-                label = "fits, one per seed" if number == 0 else None
-                ax.plot(periods, one.amplitude * wave, color=colors[k], lw=1, label=label)
-    for ax, strength in zip(axes[0], strengths):
-        ax.set_title(f"penalty {strength:g}")
-    for ax in axes[-1]:
-        ax.set_xlabel("periods of the component")
-    axes[0, 0].legend(fontsize=8, loc="upper right", frameon=True, framealpha=0.9)
-    step = learned.step.max()
-    _finish(figure, f"Components of the fit after {step} steps", learned, "each drawn")
-    return figure
-
-
-def spectral_bias(frequency: pd.DataFrame) -> Figure:
-    """Heat map frequency x step of the amplitude ratio, a panel per strength."""
-    strengths = list(dict.fromkeys(frequency.strength))
-    figure, axes = _panels(len(strengths), 4.3, 4.2)
-    for ax, strength in zip(axes, strengths):
-        table = frequency[frequency.strength == strength]
-        # A mean with a diverged network is NaN, blank in the map, and its step stays.
-        means = summarize(table, ["frequency", "step"], "amplitude_ratio")
-        grid = means.pivot(index="frequency", columns="step", values="mean")
-        mesh = _heat_map(ax, grid, "viridis", 0, 1)
-        ax.locator_params(axis="x", nbins=5)
-        ax.set_yticks(range(len(grid)), grid.index)
-        ax.set(title=f"penalty {strength:g}", xlabel="step")
-    axes[0].set_ylabel("frequency k (cycles per interval)")
-    label = "amplitude of the fit / of the signal"
-    figure.colorbar(mesh, ax=axes, label=label, extend="max")
-    _finish(figure, "Spectral bias: low frequencies first", frequency, "mean over seeds")
-    return figure
-
-
-def fit_animation(fit: pd.DataFrame) -> FuncAnimation:
-    """Of signal and fit over the steps, a panel per strength of the penalty."""
-    strengths = list(dict.fromkeys(fit.strength))
-    height = 2.6 * len(strengths) + 0.8
-    figure = Figure(figsize=(8, height))
-    # By hand, in inches: a layout engine would draw every frame twice.
-    figure.subplots_adjust(0.8 / 8, 0.9 / height, 1 - 0.15 / 8, 1 - 0.7 / height)
-    FigureCanvasAgg(figure)
-    axes = figure.subplots(len(strengths), 1, sharex=True, sharey=True, squeeze=False)
-    lines = {}
-    first = fit[fit.step == fit.step.min()]
-    for ax, (strength, rows) in zip(axes[:, 0], first.groupby("strength", sort=False)):
-        ax.plot(rows.position, rows.signal, color="0.6", linewidth=2, label="signal")
-        (line,) = ax.plot(rows.position, rows.fit, color="#D55E00", label="fit")
-        lines[strength] = line
-        ax.set(title=f"penalty {strength:g}", ylabel="value")
-    axes[-1, 0].set_xlabel("position (first quarter of the interval)")
-    axes[0, 0].legend(fontsize=8, loc="upper right")
-    low, high = fit.signal.min(), fit.signal.max()
-    axes[0, 0].set_ylim(1.3 * min(low, 0), 1.3 * max(high, 0))
-    _finish(figure, "step 0", fit, none_of_one="one seed shown")
-
-    def show(step):
-        figure.suptitle(f"step {step}", fontsize=13)
-        rows = fit[fit.step == step]
-        for strength, line in lines.items():
-            line.set_ydata(rows[rows.strength == strength].fit)
-
-    return FuncAnimation(figure, show, fit.step.unique())
-
-
-def _frequency_colors(table: pd.DataFrame) -> dict:
-    """From dark for the lowest frequency to light for the highest."""
-    frequencies = sorted(set(table.frequency))
-    places = np.linspace(0, 0.85, len(frequencies))
-    return dict(zip(frequencies, matplotlib.colormaps["viridis"](places)))
-
-
-def _panels(count: int, width: float, height: float) -> tuple[Figure, np.ndarray]:
-    """A row of panels with one y axis; sizes in inches, wide enough for the caption."""
-    size = (max(9, width * count + 2), height)
-    figure = Figure(figsize=size, layout="constrained")
-    return figure, figure.subplots(1, count, sharey=True, squeeze=False)[0]
-
-
-def _heat_map(ax, grid: pd.DataFrame, colors: str, low: float, high: float):
-    """Rows of the table upwards, its evenly spaced columns from left to right."""
-    columns = grid.shape[1]
-    half = np.ptp(grid.columns) / (columns - 1) / 2 if columns > 1 else 0.5
-    left, right = grid.columns[0] - half, grid.columns[-1] + half
-    ax.grid(False)
-    return ax.imshow(
-        grid,
-        aspect="auto",
-        origin="lower",
-        interpolation="nearest",
-        cmap=colors,
-        vmin=low,
-        vmax=high,
-        extent=(left, right, -0.5, len(grid) - 0.5),
-    )
-
-
-def _label(configuration: str) -> str:
-    return configurations.label(configuration)
-
-
-def _style(configuration: str) -> dict:
-    """The look of a family; weaker than usual is lighter, stronger is darker."""
+def look(configuration: str) -> dict:
+    """Colour, line and marker of a family; weaker than usual is light and hollow, stronger dark."""
     family = configurations.family(configuration)
     color, line, marker = FAMILIES.get(family, ("#555555", ":", "X"))
     logs = [
         np.log10(max(s, 1e-9) / USUAL[t])
         for t, s in configurations.strengths(configuration).items()
     ]
-    shade = float(np.clip(sum(logs) / 2, -0.7, 0.7))
+    shade = float(np.clip(0.55 * sum(logs), -0.7, 0.7))
     towards = np.array([1.0, 1.0, 1.0]) if shade < 0 else np.zeros(3)
     rgb = np.array(matplotlib.colors.to_rgb(color)) * (1 - abs(shade)) + towards * abs(shade)
-    return {"color": matplotlib.colors.to_hex(rgb), "linestyle": line, "marker": marker}
+    color = matplotlib.colors.to_hex(rgb)
+    filling = "white" if shade < 0 else color
+    return {"color": color, "linestyle": line, "marker": marker, "markerfacecolor": filling}
 
 
-def _curve(ax, table: pd.DataFrame, x: str, y: str, band=True, **style) -> None:
-    """Mean over seeds with its 95 % interval as a band, where there is more than one seed."""
-    means = summarize(table, [x], y)
-    (line,) = ax.plot(means[x], means["mean"], markersize=5, **style)
-    if band and (means.n > 1).any():
-        low, high = means["mean"] - means.half, means["mean"] + means.half
-        ax.fill_between(means[x], low, high, color=line.get_color(), alpha=0.2, lw=0)
+def contrast(names) -> str | None:
+    """What is compared with the baseline where one is: L2 as published, else the first other."""
+    others = [name for name in dict.fromkeys(names) if name != "baseline"]
+    if not others or "baseline" not in set(names):
+        return None
+    claimed = published.CONFIGURATIONS[1]
+    return claimed if claimed in others else others[0]
 
 
-def _bars(ax, groups: dict[str, tuple[pd.DataFrame, str]]) -> None:
-    """Bars by group and configuration: mean, 95 % interval over seeds, the value above."""
-    drawn = list(groups.values())
-    names = [
-        n
-        for n in dict.fromkeys(n for t, _ in drawn for n in t.configuration)
-        if any(t[t.configuration == n][c].notna().any() for t, c in drawn)
-    ]
-    width = 0.8 / max(1, len(names))
-    for number, name in enumerate(names):
-        for position, (table, column) in enumerate(drawn):
-            rows = table[table.configuration == name]
-            means = summarize(rows, ["configuration"], column).iloc[0]
-            x = position + (number - (len(names) - 1) / 2) * width
-            ax.bar(
-                x,
-                means["mean"],
-                0.92 * width,
-                color=_style(name)["color"],
-                yerr=means.half if means.n > 1 else None,
-                capsize=3,
-                label=_label(name) if position == 0 else None,
-            )
-            sign = 1 if means["mean"] >= 0 else -1
-            ax.annotate(
-                f"{means['mean']:.2f}",
-                (x, means["mean"] + sign * (means.half if means.n > 1 else 0)),
-                xytext=(0, 3 * sign),
-                textcoords="offset points",
-                ha="center",
-                va="bottom" if sign > 0 else "top",
-                fontsize=8,
-                bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},
-            )
-    ax.axhline(0, color="0.3", linewidth=1)
-    ax.set_xticks(range(len(groups)), groups)
-    ax.grid(axis="x", visible=False)
-    ax.margins(y=0.12)
+def differences(table: pd.DataFrame, column: str, at: list[str]) -> pd.DataFrame:
+    """Rows of all but the baseline, the column minus that of the baseline of the same seed.
+
+    Args:
+        at: columns that, with the seed, say where the two belong together.
+    """
+    key = ["seed", *at]
+    baseline = table[table.configuration == "baseline"].set_index(key)[column]
+    others = table[table.configuration != "baseline"]
+    paired = others[key].join(baseline.rename("of"), on=key).of
+    return others.assign(**{column: others[column] - paired})
 
 
-def _finish(
-    figure: Figure,
-    title: str,
-    table: pd.DataFrame,
-    spread: str = "mean and 95 % t-interval over seeds",
-    none_of_one: str = "no interval from one seed",
+def means(table: pd.DataFrame, rows: str, columns: str, value: str, titles=None) -> dict:
+    """Grids of means over seeds: of every configuration, by title, and of L2 minus baseline."""
+    names = dict.fromkeys(table.configuration)
+    titles = titles or {name: configurations.label(name) for name in names}
+    parts = {titles[name]: table[table.configuration == name] for name in names}
+    other = contrast(names)
+    paired = differences(table, value, [rows, columns]).dropna(subset=value)
+    if other in set(paired.configuration):
+        parts[configurations.label(other) + MINUS] = paired[paired.configuration == other]
+    times = sorted(set(table[columns]))
+    return {
+        title: part.pivot_table(index=rows, columns=columns, values=value).reindex(columns=times)
+        for title, part in parts.items()
+    }
+
+
+def sections(*heights: float) -> tuple[Figure, list]:
+    """A figure of parts below each other, each laid out by itself; heights in inches."""
+    figure = Figure(figsize=(WIDTH, sum(heights) + 0.9), layout="constrained")
+    parts = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)
+    return figure, list(parts[:, 0])
+
+
+def panels(part, count: int, most: int = 4, **options) -> list[Axes]:
+    """Panels in a part of a figure, at most `most` in a row; options of `subplots`."""
+    wide = math.ceil(count / math.ceil(count / most))
+    axes = part.subplots(math.ceil(count / wide), wide, squeeze=False, **options)
+    for ax in axes.flat[count:]:
+        ax.remove()
+    for ax in axes.flat[max(0, count - wide) : count]:  # the lowest of their columns
+        ax.tick_params(labelbottom=True)
+    return list(axes.flat[:count])
+
+
+def map_height(grids: dict, each: float, most: int = 4) -> float:
+    """Height in inches of `map_panels`."""
+    return each * math.ceil(sum(MINUS not in title for title in grids) / most)
+
+
+def map_panels(
+    part, grids: dict, draw, label: str, x: str, y: str, most: int = 4, centred: bool = True
+) -> list[Axes]:
+    """Images by title on one colour scale, with the bar that explains it; returns their axes.
+
+    Differences have a scale of their own and stand to the right of the others.
+
+    Args:
+        draw: takes axes, a grid, the ends of the scale and its colours; returns what has them.
+        label: of the colours, x and y of the axes.
+        centred: the scale goes as far below 0 as above it, as that of differences always does.
+    """
+    usual = [title for title in grids if MINUS not in title]
+    compared = [title for title in grids if MINUS in title]
+    parts, drawn = [part], []
+    if compared:
+        wide = math.ceil(len(usual) / math.ceil(len(usual) / most))
+        parts = part.subfigures(1, 2, width_ratios=(wide + 0.2, 1.5))
+    for place, group in zip(parts, (usual, compared)):
+        axes = panels(place, len(group), most, sharex=True, sharey=True)
+        values = np.concatenate([np.ravel(grids[title]) for title in group])
+        values = values[np.isfinite(values)]
+        low, high, colors = values.min(initial=0), values.max(initial=0.1), "magma_r"
+        if centred or group is compared:
+            low, high, colors = -max(-low, high), max(-low, high), DIVERGING
+        alone = draw is frequency_map and group is compared
+        for ax, title in zip(axes, group):
+            mesh = draw(ax, grids[title], low, high, colors)
+            ax.set_title(textwrap.fill(title, 16 if len(axes) > 3 or alone else 24))
+        shrink = 0.7 if draw is frequency_map and len(axes) <= most else 1  # as high as its images
+        aspect = 10 * shrink * place.bbox.height / place.dpi  # 0.1 inches wide
+        text = f"difference {label[label.rindex('(') :]}" if group is compared else label
+        place.colorbar(mesh, ax=axes, label=text, shrink=shrink, aspect=aspect)
+        axes[0].set_xlabel(x) if alone else place.supxlabel(x, fontsize=10)
+        drawn += axes
+    parts[0].supylabel(y, fontsize=10)
+    return drawn
+
+
+def heat_map(ax, grid: pd.DataFrame, low: float, high: float, colors):
+    """Rows of the table upwards, its evenly spaced columns from left to right; NaN is hatched."""
+    columns = grid.shape[1]
+    half = np.ptp(grid.columns) / (columns - 1) / 2 if columns > 1 else 0.5
+    edges = (grid.columns[0] - half, grid.columns[-1] + half, -0.5, len(grid) - 0.5)
+    style = {"aspect": "auto", "origin": "lower", "interpolation": "nearest", "cmap": colors}
+    _hatch(ax)
+    return ax.imshow(grid, vmin=low, vmax=high, extent=edges, **style)
+
+
+def time_map(ax, grid: pd.DataFrame, low: float, high: float, colors):
+    """Rows of the table downwards, its columns at their steps on a logarithmic axis."""
+    _hatch(ax)
+    x = logarithmic(grid.columns)
+    x = [x[0] ** 2 / x[1], *x, x[-1] ** 2 / x[-2]] if len(x) > 1 else [x[0] / 2, x[0], x[0] * 2]
+    edges, rows = np.sqrt(np.multiply(x[1:], x[:-1])), np.arange(len(grid) + 1) - 0.5
+    mesh = ax.pcolormesh(edges, rows, np.ma.masked_invalid(grid), vmin=low, vmax=high, cmap=colors)
+    ax.set_ylim(len(grid) - 0.5, -0.5)
+    return mesh
+
+
+def numbers(ax, x: float, values, digits: str, unit: str = "") -> None:
+    """The values of the rows of a map in numbers, left of x."""
+    style = {"xytext": (-3, 0), "textcoords": "offset points", "ha": "right", "va": "center"}
+    style |= {"bbox": {"fc": "white", "ec": "none", "alpha": 0.8, "pad": 1.5}, "fontsize": 9}
+    for row, value in enumerate(values):
+        text = f"{value:{digits}}{unit}".replace("-", "\N{MINUS SIGN}")
+        ax.annotate(text, (x, row), **style)
+
+
+def _hatch(ax) -> None:
+    """Where nothing is drawn the panel is hatched grey."""
+    ax.grid(False)
+    ax.patch.set(facecolor="0.93", hatch="///", edgecolor="0.75")
+
+
+def frequency_map(ax, grid: pd.DataFrame, low: float, high: float, colors):
+    """Square image by frequency, pixel centres in place; circles: the corner of 3x3 kernels."""
+    third, half = np.array([-1, 1]) / 3, 0.5 / len(grid)
+    ax.plot(np.repeat(third, 2), np.tile(third, 2), "o", mfc="none", mec="black", ms=5)
+    ax.grid(False)
+    ax.set(xticks=[-0.4, 0, 0.4], yticks=[-0.4, 0, 0.4])
+    edges = (grid.index[0] - half, grid.index[-1] + half) * 2
+    return ax.imshow(grid, vmin=low, vmax=high, cmap=colors, extent=edges, origin="lower")
+
+
+def frequency_figure(table: pd.DataFrame, quantity: str) -> Figure:
+    """Maps by frequency, initially and of every model, and curves along some directions.
+
+    Args:
+        table: rows of (configuration, seed, epoch, fy, fx in cycles/pixel, db).
+    """
+    first = table[table.epoch == 0].pivot_table(index="fy", columns="fx", values="db")
+    last = table[table.epoch > 0]
+    grids = {"initially": first} | means(last, "fy", "fx", "db")
+    figure, (top, bottom) = sections(map_height(grids, 2.2, 3), 2.5)
+    map_panels(top, grids, frequency_map, f"{quantity} (dB)", *FREQUENCIES, most=3)
+    radius, absolute = np.hypot(last.fy, last.fx), last[["fy", "fx"]].abs()
+    rings = (radius * len(first)).round() / len(first)
+    last = last.assign(power=10 ** (last.db / 10))
+    axes = panels(bottom, 3, sharey=True)
+    for ax, title, chosen, place in (
+        (axes[0], "Along the axes", absolute.min(axis=1) == 0, radius),
+        (axes[1], "Along the diagonals", absolute.fy == absolute.fx, radius),
+        (axes[2], "All directions, in rings", radius >= 0, rings),
+    ):
+        rows = last.assign(radius=place)[chosen]
+        rows = rows.groupby(["configuration", "seed", "radius"], sort=False).power.mean()
+        model_curves(ax, (10 * np.log10(rows)).rename("db").reset_index(), "radius", "db")
+        ax.axhline(0, color="0.3", linewidth=1)
+        ax.set(title=title, xlabel="frequency (cycles/pixel)")
+    axes[0].set_ylabel(f"{quantity} (dB)")
+    return figure
+
+
+def model_curves(ax, table: pd.DataFrame, x: str, y: str) -> None:
+    """Curves of every configuration, each with its look."""
+    for name, rows in table.groupby("configuration", sort=False):
+        curves(ax, rows, x, y, configurations.label(name), **look(name))
+
+
+def curves(ax, table: pd.DataFrame, x: str, y: str, label: str | None = None, **style) -> None:
+    """A thin line per seed and, thick, their mean."""
+    wide = table.pivot(index=x, columns="seed", values=y).sort_index()
+    mean = wide.mean(axis=1).dropna()
+    if wide.shape[1] > 1:
+        ax.plot(wide.index, wide, color=style["color"], linewidth=0.7, alpha=0.55)
+    style = {"linewidth": 2, "markersize": 4.5, "markevery": 0.1} | style
+    ax.plot(mean.index, mean, label=label, **style)
+
+
+def dots(
+    ax, x: float, values: pd.Series, style: dict, width: float, ratio=False, bar=False, text=True
+) -> np.ndarray:
+    """A dot per seed, a line at their mean, and the mean in numbers; returns where the dots are.
+
+    Args:
+        ratio: the mean is that of the logarithms.
+        bar: with the 95 % interval of the mean.
+    """
+    places = x + width * (np.linspace(-0.25, 0.25, len(values)) if len(values) > 1 else np.zeros(1))
+    if values.isna().all():
+        style = {"rotation": 90, "ha": "center", "fontsize": 8}
+        ax.text(x, 0.05, "not defined", transform=ax.get_xaxis_transform(), **style)
+        return places
+    mean, *ends = interval(values, ratio)
+    marks = {"linestyle": "", "markersize": 4 if width > 0.1 else 3, "alpha": 0.8}
+    ax.plot(places, values, **style | marks)
+    ax.plot([x - 0.42 * width, x + 0.42 * width], [mean] * 2, color=style["color"], linewidth=2)
+    if bar:
+        ax.plot([x, x], ends, color="0.2", linewidth=1, marker="_", markersize=6)
+    if text:
+        style = {"xytext": (0, 3), "textcoords": "offset points", "ha": "center", "fontsize": 8}
+        top = np.nanmax([*values, *(ends if bar else [])])
+        number = f"{mean:.2f}".replace("-", "\N{MINUS SIGN}")
+        ax.annotate(number, (x, top), rotation=0 if width > 0.2 else 90, **style)
+    return places
+
+
+def logarithmic(steps) -> np.ndarray:
+    """Steps for a logarithmic axis: step 0 stands at half of the next that there is."""
+    steps = np.asarray(steps, dtype=float)
+    return np.where(steps > 0, steps, min(steps[steps > 0], default=1) / 2)
+
+
+def step_axis(ax, steps, every: int = 1) -> None:
+    """Steps on a logarithmic axis, every so many powers of 10 named, and step 0."""
+    ax.set_xscale("log")
+    start, last = np.min(logarithmic(steps)), np.max(steps)
+    powers = 10.0 ** np.arange(last >= 100, np.log10(max(10, last)) + 1e-9)
+    powers = powers[powers > 1.9 * start][::every]
+    ax.xaxis.set_major_locator(FixedLocator([start, *powers]))
+    ax.xaxis.set_major_formatter(lambda x, _: "0" if x == start else f"{x:,.0f}")
+    ax.xaxis.set_minor_locator(NullLocator())
+
+
+def log_axis(axis) -> None:
+    """Plain numbers on a logarithmic axis, few enough, over a part of a decade or over many."""
+    axis.axes.set(**{f"{axis.axis_name}scale": "log"})
+    decades = np.log10(np.divide(*axis.get_view_interval()[::-1]))
+    named = LogLocator(subs=(1, 2, 5) if decades < 2.5 else (1,))
+    axis.set_major_locator(named if decades > 0.7 else MaxNLocator(5))
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_locator(NullLocator())
+
+
+def epoch_axis(ax) -> None:
+    """Whole numbers, also where there are one or two."""
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6, min_n_ticks=1))
+
+
+def finish(
+    figure: Figure, title: str, table: pd.DataFrame, says: str = "thin: each, thick: mean"
 ) -> None:
-    """Title, and below the figure the conditions; red where the data are not CIFAR-10."""
+    """Title and legend above; below the conditions, red where the data are not CIFAR-10."""
     first = table.iloc[0]
-    seeds = table.seed.nunique()
-    spread = spread if seeds > 1 else none_of_one
+    handles = {}
+    for ax in figure.axes:
+        for handle, label in zip(*ax.get_legend_handles_labels()):
+            handles.setdefault(label, handle)
+    if handles:
+
+        def width(columns: int) -> int:  # in letters
+            parts = np.array_split(list(map(len, handles)), columns)
+            return sum(max(part) + 8 for part in parts)
+
+        most = max(n for n in range(1, len(handles) + 1) if n == 1 or width(n) < 112)
+        columns = math.ceil(len(handles) / math.ceil(len(handles) / most))
+        options = {"loc": "outside upper center", "ncols": columns, "title_fontsize": 13}
+        figure.legend(handles.values(), handles, title=title, **options)
+    else:
+        figure.suptitle(title, fontsize=13)
+    scale = f"scale {first.scale}" if "scale" in table else f"setting {first.setting}"
+    parts = [first.dataset, scale]
+    if "n_images" in table:
+        parts.append(f"{table.n_images.max():,} test images")
+    if "seed" in table:
+        seeds = table.seed.nunique()
+        parts.append(f"n = {seeds} seeds, {says}" if seeds > 1 else "n = 1 seed")
     planted = "PLANTED" in first.dataset
-    figure.suptitle(title, fontsize=13)
-    under = f"scale {first.scale}" if "scale" in table else f"setting {first.setting}"
-    figure.supxlabel(
-        f"{first.dataset}   |   {under}   |   n = {seeds} "
-        f"{'seeds' if seeds > 1 else 'seed'}, {spread}   |   {first.device}",
-        fontsize=9,
-        color="#C00000" if planted else "0.3",
-        weight="bold" if planted else "normal",
-    )
+    style = {"color": "#C00000", "weight": "bold"} if planted else {"color": "0.3"}
+    text = textwrap.fill("  |  ".join([*parts, first.device]), 130 if planted else 150)
+    figure.supxlabel(text, fontsize=9, **style)
 
 
-def dose_response(dose: pd.DataFrame) -> Figure:
-    """Corner share, SSR and accuracy by strength, a row per family, a dot per seed."""
-    families = list(dict.fromkeys(dose.family))
-    columns = {
-        "corner_final": "corner share, hidden layers",
-        "ssr": "SSR, mean over layers",
-        "test_accuracy": "test accuracy (%)",
-    }
-    figure = Figure(figsize=(13, 1 + 3.4 * len(families)), layout="constrained")
-    axes = figure.subplots(len(families), len(columns), squeeze=False)
-    for row, family in zip(axes, families):
-        table = dose[dose.family == family]
-        weakest = table.strength[table.strength > 0].min()
-        for ax, (column, text) in zip(row, columns.items()):
-            means = table.groupby("strength")[column].mean()
-            style = _style(f"{family}={USUAL[family]:g}")
-            ax.plot(means.index, means, **style | {"marker": ""})
-            ax.plot(table.strength, table[column], ".", color=style["color"], alpha=0.7)
-            ax.set_xscale("symlog", linthresh=weakest)
-            ax.set(xlabel=f"strength of {family} (0: baseline)", ylabel=text)
-    _finish(figure, "Dose and response", dose, "a dot per seed, line: mean")
-    return figure
-
-
-def sensitivity(spectra: pd.DataFrame, maps: pd.DataFrame) -> Figure:
-    """Input sensitivity against white by radius, a line per seed, and in two dimensions."""
-    last = maps[maps.epoch > 0]
-    grids = {
-        name: _both_halves(rows.groupby(["u", "v"]).power.mean())
-        for name, rows in last.groupby("configuration", sort=False)
-    }
-    figure, axes = _panels(1 + len(grids), 4, 4.3)
-    curves, *panels = axes
-    curves.axhline(0, color="0.3", linewidth=1)
-    for (name, seed, epoch), rows in spectra.groupby(["configuration", "seed", "epoch"]):
-        style = _style(name) | {"marker": ""} if epoch else {"color": "0.6"}
-        label = _label(name) if epoch else "initially"
-        label = label if seed == spectra.seed.iloc[0] else None
-        curves.plot(rows.radius, rows.white_db, linewidth=1, label=label, **style)
-    curves.set(xlabel="radial frequency (cycles/pixel)", ylabel="against white (dB)")
-    curves.legend()
-    for ax, (name, grid) in zip(panels, grids.items()):
-        ax.sharey = None
-        db = 10 * np.log10(grid / grid.mean())
-        mesh = ax.imshow(db, cmap="RdBu_r", vmin=-10, vmax=10, extent=(-0.5, 0.5, -0.5, 0.5))
-        ax.set_title(_label(name))
-    figure.colorbar(mesh, ax=panels, label="dB against white")
-    _finish(figure, "What the output depends on, by frequency", spectra, "a line per seed")
-    return figure
+def keep_layout(figure: Figure) -> None:
+    """For a film: lay out once, not every frame anew."""
+    FigureCanvasAgg(figure)
+    for _ in range(2):  # the second time with the ticks that the first found room for
+        figure.draw_without_rendering()
+    figure.set_layout_engine("none")

@@ -1,0 +1,144 @@
+"""The figures of experiment A. The first line of a function says what to see in its figure."""
+
+import math
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.animation import FuncAnimation
+from matplotlib.figure import Figure
+
+from utils import published
+from utils import visualizer as vis
+
+LINES = [("-", "o"), ("--", "s"), ("-.", "^"), (":", "D")]
+PUBLISHED_STEP = 500  # of the published explained variances
+
+
+def frequency_curves(frequency: pd.DataFrame) -> Figure:
+    """Low frequencies (dark) are learned first; the stronger the penalty, the later each rises.
+
+    Crosses: published values, in the published setting (more steps go through the same).
+    """
+    claimed = published.EXPLAINED_VARIANCE
+    if frequency.setting.iloc[0] not in ("demo", "demo, changed: steps"):
+        claimed = {}
+    parts = list(frequency.groupby("strength", sort=False))
+    figure, (part,) = vis.sections(3 * math.ceil(len(parts) / 3))
+    axes = vis.panels(part, len(parts), 3, sharey=True)
+    looks = _looks(frequency)
+    for ax, (strength, table) in zip(axes, parts):
+        table = table.assign(x=vis.logarithmic(table.step))
+        for k, rows in table.groupby("frequency", sort=False):
+            if len(looks) > 4:  # lines of every seed would hide each other
+                rows = rows.groupby("x").mean(numeric_only=True).assign(seed=0).reset_index()
+            vis.curves(ax, rows, "x", "explained_variance", f"k = {k}", **looks[k])
+        for k, value in claimed.get(strength, {}).items():
+            if k in looks and PUBLISHED_STEP <= table.step.max():
+                style = {"markersize": 8, "zorder": 5, "label": published.SOURCE}
+                ax.plot(PUBLISHED_STEP, value, "kx", **style)
+        ax.axhline(0, color="0.3", linewidth=1)
+        ax.set(title=f"penalty {strength:g}", xlabel="step (logarithmic)")
+        vis.step_axis(ax, table.step)
+    low, high = axes[0].get_ylim()
+    axes[0].set(ylabel="explained variance", ylim=(max(low, -0.5), high))
+    vis.finish(figure, "What is learned of each frequency", frequency)
+    return figure
+
+
+def spectral_bias(frequency: pd.DataFrame) -> Figure:
+    """The higher a frequency, the later it turns dark: spectral bias.
+
+    Amplitude of the fit relative to the signal, mean over seeds; in numbers after the last step.
+    """
+    steps = sorted(set(frequency.step))
+    grids = {
+        f"penalty {strength:g}": table.pivot_table(
+            index="frequency", columns="step", values="amplitude_ratio"
+        ).reindex(columns=steps)[::-1]
+        for strength, table in frequency.groupby("strength", sort=False)
+    }
+    height = 0.9 + 0.3 * frequency.frequency.nunique()
+    figure, (part,) = vis.sections(vis.map_height(grids, height, 3))
+    names = ("step (logarithmic)", "frequency k")
+    label = "amplitude, fit / signal"
+    axes = vis.map_panels(part, grids, vis.time_map, label, *names, most=3, centred=False)
+    for ax, grid in zip(axes, grids.values()):
+        vis.step_axis(ax, steps, every=2)
+        vis.numbers(ax, ax.get_xlim()[1], grid.iloc[:, -1], ".2f")
+        ax.set_yticks(range(len(grid)), grid.index)
+    vis.finish(figure, "Spectral bias: low frequencies first", frequency, "mean")
+    return figure
+
+
+def decomposition(learned: pd.DataFrame) -> Figure:
+    """How much of the grey signal the fits follow, frequency by frequency, after the last step.
+
+    Four periods of every component, drawn from amplitudes and phases; a line per seed.
+    """
+    strengths = list(dict.fromkeys(learned.strength))
+    frequencies = sorted(set(learned.frequency), reverse=True)
+    frequencies = frequencies[:: math.ceil(len(frequencies) / 4)]
+    figure, (part,) = vis.sections(1.5 * len(frequencies))
+    sharing = {"sharex": True, "sharey": True, "squeeze": False}
+    axes = part.subplots(len(frequencies), len(strengths), **sharing)
+    looks = _looks(learned)
+    periods = np.linspace(0, 4, 200)
+    turn = 2 * np.pi * periods
+    for row, k in zip(axes, frequencies):
+        row[0].set_ylabel(f"k = {k}")
+        for ax, strength in zip(row, strengths):
+            chosen = learned[(learned.frequency == k) & (learned.strength == strength)]
+            truth = chosen.amplitude.iloc[0] * np.sin(turn)  # phases relative to the signal's
+            ax.plot(periods, truth, color="0.7", linewidth=4, label="signal")
+            for one in chosen.itertuples():
+                wave = np.sin(turn + one.phase_error) * one.amplitude_ratio
+                style = {"color": looks[k]["color"], "linewidth": 1}
+                ax.plot(periods, one.amplitude * wave, **style, label="fits")
+    for ax, strength in zip(axes[0], strengths):
+        ax.set_title(f"penalty {strength:g}")
+    for ax in axes[-1]:
+        ax.set_xlabel("periods of the component")
+    title = f"Components of the fit after {learned.step.max():,} steps"
+    vis.finish(figure, title, learned, "a line each")
+    return figure
+
+
+def fit_animation(fit: pd.DataFrame) -> FuncAnimation:
+    """The fit takes up the slow waves of the signal first, the fast ones late or never.
+
+    Signal and fit over the steps, at the weakest and the strongest penalty.
+    """
+    strengths = list(dict.fromkeys(fit.strength))
+    figure, (part,) = vis.sections(2.4 * len(strengths))
+    axes = part.subplots(len(strengths), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
+    lines = {}
+    first = fit[fit.step == fit.step.min()]
+    for ax, (strength, rows) in zip(axes, first.groupby("strength", sort=False)):
+        ax.plot(rows.position, rows.signal, color="0.6", linewidth=2, label="signal")
+        (lines[strength],) = ax.plot(rows.position, rows.fit, color="#D55E00", label="fit")
+        ax.set(title=f"penalty {strength:g}", ylabel="value")
+    axes[-1].set_xlabel("position (first quarter of the interval)")
+    low, high = fit.signal.min(), fit.signal.max()
+    axes[0].set_ylim(1.3 * min(low, 0), 1.3 * max(high, 0))
+    vis.finish(figure, "step 0", fit)
+    vis.keep_layout(figure)
+
+    def show(step):
+        figure.legends[0].set_title(f"step {step:,}")
+        rows = fit[fit.step == step]
+        for strength, line in lines.items():
+            line.set_ydata(rows[rows.strength == strength].fit)
+
+    return FuncAnimation(figure, show, fit.step.unique())
+
+
+def _looks(table: pd.DataFrame) -> dict:
+    """Colour, line and marker by frequency: from dark for the lowest to light."""
+    frequencies = sorted(set(table.frequency))
+    colors = matplotlib.colormaps["viridis"](np.linspace(0, 0.85, len(frequencies)))
+    styles = [LINES[i % len(LINES)] for i in range(len(frequencies))]
+    return {
+        k: {"color": color, "linestyle": line, "marker": marker}
+        for k, color, (line, marker) in zip(frequencies, colors, styles)
+    }

@@ -1,0 +1,147 @@
+"""The figures of experiments C and D. The first line of a function says what to see in its figure."""
+
+import base64
+import textwrap
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from utils import configurations, published
+from utils import visualizer as vis
+from utils.statistics import is_published_setting, summarize
+
+LEVELS = {  # what the level of a corruption means, and whether a lower one is worse
+    "Gaussian noise": ("sigma (pixel units)", False),
+    "band noise": ("centre of the band (cycles/pixel)", False),
+    "low resolution, bilinear": ("pixels along an edge", True),
+    "low resolution, antialiased": ("pixels along an edge", True),
+    "Gaussian blur": ("size of the kernel (pixels)", False),
+    "ideal low-pass": ("cutoff (cycles/pixel)", True),
+    "ideal high-pass": ("cutoff (cycles/pixel)", False),
+}
+CLAIMED = {"Gaussian noise": 0.05, "low resolution, bilinear": 24}  # arXiv:2512.22192
+CHANCE = 10  # percent, of ten classes
+
+
+def robustness(
+    accuracy: pd.DataFrame, leads: pd.DataFrame, corruptions: list[str], title: str
+) -> Figure:
+    """Left, how accuracy falls; right, the lead over the baseline of the same seed.
+
+    A row per corruption. A lead above its dotted line, that on clean images, is one of robustness.
+    """
+    sets = list(dict.fromkeys(accuracy.images))
+    figure, parts = vis.sections(*[2.8] * len(corruptions))
+    for part, corruption in zip(parts, corruptions):
+        text, reverse = LEVELS[corruption]
+        part.suptitle(corruption, fontsize=11)
+        part.supxlabel(f"{text}, falling" if reverse else text, fontsize=10)
+        axes = vis.panels(part, len(sets) + (len(leads) > 0), sharex=True)
+        for ax, images in zip(axes, sets):
+            _accuracies(ax, accuracy[accuracy.images == images], corruption)
+            ax.set_title("test images" if images == "test" else f"{images} only")
+            ax.set_ylim(0, min(100, ax.get_ylim()[1]))
+        axes[0].set_ylabel("accuracy (%)")
+        if len(leads):
+            _leads(axes[-1], leads[leads.images == "test"], corruption)
+            axes[-1].set(title="minus baseline", ylabel="lead (points)")
+        for ax in axes:
+            if corruption in CLAIMED:
+                style = {"color": "0.55", "linewidth": 6, "alpha": 0.3, "zorder": 0}
+                ax.axvline(CLAIMED[corruption], **style, label="claimed point")
+        if reverse:
+            axes[0].invert_xaxis()
+    vis.finish(figure, title, accuracy, "thin: each, thick: mean; bar: 95 % interval")
+    return figure
+
+
+def _accuracies(ax, accuracy: pd.DataFrame, corruption: str) -> None:
+    vis.model_curves(ax, accuracy[accuracy.corruption == corruption], "level", "accuracy")
+    clean = accuracy[accuracy.corruption == "none"].groupby("configuration").accuracy.mean()
+    for name, level in clean.items():
+        ax.axhline(level, color=vis.look(name)["color"], linestyle=":", linewidth=1)
+    ax.plot([], [], color="0.3", linestyle=":", linewidth=1, label="clean images")
+    ax.axhline(CHANCE, color="0.6", linewidth=1, label=f"chance, {CHANCE} %")
+    if is_published_setting(accuracy.iloc[0], published.CONFIGURATIONS[1]):
+        levels = published.ACCURACY.get(corruption, {})
+        for name, values in zip(published.CONFIGURATIONS, zip(*levels.values())):
+            style = {"color": vis.look(name)["color"], "marker": "x", "linestyle": ""}
+            ax.plot(list(levels), values, **style, label=f"{published.SOURCE}, same colours")
+
+
+def _leads(ax, leads: pd.DataFrame, corruption: str) -> None:
+    """Lead over the baseline by level, with 95 % intervals; dotted: on clean images."""
+    ax.axhline(0, color="0.3", linewidth=1)
+    groups = leads.groupby(["configuration", "comparison"], sort=False)
+    for number, ((name, comparison), run) in enumerate(groups):
+        style, label = vis.look(name), configurations.label(name)
+        if comparison != "last epoch":
+            style = {"color": "0.35", "linestyle": ":", "marker": "D"}
+            label = f"{label}, {comparison}"
+        rows = run[run.corruption == corruption]
+        vis.curves(ax, rows, "level", "lead", label, **style)
+        means = summarize(rows, ["level"], "lead").dropna()
+        bars = {"color": style["color"], "linestyle": "", "linewidth": 1, "capsize": 2}
+        beside = 0.008 * np.ptp(rows.level) * (number - (len(groups) - 1) / 2)
+        ax.errorbar(means.level + beside, means["mean"], means.half, **bars)
+        clean = run[run.corruption == "none"].lead.mean()
+        ax.axhline(clean, color=style["color"], linestyle=":", linewidth=1)
+
+
+def fourier_heatmap(heatmap: pd.DataFrame) -> Figure:
+    """The frequencies that a model cannot bear: light where one Fourier mode costs accuracy.
+
+    Error beyond that on the same images without it, and L2 minus baseline.
+    """
+    excess = _both_halves(heatmap.assign(excess=heatmap.error - heatmap.clean_error))
+    grids = vis.means(excess, "fy", "fx", "excess")
+    figure, (part,) = vis.sections(vis.map_height(grids, 2.3, 3))
+    label = "error beyond clean (points)"
+    vis.map_panels(part, grids, vis.frequency_map, label, *vis.FREQUENCIES, 3, centred=False)
+    models = heatmap.n_images.iloc[0] * heatmap.seed.nunique()
+    noise = f"mean; noise of one mode up to {50 / models**0.5:.1f} points (s.d.)"
+    title = f"Error under one Fourier mode of norm {heatmap.norm.iloc[0]:g} per image"
+    vis.finish(figure, title, heatmap, noise)
+    return figure
+
+
+def sensitivity(maps: pd.DataFrame) -> Figure:
+    """On which frequencies the output depends: compare with the response of the kernels of B.
+
+    Power of the gradient of the logits in the image, against white.
+    """
+    table = _both_halves(maps)
+    mean = table.groupby(["configuration", "seed", "epoch"]).power.transform("mean")
+    figure = vis.frequency_figure(table.assign(db=10 * np.log10(table.power / mean)), "sensitivity")
+    title = "Input sensitivity against white (circles: the corner of 3x3 kernels)"
+    vis.finish(figure, title, maps)
+    return figure
+
+
+def _both_halves(modes: pd.DataFrame) -> pd.DataFrame:
+    """Rows of (u, v), and of (-u, -v) with the same values; fy and fx in cycles/pixel."""
+    size = 2 * modes.v.max()
+    both = pd.concat([modes, modes.assign(u=-modes.u, v=-modes.v)], ignore_index=True)
+    for f, k in (("fy", "u"), ("fx", "v")):
+        both[f] = ((both[k] + size // 2) % size - size // 2) / size
+    return both.drop_duplicates(["configuration", "seed", "epoch", "fy", "fx"])
+
+
+def examples(pixels: pd.DataFrame) -> Figure:
+    """What the corruptions do to three test images."""
+    columns = list(pixels.groupby(["corruption", "level"], sort=False))
+    figure, (part,) = vis.sections(3.9)
+    axes = part.subplots(pixels.image.nunique(), len(columns), squeeze=False)
+    for column, ((corruption, level), rows) in zip(axes.T, columns):
+        for ax, row in zip(column, rows.sort_values("image").itertuples()):
+            image = np.frombuffer(base64.b64decode(row.pixels), np.uint8)
+            ax.imshow(image.reshape(row.edge, row.edge, 3), interpolation="nearest")
+            ax.set_axis_off()
+        text = "clean"
+        if corruption in LEVELS:
+            text = f"{corruption}, {LEVELS[corruption][0].split(' (')[0]} {level:g}"
+        text = textwrap.fill(text, 110 // len(columns), break_on_hyphens=False)
+        column[0].set_title(text, fontsize=9)
+    vis.finish(figure, "Test images under the corruptions", pixels)
+    return figure
