@@ -10,6 +10,7 @@ POOLED = "all (energy-weighted)"  # the energies of all layers added up
 MEAN = "all (mean)"  # every layer counts once
 HIDDEN = "hidden (mean)"  # all but the first
 MODEL = [MEAN, POOLED, HIDDEN]  # what stands among the layers for several of them
+RUN = ["configuration", "seed"]
 
 
 def suppression_table(spectra: pd.DataFrame, cutoff: float) -> pd.DataFrame:
@@ -33,7 +34,7 @@ def suppression_table(spectra: pd.DataFrame, cutoff: float) -> pd.DataFrame:
     (arXiv:2512.22192, see `frequency.published_ssr`) and published_ratio = that of the baseline
     over that of the run, where both are negative. Ratios are averaged over layers as logarithms.
     """
-    run = ["configuration", "seed", "weights", "layer"]
+    run = [*RUN, "weights", "layer"]
     last, first_layer = spectra.epoch.max(), spectra.layer.iloc[0]
     chosen = spectra[spectra.epoch.isin([0, 1, last])]
     pooled = chosen.groupby([*run[:3], "epoch", "radius"], sort=False).energy.sum().reset_index()
@@ -55,12 +56,21 @@ def suppression_table(spectra: pd.DataFrame, cutoff: float) -> pd.DataFrame:
     table["ssr"] = 1 - _ratio(table.eta_final, table.eta_initial)
     table["corner_ssr"] = 1 - _ratio(table.corner_final, table.corner_initial)
     multiplicity = spectra.drop_duplicates("radius").set_index("radius").multiplicity
-    before, after = _relative_to_dc(first, multiplicity), _relative_to_dc(final, multiplicity)
-    table["published_ssr"] = 1 - _ratio(after, before)
-    levels = {name: table.index.get_level_values(name) for name in run}
-    of_publication = (levels["layer"] == first_layer) & (levels["weights"] == "raw")
-    table["published_ssr"] = table.published_ssr.where(of_publication)
-    return _with_means(_compare_with_baseline(table), first_layer)
+    before, after = (_relative_to_dc(energy / multiplicity) for energy in (first, final))
+    of_publication = wide.index.isin([first_layer], "layer") & wide.index.isin(["raw"], "weights")
+    table["published_ssr"] = (1 - _ratio(after, before)).where(of_publication)
+
+    is_baseline = table.index.isin(["baseline"], "configuration")
+    baseline = table[is_baseline].droplevel(0).reindex(table.index.droplevel(0))
+    baseline = baseline.set_axis(table.index)  # of the same seed
+    for name, column, sign in (
+        ("share_ratio", "eta_final", 1),
+        ("energy_ratio", "high_energy_growth", 1),
+        ("published_ratio", "published_ssr", -1),
+    ):
+        defined = (sign * table[column] > 0) & (sign * baseline[column] > 0) & ~is_baseline
+        table[name] = (baseline[column] / table[column]).where(defined)
+    return _with_means(table.reset_index(), first_layer)
 
 
 def _ratio(above: pd.Series, below: pd.Series) -> pd.Series:
@@ -68,36 +78,18 @@ def _ratio(above: pd.Series, below: pd.Series) -> pd.Series:
     return above / below.where(below > 0)
 
 
-def _relative_to_dc(energy: pd.DataFrame, multiplicity: pd.Series) -> pd.Series:
+def _relative_to_dc(density: pd.DataFrame) -> pd.Series:
     """Sum over radii > 0 of the density relative to that of zero frequency."""
-    density = energy / multiplicity.reindex(energy.columns)
     return _ratio(density.iloc[:, 1:].sum(axis=1), density.iloc[:, 0])
-
-
-def _compare_with_baseline(table: pd.DataFrame) -> pd.DataFrame:
-    """Add the three suppression ratios; NaN for the baseline itself and where it is missing."""
-    table = table.reset_index()
-    pair = ["seed", "weights", "layer"]
-    columns = ["eta_final", "high_energy_growth", "published_ssr"]
-    baseline = table[table.configuration == "baseline"].set_index(pair)[columns]
-    paired = table[pair].join(baseline, on=pair)
-    other = table.configuration != "baseline"
-    for name, column in zip(("share_ratio", "energy_ratio", "published_ratio"), columns):
-        defined = other & (table[column] < 0) & (paired[column] < 0)
-        if name != "published_ratio":
-            defined = other & (table[column] > 0) & (paired[column] > 0)
-        table[name] = (paired[column] / table[column]).where(defined)
-    return table
 
 
 def _with_means(table: pd.DataFrame, first_layer: str) -> pd.DataFrame:
     """Add rows for the means over layers; ratios are averaged as logarithms."""
-    layers = table[table.layer != POOLED]
     ratios = ["share_ratio", "energy_ratio"]
-    logs = layers.assign(**{name: np.log(layers[name]) for name in ratios})
+    logs = table[table.layer != POOLED].assign(**np.log(table[ratios]))
     means = []
     for name, part in ((MEAN, logs), (HIDDEN, logs[logs.layer != first_layer])):
-        groups = part.groupby(["configuration", "seed", "weights"], sort=False)
+        groups = part.groupby([*RUN, "weights"], sort=False)
         mean = groups.mean(numeric_only=True).reset_index().assign(layer=name)
         mean[ratios] = np.exp(mean[ratios])
         mean[["published_ssr", "published_ratio"]] = np.nan  # these are of the first layer alone
@@ -105,40 +97,49 @@ def _with_means(table: pd.DataFrame, first_layer: str) -> pd.DataFrame:
     return pd.concat([table, *means], ignore_index=True)[table.columns]
 
 
+def final_table(history: pd.DataFrame, ssr: pd.DataFrame) -> pd.DataFrame:
+    """The numbers of every run after the last epoch, raw weights; NaN for a run that was lost.
+
+    Returns rows of (configuration, seed, ssr and ratios of the model, corners of the hidden
+    layers, published_ssr and published_ratio of the first layer, accuracies in percent).
+    """
+    raw = ssr[ssr.weights == "raw"].set_index(RUN)
+    first = raw[raw.layer == raw.layer.iloc[0]][["published_ssr", "published_ratio"]]
+    hidden = raw[raw.layer == HIDDEN][["corner_initial", "corner_final", "corner_ssr"]]
+    model = raw[raw.layer == MEAN][["ssr", "share_ratio", "energy_ratio"]]
+    last = history[history.epoch == history.epoch.max()].set_index(RUN)
+    runs = history[RUN].drop_duplicates()
+    tables = [model, hidden, first, last.filter(like="_accuracy")]
+    return runs.join(pd.concat(tables, axis=1), on=RUN).reset_index(drop=True)
+
+
 def closing_table(history: pd.DataFrame, ssr: pd.DataFrame) -> pd.DataFrame:
     """Text: a column per configuration, a row per number after the last epoch, raw weights."""
-    last = history[history.epoch == history.epoch.max()]
-    n = history.seed.nunique()
-    raw = ssr[ssr.weights == "raw"]
-    model, hidden = raw[raw.layer == MEAN].copy(), raw[raw.layer == HIDDEN].copy()
-    for table, column in ((model, "ssr"), (hidden, "corner_ssr"), (hidden, "corner_final")):
-        table[f"{column}_difference"] = minus_baseline(table, column)
-    first = raw[raw.layer == raw.layer.iloc[0]]
-    rows = {
-        "test accuracy %": (last, "test_accuracy", ".2f"),
-        "low cue only %": (last, "low_cue_accuracy", ".2f"),
-        "high cue only %": (last, "high_cue_accuracy", ".2f"),
-        "corner SSR*": (hidden, "corner_ssr", ".3f"),
-        "  minus baseline*": (hidden, "corner_ssr_difference", ".3f"),
-        "corner share*": (hidden, "corner_final", ".3f"),
-        "  minus baseline* ": (hidden, "corner_final_difference", ".3f"),
-        "  initially*": (hidden, "corner_initial", ".3f"),
-        "SSR": (model, "ssr", ".3f"),
-        "  minus baseline": (model, "ssr_difference", ".3f"),
-        "share ratio": (model, "share_ratio", ".3f"),
-        "energy ratio": (model, "energy_ratio", ".3f"),
-        "published SSR": (first, "published_ssr", ".3f"),
-        "published ratio": (first, "published_ratio", ".3f"),
-    }
-    cells = {
-        title: {
-            configurations.label(name): interval_text(values[column], digits, n, "ratio" in title)
-            for name, values in table.groupby("configuration", sort=False)
-        }
-        for title, (table, column, digits) in rows.items()
-        if column in table
-    }
-    return pd.DataFrame(cells).T.fillna("-")
+    table, n = final_table(history, ssr), history.seed.nunique()
+    rows = {}
+    for title, column, digits, difference in (
+        ("test accuracy %", "test_accuracy", ".2f", ""),
+        ("low cue only %", "low_cue_accuracy", ".2f", ""),
+        ("high cue only %", "high_cue_accuracy", ".2f", ""),
+        ("corner SSR*", "corner_ssr", ".3f", "  minus baseline*"),
+        ("corner share*", "corner_final", ".3f", "  minus baseline* "),
+        ("  initially*", "corner_initial", ".3f", ""),
+        ("SSR", "ssr", ".3f", "  minus baseline"),
+        ("share ratio", "share_ratio", ".3f", ""),
+        ("energy ratio", "energy_ratio", ".3f", ""),
+        ("published SSR", "published_ssr", ".3f", ""),
+        ("published ratio", "published_ratio", ".3f", ""),
+    ):
+        if column in table:
+            rows[title] = table[column], digits
+        if difference:
+            rows[difference] = minus_baseline(table, column), digits
+    cells = {}
+    models = dict(list(table.groupby("configuration", sort=False)))
+    for title, (values, digits) in rows.items():
+        parts = (values[runs.index] for runs in models.values())
+        cells[title] = [interval_text(part, digits, n, "ratio" in title) for part in parts]
+    return pd.DataFrame(cells, index=map(configurations.label, models)).T
 
 
 def dose_table(history: pd.DataFrame, ssr: pd.DataFrame) -> pd.DataFrame:
@@ -147,21 +148,14 @@ def dose_table(history: pd.DataFrame, ssr: pd.DataFrame) -> pd.DataFrame:
     Returns rows of (family, strength, configuration, seed, corner_ssr and corner_final of the
     hidden layers, ssr of the model, test_accuracy), the baseline as strength 0 of each family.
     """
-    raw = ssr[ssr.weights == "raw"]
-    run = ["configuration", "seed"]
-    last = history[history.epoch == history.epoch.max()].set_index(run).test_accuracy
-    hidden = raw[raw.layer == HIDDEN].set_index(run)[["corner_ssr", "corner_final"]]
-    table = hidden.join(raw[raw.layer == MEAN].set_index(run).ssr).join(last).reset_index()
+    columns = ["family", "strength", *RUN, "corner_ssr", "corner_final", "ssr", "test_accuracy"]
+    table = final_table(history, ssr).dropna(subset="ssr")
     family = table.configuration.map(configurations.family)
-    tables = []
-    for name in dict.fromkeys(family):
-        rows = table[family == name]
-        if rows.configuration.nunique() >= 3 and "+" not in name:
-            rows = pd.concat([table[family == "baseline"], rows])
-            strengths = rows.configuration.map(lambda c: sum(configurations.strengths(c).values()))
-            tables.append(rows.assign(family=name, strength=strengths))
-    first = ["family", "strength"]
-    if not tables:
-        return pd.DataFrame(columns=[*first, *table.columns])
-    table = pd.concat(tables)[[*first, *table.columns]]
-    return table.sort_values([*first, "seed"], ignore_index=True)
+    table["strength"] = [sum(configurations.strengths(c).values()) for c in table.configuration]
+    tables = [
+        table[family.isin([name, "baseline"])].assign(family=name)
+        for name in family.unique()
+        if table[family == name].configuration.nunique() >= 3 and "+" not in name
+    ]
+    table = pd.concat(tables) if tables else pd.DataFrame(columns=columns)
+    return table[columns].sort_values(["family", "strength", "seed"], ignore_index=True)
