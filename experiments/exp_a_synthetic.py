@@ -36,18 +36,11 @@ from torch import Tensor
 
 from data import signals
 from models.mlp import mlp
-from utils import (
-    devices,
-    figures_a,
-    processes,
-    provenance,
-    published,
-    results,
-    settings,
-    statistics,
-)
+from utils import devices, figures_a, processes, provenance, results, settings, statistics
+from utils.published import EXPLAINED_VARIANCE, SOURCE
 from utils.spectral_bias import excerpt, measure, train_together
 
+# None: what SETTINGS, below, says for the SETTING.
 SETTING = "demo"  # demo, or rahaman: as in Rahaman et al., with fewer steps
 FREQUENCIES = None  # whole cycles per interval
 AMPLITUDES = None  # of the sinusoids, in the order of the frequencies
@@ -64,38 +57,22 @@ LEARNING_RATE = None  # of Adam
 RECORDS = 100  # times that the fit is measured
 DEVICE = "cpu"  # cuda, cuda:1, mps, or auto: the GPU where CUDA finds one, else the CPU
 RESULTS_DIR = str(ROOT / "results")  # where everything is written
-SAVE_REFERENCE = None  # copy the results to results/reference/<this name> too
-REDRAW = None  # a folder of tables: draw their figures again, train nothing
+SAVE_REFERENCE = None  # copy the results to results/reference/<this name> too; None: do not
+REDRAW = None  # a folder of tables: draw their figures again, train nothing; None: train
 
 SETTINGS = {
-    "demo": {
-        "frequencies": (5, 20, 50),
-        "amplitudes": (1.0, 1.0, 1.0),
-        "random_phases": False,
-        "interval": 2 * math.pi,
-        "grid_points": 1024,
-        "train_points": 400,
-        "strengths": (0.0, 1e-3, 1e-2),
-        "seeds": (0, 1, 2, 3, 4),
-        "steps": 500,
-        "hidden_layers": 3,
-        "width": 128,
-        "learning_rate": 1e-3,
-    },
-    "rahaman": {
-        "frequencies": (5, 10, 15, 20, 25, 30, 35, 40, 45, 50),
-        "amplitudes": (1.0,) * 10,
-        "random_phases": True,
-        "interval": 1.0,
-        "grid_points": 200,
-        "train_points": 200,
-        "strengths": (0.0,),
-        "seeds": (0, 1, 2),
-        "steps": 20_000,  # published: 60,000
-        "hidden_layers": 6,
-        "width": 256,
-        "learning_rate": 3e-4,
-    },
+    "frequencies": {"demo": (5, 20, 50), "rahaman": (5, 10, 15, 20, 25, 30, 35, 40, 45, 50)},
+    "amplitudes": {"demo": (1.0,) * 3, "rahaman": (1.0,) * 10},
+    "random_phases": {"demo": False, "rahaman": True},
+    "interval": {"demo": 2 * math.pi, "rahaman": 1.0},
+    "grid_points": {"demo": 1024, "rahaman": 200},
+    "train_points": {"demo": 400, "rahaman": 200},
+    "strengths": {"demo": (0.0, 1e-3, 1e-2), "rahaman": (0.0,)},
+    "seeds": {"demo": (0, 1, 2, 3, 4), "rahaman": (0, 1, 2)},
+    "steps": {"demo": 500, "rahaman": 20_000},  # published by Rahaman et al.: 60,000
+    "hidden_layers": {"demo": 3, "rahaman": 6},
+    "width": {"demo": 128, "rahaman": 256},
+    "learning_rate": {"demo": 1e-3, "rahaman": 3e-4},
 }
 
 
@@ -149,10 +126,9 @@ def figures(tables: dict[str, pd.DataFrame]) -> dict:
 
 def check(s) -> None:
     """What no constant shows by itself."""
-    if max(s.frequencies) >= s.grid_points / 2:
-        settings.refuse(
-            "FREQUENCIES", s.frequencies, f"below GRID_POINTS / 2 = {s.grid_points / 2:g}"
-        )
+    highest = s.grid_points / 2
+    if max(s.frequencies) >= highest:
+        settings.refuse("FREQUENCIES", s.frequencies, f"below GRID_POINTS / 2 = {highest:g}")
     if len(s.amplitudes) != len(s.frequencies):
         settings.refuse("AMPLITUDES", s.amplitudes, f"{len(s.frequencies)} of them")
     if s.train_points > s.grid_points:
@@ -187,31 +163,32 @@ def train(s, keys: list, positions: Tensor, truth: Tensor, device) -> dict[int, 
 def say_plan(s, labels: dict) -> None:
     terms = " + ".join(f"{a:g} sin {k}" for a, k in zip(s.amplitudes, s.frequencies))
     phases = ", random phases" if s.random_phases else ""
-    print(
-        f"Signal   {terms} (cycles per interval){phases}",
-        f"Setting  {labels['setting']}: {s.train_points} of {s.grid_points} points",
-        f"Networks {len(s.strengths)} strengths x {len(s.seeds)} seeds, {s.hidden_layers} x "
-        f"{s.width} ReLU, {s.steps} steps of Adam at once",
-        f"Device   {labels['device']}",
-        sep="\n",
-        flush=True,
+    counts = f"{len(s.strengths)} strengths x {len(s.seeds)} seeds"
+    results.print_plan(
+        {
+            "Signal": f"{terms} (cycles per interval){phases}",
+            "Setting": f"{labels['setting']}: {s.train_points} of {s.grid_points} points",
+            "Networks": f"{counts}, {s.hidden_layers} x {s.width} ReLU, {s.steps} steps of Adam",
+            "Device": labels["device"],
+        }
     )
 
 
 def say_results(learned: pd.DataFrame, labels: dict) -> None:
-    print(f"\nExplained variance after the last step, n = {learned.seed.nunique()} seeds")
-    if labels["setting"] == "demo":
-        print(f"(in brackets: {published.SOURCE}, one seed)")
+    n, is_demo = learned.seed.nunique(), labels["setting"] == "demo"
+    print(f"\nExplained variance after the last step, n = {n} seeds")
+    if is_demo:
+        print(f"(in brackets: {SOURCE}, one seed)")
     for strength, table in learned.groupby("strength", sort=False):
         print(f"strength {strength:g}")
         for frequency, rows in table.groupby("frequency", sort=False):
-            text = statistics.interval_text(rows.explained_variance, ".3f")
-            if labels["setting"] == "demo":
-                text += f" ({published.EXPLAINED_VARIANCE[strength][frequency]:g})"
-            half = rows.step_half
+            text = statistics.interval_text(rows.explained_variance, ".3f", n)
+            if is_demo:
+                text += f" ({EXPLAINED_VARIANCE[strength][frequency]:g})"
+            half = statistics.interval_text(rows.step_half, ".0f")
             print(
-                f"  k = {frequency:<3} {text:26} learned to 50 % by {half.notna().sum()} of "
-                f"{len(half)}, at step {statistics.interval_text(half.dropna(), '.0f')}"
+                f"  k = {frequency:<3} {text:26} learned to 50 % by {rows.step_half.count()} of "
+                f"{len(rows)}, at step {half}"
             )
 
 

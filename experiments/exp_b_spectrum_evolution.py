@@ -41,7 +41,6 @@ from utils import (
     devices,
     figures_b,
     processes,
-    progress,
     provenance,
     published,
     records,
@@ -52,7 +51,9 @@ from utils import (
     suppression,
     training,
 )
+from utils.progress import Progress
 
+# None: what SCALES, below, says for the SCALE.
 SCALE = "quick"  # quick, medium, or full (the published setting: for a GPU)
 DATASET = "auto"  # cifar10, planted, or auto: CIFAR-10 where it can be had
 IMAGE_SPECTRUM = "natural"  # or whitened, inverted: amplitudes times r, r^2 (r: frequency)
@@ -70,41 +71,20 @@ DROPOUT = 0.5  # probability, inside every block, where dropout has no value of 
 CUTOFF = 0.25  # cycles/pixel; the high band is above (3x3: all but DC)
 CHECKPOINT_EVERY = None  # epochs between weights that are kept
 DEVICE = "auto"  # cuda, cuda:1, mps, cpu, or auto: the GPU where CUDA finds one, else the CPU
-DATA_ROOT = None  # parent of cifar-10-batches-py; else CIFAR10_ROOT, then data/
+DATA_ROOT = None  # parent of cifar-10-batches-py; None: CIFAR10_ROOT, then data/
 RESULTS_DIR = str(ROOT / "results")  # where everything is written
-SAVE_REFERENCE = None  # copy the results to results/reference/<this name> too
-REDRAW = None  # a folder of tables: draw their figures again, train nothing
+SAVE_REFERENCE = None  # copy the results to results/reference/<this name> too; None: do not
+REDRAW = None  # a folder of tables: draw their figures again, train nothing; None: train
 
-# What a setting of None means. Weight decay acts through the number of steps, so the smaller
-# scales have small batches.
+# Weight decay acts through the number of steps, so the smaller scales have small batches.
 SCALES = {
-    "quick": {
-        "seeds": (0,),
-        "epochs": 10,
-        "width": 16,
-        "train_images": 5_000,
-        "test_images": 1_000,
-        "batch_size": 32,
-        "checkpoint_every": 1,
-    },
-    "medium": {
-        "seeds": (0, 1, 2),
-        "epochs": 10,
-        "width": 16,
-        "train_images": 50_000,
-        "test_images": 10_000,
-        "batch_size": 32,
-        "checkpoint_every": 1,
-    },
-    "full": {
-        "seeds": (0, 1, 2),
-        "epochs": 50,
-        "width": 64,
-        "train_images": 50_000,
-        "test_images": 10_000,
-        "batch_size": 128,
-        "checkpoint_every": 5,
-    },
+    "seeds": {"quick": (0,), "medium": (0, 1, 2), "full": (0, 1, 2)},
+    "epochs": {"quick": 10, "medium": 10, "full": 50},
+    "width": {"quick": 16, "medium": 16, "full": 64},
+    "train_images": {"quick": 5_000, "medium": 50_000, "full": 50_000},
+    "test_images": {"quick": 1_000, "medium": 10_000, "full": 10_000},
+    "batch_size": {"quick": 32, "medium": 32, "full": 128},
+    "checkpoint_every": {"quick": 1, "medium": 1, "full": 5},
 }
 # Seconds, at least, between two drawings during training.
 DRAW_EVERY = 20
@@ -115,11 +95,11 @@ def main() -> int:
     if s.redraw:
         return results.redraw(s.redraw, "exp_b", figures)
     complete_configurations(s)
+    jobs = runs.list_runs(s)
     processes.connect()
     device = devices.choose_device(s.device)
     _, sets, notice = processes.one_after_another(partial(load_images, s), s.dataset)
     labels = {"dataset": sets["train"].name, "scale": provenance.scale_label(s)}
-    jobs = runs.list_runs(s)
     mine = processes.my_share(jobs)
     folder = runs.job_folder(s, labels["dataset"], device)
     locks = [checkpoints.hold(folder / run.name / "lock") for run in mine]
@@ -134,10 +114,9 @@ def main() -> int:
     sets = {name: images.to(device) for name, images in sets.items()}
     train_set = sets.pop("train")
     windows = batches.crop_windows(train_set.images, train_set.border)
-    left = sum(s.epochs - max(0, state["epoch"]) for state in states.values())
-    left *= training.steps_per_epoch(s)
+    epochs = sum(s.epochs - max(0, state["epoch"]) for state in states.values())
+    bar = Progress(epochs * training.steps_per_epoch(s), silent=processes.RANK > 0)
     drawn = time.monotonic()
-    bar = progress.Progress(left, silent=processes.RANK > 0)
     for run, state in states.items():
         place = folder / run.name
         if not (place / "settings.json").exists():
@@ -158,7 +137,7 @@ def main() -> int:
 
 def complete_configurations(s) -> None:
     names = [configurations.complete(name, s) for name in s.configurations or ()]
-    if len(set(names)) < max(1, len(names)):
+    if not names or len(set(names)) < len(names):
         settings.refuse("CONFIGURATIONS", s.configurations, "distinct ones, at least one")
     s.configurations = names
 
@@ -170,20 +149,23 @@ def load_images(s, dataset: str) -> tuple:
     return chosen, image_spectrum.with_spectrum(sets, s.image_spectrum), notice
 
 
+def read_tables(s, folder: Path, jobs: list, labels: dict) -> tuple[dict[str, pd.DataFrame], dict]:
+    """What the runs have recorded so far, and labels with the device of the starts that trained
+    it, not of this start."""
+    files = {"training": "history", "spectrum": "spectra", "autocorrelation": "autocorrelation"}
+    tables = {n: results.read_run_tables(folder, jobs, f"{f}.csv") for n, f in files.items()}
+    tables["spectrum"] = tables["spectrum"].assign(cutoff=s.cutoff)
+    starts = results.read_run_tables(folder, jobs, "starts.csv")
+    return tables, labels | {"device": "; ".join(dict.fromkeys(starts.device))}
+
+
 def draw_evolution(s, folder: Path, jobs: list, labels: dict) -> None:
     """Spectra of all runs, as far as they are."""
-    spectra = results.read_run_tables(folder, jobs, "spectra.csv").assign(cutoff=s.cutoff)
-    history = results.read_run_tables(folder, jobs, "history.csv")
-    labels = add_device(labels, folder, jobs)
-    figure = figures_b.spectrum_evolution(results.with_columns(spectra, labels), history)
+    tables, labels = read_tables(s, folder, jobs, labels)
+    spectra = results.with_columns(tables["spectrum"], labels)
+    figure = figures_b.spectrum_evolution(spectra, tables["training"])
     path = Path(s.results_dir) / "figures" / "exp_b_spectrum_evolution.png"
     results.write_figure(path, figure)
-
-
-def add_device(labels: dict, folder: Path, jobs: list) -> dict:
-    """Labels with the device of the starts that trained the epochs, not of this start."""
-    starts = results.read_run_tables(folder, jobs, "starts.csv")
-    return labels | {"device": "; ".join(dict.fromkeys(starts.device))}
 
 
 def merge(s, folder: Path, jobs: list, labels: dict, problem: str) -> int:
@@ -191,28 +173,23 @@ def merge(s, folder: Path, jobs: list, labels: dict, problem: str) -> int:
     states = {run: training.load_state(run, folder) for run in jobs}
     for run, state in states.items():
         training.write_tables(state, folder / run.name)
-    problems = [problem, *(state["diverged"] for state in states.values())]
-    short = [run for run in jobs if states[run]["epoch"] < s.epochs]
-    labels = add_device(labels, folder, jobs)
-    files = {"training": "history", "spectrum": "spectra", "autocorrelation": "autocorrelation"}
-    tables = {
-        name: results.read_run_tables(folder, jobs, f"{file}.csv") for name, file in files.items()
-    }
-    tables["spectrum"] = tables["spectrum"].assign(cutoff=s.cutoff)
-    if len(short) < len(jobs):
+    tables, labels = read_tables(s, folder, jobs, labels)
+    finished = [run for run in jobs if states[run]["epoch"] == s.epochs]
+    if finished:
         history = tables["training"]
         ssr = suppression.suppression_table(tables["spectrum"], s.cutoff)
         dose = suppression.dose_table(history, ssr)
         tables["ssr"] = ssr.assign(cutoff=s.cutoff)
         tables |= {"dose_response": dose} if len(dose) else {}
-        some = [run for run in jobs if run.seed == jobs[0].seed and run not in short]
+        some = [run for run in finished if run.seed == jobs[0].seed]
         kept = [records.kept_autocorrelations(folder, run, s.width) for run in some]
         tables |= {"response": pd.concat(kept)} if some else {}
         tables["claims"] = pd.DataFrame(list_claims(history, ssr, labels))
         say_results(history, ssr, tables["claims"], labels)
-    unfinished = [run.name for run in short if not states[run]["diverged"]]
-    if unfinished:
-        problems.append(f"not finished: {', '.join(unfinished)}; the same command goes on")
+    problems = [problem, *(state["diverged"] for state in states.values())]
+    lost = [run.name for run in jobs if run not in finished and not states[run]["diverged"]]
+    if lost:
+        problems.append(f"not finished: {', '.join(lost)}; the same command goes on")
     conditions = {
         "starts": [row for state in states.values() for row in state["starts"]],
         "seconds": sum(row["seconds"] for state in states.values() for row in state["times"]),
@@ -243,49 +220,40 @@ def figures(tables: dict[str, pd.DataFrame]) -> dict:
 
 def list_claims(history: pd.DataFrame, ssr: pd.DataFrame, labels: dict) -> list[dict]:
     """What arXiv:2512.22192 claims of spectra and clean accuracy, and what was measured."""
-    raw = ssr[ssr.weights == "raw"]
-    first, hidden = raw[raw.layer == raw.layer.iloc[0]], raw[raw.layer == suppression.HIDDEN]
-    hidden = hidden.assign(corner=statistics.minus_baseline(hidden, "corner_final"))
-    values = statistics.per_l2({"ratio": first}, "published_ratio")
-    values |= statistics.per_l2({"corner": hidden}, "corner")
-    last = history[history.epoch == history.epoch.max()]
-    cells = statistics.published_cells(
-        first, "published_ssr", "published SSR", published.SSR
-    ) | statistics.published_cells(
-        last, "test_accuracy", "clean accuracy, %", published.CLEAN_ACCURACY
-    )
-    return statistics.claim_rows(values, labels) + statistics.cell_rows(cells, labels)
+    table = suppression.final_table(history, ssr).dropna(subset="ssr")
+    table["corner"] = statistics.minus_baseline(table, "corner_final")
+    values = statistics.l2_values("ratio", table, "published_ratio")
+    values += statistics.l2_values("corner", table, "corner")
+    for column, quantity, numbers in (
+        ("published_ssr", "published SSR", published.SSR),
+        ("test_accuracy", "clean accuracy, %", published.CLEAN_ACCURACY),
+    ):
+        values += statistics.published_values(table, column, quantity, numbers)
+    return statistics.claim_rows(values, labels)
 
 
 def say_plan(s, labels: dict, notice: str, states: dict, folder: Path, start: dict) -> None:
     if notice:
-        print("!" * 78)
-        print("NOT CIFAR-10: this job uses synthetic images with planted cues, because")
-        print(notice)
-        print("!" * 78)
+        print("!" * 78, "NOT CIFAR-10: this job uses synthetic images with planted cues, because")
+        print(notice, "!" * 78, sep="\n")
     done = sum(state["epoch"] == s.epochs for state in states.values())
+    names, seeds = map(configurations.label, s.configurations), map(str, s.seeds)
     shared = f", shared by {processes.WORLD} processes" if processes.WORLD > 1 else ""
-    print(
-        f"Data     {labels['dataset']}: {s.train_images} training, {s.test_images} test images",
-        f"Scale    {labels['scale']}: ResNet-18 of width {s.width}, {s.epochs} epochs, "
-        f"batch {s.batch_size}",
-        f"Device   {start['device']} ({start['processor']})",
-        f"Runs     {', '.join(map(configurations.label, s.configurations))} x seeds "
-        f"{', '.join(map(str, s.seeds))}{shared}; {done} of {len(states)} here are finished",
-        f"Folder   {folder}",
-        *say_faster(len(states), start["device"]),
-        sep="\n",
-        flush=True,
-    )
-
-
-def say_faster(count: int, device: str) -> list[str]:
-    """How to share the runs among the cores, where there are enough of both."""
-    ranks = min(count, devices.count_cores())
-    if processes.WORLD > 1 or ranks < 2 or devices.count_cores() < 4 or device[:3] != "cpu":
-        return []
-    line = " ".join(["torchrun", f"--nproc-per-node={ranks}", *sys.argv])
-    return [f"Faster   {line}   shares the runs among {devices.count_cores()} cores"]
+    network = f"ResNet-18 of width {s.width}, {s.epochs} epochs, batch {s.batch_size}"
+    plan = {
+        "Data": f"{labels['dataset']}: {s.train_images} training, {s.test_images} test images",
+        "Scale": f"{labels['scale']}: {network}",
+        "Device": f"{start['device']} ({start['processor']})",
+        "Runs": f"{', '.join(names)} x seeds {', '.join(seeds)}{shared}; {done} of {len(states)} "
+        "here are finished",
+        "Folder": str(folder),
+    }
+    cores = devices.count_cores()
+    ranks = min(len(states), cores)
+    if processes.WORLD == 1 and ranks > 1 and cores >= 4 and start["device"].startswith("cpu"):
+        line = " ".join(["torchrun", f"--nproc-per-node={ranks}", *sys.argv])
+        plan["Faster"] = f"{line}   shares the runs among {cores} cores"
+    results.print_plan(plan)
 
 
 def say_results(history: pd.DataFrame, ssr: pd.DataFrame, claims, labels: dict) -> None:

@@ -31,24 +31,16 @@ from torch import nn
 from tqdm import tqdm
 
 from data import batches, corruptions
-from utils import (
-    devices,
-    evaluation,
-    figures_c_d,
-    processes,
-    provenance,
-    results,
-    settings,
-    statistics,
-    trained,
-)
+from utils import evaluation, figures_c_d, processes, results, settings, statistics, trained
 from utils.frequency import spectrum_from_power
 from utils.network_spectra import input_sensitivity
+from utils.published import RECIPE
 
+# None: as in experiment B, or what SCALES, below, says for B's scale.
 RUN = "latest"  # folder in results/checkpoints; latest: what experiment B's latest start named
-CONFIGURATIONS = None  # of that; None: all
-SEEDS = None  # of that; None: all
-TRAINING_FLAGS = ""  # of experiment B, in case it must train first: --training-flags=--epochs=5
+CONFIGURATIONS = None  # some of those of B
+SEEDS = None  # some of those of B
+TRAINING_FLAGS = ""  # for B, where it must train first, in one word: --training-flags=--epochs=5
 SIGMAS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3)  # of Gaussian noise, pixel units [0, 1]
 CENTRES = (0.05, 0.15, 0.25, 0.35, 0.45, 0.55, 0.65)  # of noise bands, cycles/pixel
 BAND_WIDTH = 0.1  # cycles/pixel
@@ -59,44 +51,36 @@ SENSITIVITY_IMAGES = None  # test images for the input sensitivity
 CUTOFF = 0.25  # cycles/pixel; the sensitivity's high band is above
 CLIP = True  # clip noisy pixels to [0, 1], as a camera would
 NOISE_SEED = 0  # of all noise
-TEST_IMAGES = None  # to evaluate on; None: as many as in experiment B
+TEST_IMAGES = None  # to evaluate on
 DEVICE = "auto"  # cuda, cuda:1, mps, cpu, or auto: the GPU where CUDA finds one, else the CPU
-DATA_ROOT = None  # parent of cifar-10-batches-py; else CIFAR10_ROOT, then data/
+DATA_ROOT = None  # parent of cifar-10-batches-py; None: CIFAR10_ROOT, then data/
 RESULTS_DIR = str(ROOT / "results")  # where everything is read and written
-SAVE_REFERENCE = None  # copy the results to results/reference/<this name> too
-REDRAW = None  # a folder of tables: draw their figures again, evaluate nothing
+SAVE_REFERENCE = None  # copy the results to results/reference/<this name> too; None: do not
+REDRAW = None  # a folder of tables: draw their figures again; None: evaluate
 
-SCALES = {  # of experiment B
-    "quick": {"heatmap_images": 256, "sensitivity_images": 256},
-    "medium": {"heatmap_images": 256, "sensitivity_images": 1_000},
-    "full": {"heatmap_images": 1_000, "sensitivity_images": 1_000},
+SCALES = {
+    "heatmap_images": {"quick": 256, "medium": 256, "full": 1_000},
+    "sensitivity_images": {"quick": 256, "medium": 1_000, "full": 1_000},
 }
 
 
 def main() -> int:
-    s = settings.read_settings(globals())
+    s = settings.read_settings(globals(), recipe=RECIPE)
     if s.redraw:
         return results.redraw(s.redraw, "exp_c", figures)
     processes.alone("experiment C")
-    given = trained.load(s)
-    settings.complete(s, SCALES[given.job.settings.scale])
-    labels = {"dataset": given.sets["test"].name}
-    labels["scale"] = provenance.scale_label(s, given.job.scale)
-    labels["device"] = devices.describe_device(given.device)
-    trained.say(given, labels)
-
+    given = trained.load(s, SCALES)
     accuracy, heatmap = evaluate(s, given)
     leads = statistics.leads(accuracy).assign(comparison="last epoch")
     tables = {"robustness": accuracy, "lead": leads, "fourier_heatmap": heatmap}
     tables |= measure_sensitivity(s, given)
     some = given.sets["test"].first(3)
-    tables["examples"] = pd.DataFrame(
-        evaluation.examples(some, list_noises(s, some.images), levels=2)
-    )
+    shown = evaluation.examples(some, list_noises(s, some.images), levels=2)
     summary = tables["sensitivity_summary"]
-    tables["claims"] = pd.DataFrame(list_claims(accuracy, leads, summary, labels))
-    say_results(accuracy, summary, tables["claims"])
-    return results.write(s, "exp_c", labels, tables, figures, given.problems)
+    claims = pd.DataFrame(list_claims(accuracy, leads, summary, given.labels))
+    say_results(accuracy, summary, claims)
+    tables |= {"examples": pd.DataFrame(shown), "claims": claims}
+    return results.write(s, "exp_c", given.labels, tables, figures, given.problems)
 
 
 def evaluate(s, given: trained.Trained) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -148,12 +132,10 @@ def measure_sensitivity(s, given: trained.Trained) -> dict[str, pd.DataFrame]:
     """Tables by radius, by mode and in few numbers, of all models and of their initialisations
     (epoch 0)."""
     images = given.sets["test"].first(s.sensitivity_images)
-    runs = {(name, seed): (name, seed, 0) for name, seed, _ in given.models}
-    first = {seed: key for (_, seed), key in reversed(runs.items())}  # the same in all of a seed
-    initial, _ = trained.load_models(given.job, list(first.values()), given.device)
-    models = initial | given.models
-    spectra, maps, summary = [], [], []
+    first = {seed: (name, seed, 0) for name, seed, _ in reversed(given.models)}  # one a seed:
+    models = given.load(list(first.values())) | given.models  # all of a seed start alike
     modes = corruptions.half_plane(images.images.shape[-1])
+    spectra, maps, summary = [], [], []
     for key, model in tqdm(models.items(), unit="model", desc="input sensitivity", disable=None):
         model = nn.Sequential(batches.Normalize(images), model)
         power = input_sensitivity(model, batches.to_float(images.images))
@@ -173,14 +155,13 @@ def measure_sensitivity(s, given: trained.Trained) -> dict[str, pd.DataFrame]:
 
 def figures(tables: dict[str, pd.DataFrame]) -> dict:
     """Every figure of this script by name, from its tables."""
-    accuracy, leads = tables["robustness"], tables["lead"]
-    sigma = accuracy.norm.max() / (3 * 32 * 32) ** 0.5
+    tested = tables["robustness"], tables["lead"]
+    sigma = tables["robustness"].norm.max() / (3 * 32 * 32) ** 0.5
+    noise = "Accuracy under Gaussian noise"
     bands = f"Accuracy under noise in bands, of the energy of Gaussian noise of sigma {sigma:.2g}"
     return {
-        "robustness": figures_c_d.robustness(
-            accuracy, leads, ["Gaussian noise"], "Accuracy under Gaussian noise"
-        ),
-        "band_noise": figures_c_d.robustness(accuracy, leads, ["band noise"], bands),
+        "robustness": figures_c_d.robustness(*tested, ["Gaussian noise"], noise),
+        "band_noise": figures_c_d.robustness(*tested, ["band noise"], bands),
         "fourier_heatmap": figures_c_d.fourier_heatmap(tables["fourier_heatmap"]),
         "sensitivity": figures_c_d.sensitivity(tables["sensitivity_map"]),
         "examples": figures_c_d.examples(tables["examples"]),
@@ -189,22 +170,15 @@ def figures(tables: dict[str, pd.DataFrame]) -> dict:
 
 def list_claims(accuracy, leads, summary: pd.DataFrame, labels: dict) -> list[dict]:
     """What is claimed of noise and of the network as a filter, and what was measured."""
-    noise = ("Gaussian noise", 0.05)
-    points = {"noise": (*noise, "lead"), "noise excess": (*noise, "excess")}
     final = summary[summary.epoch > 0]
     share = final.assign(share=statistics.minus_baseline(final, "high_share"))
-    values = statistics.per_l2({"sensitivity": share}, "share")
-    values |= statistics.lead_claims(leads, points)
-    cells = statistics.published_accuracies(accuracy, ["Gaussian noise"])
-    return statistics.claim_rows(values, labels) + statistics.cell_rows(cells, labels)
+    values = statistics.l2_values("sensitivity", share, "share") + statistics.lead_values(leads)
+    return statistics.claim_rows(values + statistics.published_accuracies(accuracy), labels)
 
 
 def say_results(accuracy: pd.DataFrame, summary: pd.DataFrame, claims: pd.DataFrame) -> None:
-    for corruption, unit in (
-        ("Gaussian noise", "sigma, pixel units"),
-        ("band noise", "centre, cycles/pixel"),
-    ):
-        print(f"\nAccuracy (%) under {corruption}, by {unit}")
+    for corruption in ("Gaussian noise", "band noise"):
+        print(f"\nAccuracy (%) under {corruption}, by {figures_c_d.LEVELS[corruption][0]}")
         print(statistics.level_table(accuracy, corruption).to_string())
     print(
         "\nInput sensitivity: share above the cutoff, mean radius in cycles/pixel, dB of the total"

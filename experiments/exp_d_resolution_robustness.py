@@ -13,8 +13,8 @@ chosen among the epochs whose weights were kept, by accuracy on the same test im
     python experiments/exp_d_resolution_robustness.py --run cifar10-quick-0123abcd --seeds 0
 
 Figures appear in results/figures: exp_d_resolution_robustness.png, exp_d_blur_robustness.png,
-exp_d_examples.png; tables in results/data. Under 2 minutes at quick scale on two CPU cores, once the models are
-there.
+exp_d_examples.png; tables in results/data. Under 2 minutes at quick scale on two CPU cores, once
+the models are there.
 """
 
 import sys
@@ -30,34 +30,25 @@ import pandas as pd
 from tqdm import tqdm
 
 from data import corruptions
-from utils import (
-    configurations,
-    devices,
-    evaluation,
-    figures_c_d,
-    processes,
-    provenance,
-    published,
-    results,
-    settings,
-    statistics,
-    trained,
-)
+from utils import evaluation, figures_c_d, processes, results, settings, statistics, trained
+from utils.configurations import family, label
+from utils.published import CONFIGURATIONS as PUBLISHED
 
+# None: as in experiment B.
 RUN = "latest"  # folder in results/checkpoints; latest: what experiment B's latest start named
-CONFIGURATIONS = None  # of that; None: all
-SEEDS = None  # of that; None: all
-TRAINING_FLAGS = ""  # of experiment B, in case it must train first: --training-flags=--epochs=5
+CONFIGURATIONS = None  # some of those of B
+SEEDS = None  # some of those of B
+TRAINING_FLAGS = ""  # for B, where it must train first, in one word: --training-flags=--epochs=5
 RESOLUTIONS = (32, 28, 24, 20, 16, 12, 10, 8)  # pixels along an edge
 BLUR_SIZES = (0, 3, 5, 7, 9, 11)  # pixels; sigma is 0.3 size + 0.8 pixels; 0: no blur
 LOW_PASS_CUTOFFS = (0.5, 0.4, 0.3, 0.25, 0.2, 0.15, 0.1)  # cycles/pixel, kept up to it
 HIGH_PASS_CUTOFFS = (0.03, 0.06, 0.1, 0.15, 0.2)  # cycles/pixel, removed up to it
-TEST_IMAGES = None  # to evaluate on; None: as many as in experiment B
+TEST_IMAGES = None  # to evaluate on
 DEVICE = "auto"  # cuda, cuda:1, mps, cpu, or auto: the GPU where CUDA finds one, else the CPU
-DATA_ROOT = None  # parent of cifar-10-batches-py; else CIFAR10_ROOT, then data/
+DATA_ROOT = None  # parent of cifar-10-batches-py; None: CIFAR10_ROOT, then data/
 RESULTS_DIR = str(ROOT / "results")  # where everything is read and written
-SAVE_REFERENCE = None  # copy the results to results/reference/<this name> too
-REDRAW = None  # a folder of tables: draw their figures again, evaluate nothing
+SAVE_REFERENCE = None  # copy the results to results/reference/<this name> too; None: do not
+REDRAW = None  # a folder of tables: draw their figures again; None: evaluate
 
 LOW_RESOLUTION = ["low resolution, bilinear", "low resolution, antialiased"]
 FILTERS = ["Gaussian blur", "ideal low-pass", "ideal high-pass"]
@@ -69,40 +60,31 @@ def main() -> int:
         return results.redraw(s.redraw, "exp_d", figures)
     processes.alone("experiment D")
     given = trained.load(s)
-    labels = {"dataset": given.sets["test"].name}
-    labels["scale"] = provenance.scale_label(s, given.job.scale)
-    labels["device"] = devices.describe_device(given.device)
     matched = match_epochs(given)
     pairs = [(name, seed, e) for seed, pair in matched.items() for name, e in pair.items()]
-    earlier, more = trained.load_models(
-        given.job, [key for key in pairs if key not in given.models], given.device
-    )
-    given.problems.extend(more)
-    trained.say(given, labels)
+    earlier = given.load([key for key in pairs if key not in given.models])
 
     accuracy = evaluate(s, given, earlier)
-    last = accuracy[accuracy.epoch == given.job.settings.epochs]
-    key = accuracy[["configuration", "seed", "epoch"]]
-    paired = accuracy[[tuple(row) in pairs for row in key.to_numpy().tolist()]]
-    leads = {"last epoch": last, "matched clean accuracy": paired}
-    leads = pd.concat(statistics.leads(t).assign(comparison=n) for n, t in leads.items())
-    claims = pd.DataFrame(list_claims(last, leads, labels))
+    last = accuracy[accuracy.epoch == given.job.epochs]
+    key = pd.MultiIndex.from_frame(accuracy[["configuration", "seed", "epoch"]])
+    compared = {"last epoch": last, "matched clean accuracy": accuracy[key.isin(pairs)]}
+    leads = pd.concat(statistics.leads(t).assign(comparison=n) for n, t in compared.items())
+    claims = pd.DataFrame(list_claims(last, leads, given.labels))
     say_results(last, leads, claims, matched)
-    tables = {"resolution_robustness": accuracy, "lead": leads, "claims": claims}
     some = given.sets["test"].first(3)
-    tables["examples"] = pd.DataFrame(evaluation.examples(some, list_degradations(s), levels=1))
-    return results.write(s, "exp_d", labels, tables, figures, given.problems)
+    shown = evaluation.examples(some, list_degradations(s), levels=1)
+    tables = {"resolution_robustness": accuracy, "lead": leads, "claims": claims}
+    tables["examples"] = pd.DataFrame(shown)
+    return results.write(s, "exp_d", given.labels, tables, figures, given.problems)
 
 
 def match_epochs(given: trained.Trained) -> dict[int, dict[str, int]]:
     """Epochs of about equal clean accuracy of the baseline and L2, the published one if there."""
-    names = dict.fromkeys(name for name, _, _ in given.models)
-    l2 = [name for name in names if configurations.family(name) == "l2"]
+    l2 = [name for name, _, _ in given.models if family(name) == "l2"]
     if not l2:
         return {}
-    claimed = published.CONFIGURATIONS[1]
-    kept = trained.kept_accuracies(given.job, list(given.models))
-    return statistics.matched_epochs(kept, claimed if claimed in l2 else l2[0])
+    other = PUBLISHED[1] if PUBLISHED[1] in l2 else l2[0]
+    return statistics.matched_epochs(given.kept_accuracies(), other)
 
 
 def evaluate(s, given: trained.Trained, earlier: dict) -> pd.DataFrame:
@@ -147,18 +129,8 @@ def figures(tables: dict[str, pd.DataFrame]) -> dict:
 
 def list_claims(accuracy: pd.DataFrame, leads: pd.DataFrame, labels: dict) -> list[dict]:
     """What is claimed of low resolution and blur, and what was measured."""
-    bilinear, antialiased = LOW_RESOLUTION
-    points = {
-        "resolution": (bilinear, 24, "lead"),
-        "resolution excess": (bilinear, 24, "excess"),
-        "antialiased excess": (antialiased, 24, "excess"),
-        "blur 3": ("Gaussian blur", 3, "lead"),
-        "blur 11": ("Gaussian blur", 11, "lead"),
-    }
-    last = leads[leads.comparison == "last epoch"]
-    cells = statistics.published_accuracies(accuracy, [bilinear, "Gaussian blur"])
-    values = statistics.lead_claims(last, points)
-    return statistics.claim_rows(values, labels) + statistics.cell_rows(cells, labels)
+    values = statistics.lead_values(leads[leads.comparison == "last epoch"])
+    return statistics.claim_rows(values + statistics.published_accuracies(accuracy), labels)
 
 
 def say_results(accuracy: pd.DataFrame, leads: pd.DataFrame, claims, matched: dict) -> None:
@@ -168,16 +140,15 @@ def say_results(accuracy: pd.DataFrame, leads: pd.DataFrame, claims, matched: di
     if matched:
         print("\nMatched clean accuracy, among the epochs kept, chosen on these test images:")
     for seed, epochs in matched.items():
-        names = (f"{configurations.label(name)} after epoch {e}" for name, e in epochs.items())
+        names = (f"{label(name)} after epoch {epoch}" for name, epoch in epochs.items())
         print(f"  seed {seed}: {', '.join(names)}")
     lead = leads[(leads.images == "test") & (leads.level == 24)]
     if len(lead):
         print("\nLead over the baseline at 24 pixels, points")
-        columns = ["configuration", "comparison", "corruption"]
-        n = accuracy.seed.nunique()
+        columns, n = ["configuration", "comparison", "corruption"], accuracy.seed.nunique()
         text = lead.groupby(columns, sort=False)[["lead", "excess"]]
         text = text.agg(lambda values: statistics.interval_text(values, ".2f", n))
-        print(text.rename(index=configurations.label).to_string())
+        print(text.rename(index=label).to_string())
     print(f"\n{statistics.claim_text(claims)}")
 
 

@@ -135,8 +135,8 @@ WAYS = {
     "kernels used elsewhere": (lambda s, x: s.n(s.c(x)) + F.conv2d(x, s.c.weight, None, 1, 1), {}),
     "norm's numbers used": (lambda s, x: s.n(s.c(x)) * s.n.weight.view(-1, 1, 1), {}),
     "through an activation": (lambda s, x: s.n(torch.relu(s.c(x))), {}),
-    "its shape is asked for": (lambda s, x: s.n((y := s.c(x))).view(y.shape[0], -1), {"c": "n"}),
-    "its size is asked for": (lambda s, x: s.n((y := s.c(x))).view(y.size(0), -1), {"c": "n"}),
+    "its shape is asked for": (lambda s, x: s.n(y := s.c(x)).view(y.shape[0], -1), {"c": "n"}),
+    "its size is asked for": (lambda s, x: s.n(y := s.c(x)).view(y.size(0), -1), {"c": "n"}),
     "plain": (lambda s, x: s.n(s.d(torch.relu(s.m(s.c(x))))), {"c": "m", "d": "n"}),
 }
 

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.stats
 
 from utils import published, statistics, suppression
 
@@ -12,13 +13,14 @@ T_2, T_4 = 4.302653, 2.776445  # Student t, 97.5 %, 2 and 4 degrees of freedom
 
 
 def test_mean_interval():
-    mean, half = statistics.mean_interval([1, 2, 3])
-    assert mean == 2 and half == pytest.approx(T_2 * 1 / math.sqrt(3), rel=1e-6)
-    mean, half = statistics.mean_interval([2, 4, 4, 4, 6])
+    mean, low, high = statistics.interval([1, 2, 3])
+    assert mean == 2 and high - mean == pytest.approx(T_2 * 1 / math.sqrt(3), rel=1e-6)
+    assert mean - low == pytest.approx(high - mean)
+    mean, low, high = statistics.interval([2, 4, 4, 4, 6])
     assert mean == 4
-    assert half == pytest.approx(T_4 * math.sqrt(2) / math.sqrt(5), rel=1e-6)
-    assert math.isnan(statistics.mean_interval([5])[1])
-    assert all(map(math.isnan, statistics.mean_interval([])))
+    assert high - mean == pytest.approx(T_4 * math.sqrt(2) / math.sqrt(5), rel=1e-6)
+    assert math.isnan(statistics.interval([5])[1])
+    assert all(map(math.isnan, statistics.interval([])))
     assert statistics.interval_text([1, 2, 3], ".2f") == "2.00 ± 2.48"
     assert statistics.interval_text([5], ".1f") == "5.0"
     assert statistics.interval_text([], ".1f") == "-"
@@ -26,8 +28,80 @@ def test_mean_interval():
 
 def test_intervals_cover_the_truth_as_often_as_they_say():
     samples = np.random.default_rng(0).normal(3, 2, (2000, 4))
-    covered = [abs(mean - 3) <= half for mean, half in map(statistics.mean_interval, samples)]
+    covered = [low <= 3 <= high for _, low, high in map(statistics.interval, samples)]
     assert abs(np.mean(covered) - 0.95) < 0.015  # 3 standard deviations
+
+
+def numbers(n, seeds, lost, rng):
+    """Accuracies of baseline, L2 and dropout with a common part by seed; some runs lost."""
+    common = dict(zip(seeds, rng.normal(50, 10, len(seeds))))
+    rows = [
+        (name, seed, common[seed] + rng.normal(shift, 1))
+        for seed in seeds
+        for name, shift in (("baseline", 0), ("l2=0.001", 2), ("dropout=0.5", -2))
+        if (name, seed) not in lost
+    ]
+    return pd.DataFrame(rows, columns=["configuration", "seed", "x"]).sample(frac=1, random_state=n)
+
+
+@pytest.mark.parametrize("n", range(20))
+def test_paired_differences_equal_scipys(n):
+    """On random tables with seeds in any order, some of them lost: t-tests of pairs by scipy."""
+    rng = np.random.default_rng(n)
+    seeds = rng.permutation(100)[: 1 + n % 7]
+    runs = [(name, seed) for name in ("baseline", "l2=0.001") for seed in seeds]
+    lost = [runs[i] for i in rng.permutation(len(runs))[: n % 3]] if len(seeds) > 2 else []
+    table = numbers(n, seeds, lost, rng)
+    table["difference"] = statistics.minus_baseline(table, "x")
+    assert table[table.configuration == "baseline"].difference.isna().all()
+    wide = table.pivot(index="seed", columns="configuration", values="x").dropna()
+    found = table[table.configuration == "l2=0.001"].difference
+    assert found.notna().sum() == len(wide)
+    mean, low, high = statistics.interval(found)
+    assert mean == pytest.approx((wide["l2=0.001"] - wide.baseline).mean())
+    if len(wide) < 2:
+        assert math.isnan(low) and math.isnan(high)
+        return
+    test = scipy.stats.ttest_rel(wide["l2=0.001"], wide.baseline)
+    expected = test.confidence_interval(0.95)
+    assert (low, high) == (pytest.approx(expected.low), pytest.approx(expected.high))
+    # The verdict is that of the two-sided test at 5 %.
+    claim = published.Claim("", "", 1)
+    verdict = "undecided"
+    if test.pvalue < 0.05:
+        verdict = "holds" if test.statistic > 0 else "contradicted"
+    assert statistics.direction(found, claim) == verdict
+    # As a table of accuracies, the same is a lead, and what goes beyond the clean lead.
+    clean = table.assign(images="test", corruption="none", level=0.0).rename(
+        columns={"x": "accuracy"}
+    )
+    noisy = clean.assign(corruption="noise", level=0.1, accuracy=2 * clean.accuracy)
+    leads = statistics.leads(pd.concat([clean, noisy]))
+    leads = leads[(leads.configuration == "l2=0.001") & (leads.level == 0.1)]
+    assert statistics.interval(leads.lead)[1:] == pytest.approx((2 * low, 2 * high))
+    assert statistics.interval(leads.excess)[1:] == pytest.approx((low, high))
+
+
+@pytest.mark.parametrize("n", range(10))
+def test_geometric_means_equal_scipys(n):
+    rng = np.random.default_rng(n)
+    values = rng.lognormal(0.3, 0.5, 2 + n % 5)
+    mean, low, high = statistics.interval([*values, math.nan], ratio=True)
+    assert mean == pytest.approx(scipy.stats.gmean(values))
+    test = scipy.stats.ttest_1samp(np.log(values), 0)
+    expected = test.confidence_interval(0.95)
+    assert (math.log(low), math.log(high)) == (
+        pytest.approx(expected.low),
+        pytest.approx(expected.high),
+    )
+    claim = published.Claim("", "", 1, published=1.5, no_effect=1, ratio=True)
+    verdict = "undecided"
+    if test.pvalue < 0.05:
+        verdict = "holds" if test.statistic > 0 else "contradicted"
+    assert statistics.direction(values, claim) == verdict
+    inside = scipy.stats.ttest_1samp(np.log(values), math.log(1.5)).pvalue > 0.05
+    size = "reproduced" if verdict == "holds" else "inconclusive"
+    assert statistics.size(values, claim) == (size if inside else "not reproduced")
 
 
 def test_ratios_are_averaged_as_logarithms():
@@ -81,7 +155,8 @@ def test_verdicts(claim, values, direction, size):
 
 def test_claims_are_judged_in_the_published_setting_only():
     labels = {"dataset": "CIFAR-10", "scale": "full"}
-    values = {("noise", "l2=0.001"): pd.Series([-8.1, -8.2, -8.3], index=[0, 1, 2])}
+    noise = published.CLAIMS["noise"]
+    values = [(noise, "l2=0.001", pd.Series([-8.1, -8.2, -8.3], index=[0, 1, 2]))]
     (row,) = statistics.claim_rows(values, labels)
     assert (row["direction"], row["size"], row["n"]) == ("holds", "reproduced", 3)
     assert row["mean"] == pytest.approx(-8.2) and row["published"] == -8.2
@@ -95,18 +170,19 @@ def test_claims_are_judged_in_the_published_setting_only():
         assert (row["direction"], row["size"]) == ("holds", "not judged")
         text = statistics.claim_text(pd.DataFrame([row]))
         assert "direction: holds" in text and "not judged" in text and "reproduced" not in text
-    other = {("noise", "l2=0.01"): values["noise", "l2=0.001"]}
+    other = [(noise, "l2=0.01", values[0][2])]
     assert statistics.claim_rows(other, labels)[0]["size"] == "not judged"
 
 
 def test_a_ratio_that_is_not_defined_is_told_not_judged():
     labels = {"dataset": "CIFAR-10", "scale": "full"}
-    values = {("ratio", "l2=0.001"): pd.Series([math.nan] * 3)}
+    ratio = published.CLAIMS["ratio"]
+    values = [(ratio, "l2=0.001", pd.Series([math.nan] * 3))]
     (row,) = statistics.claim_rows(values, labels)
     assert (row["n"], row["not_defined"]) == (0, 3)
     assert (row["direction"], row["size"]) == ("undecided", "inconclusive")
     assert "here in no seed defined" in statistics.claim_text(pd.DataFrame([row]))
-    values = {("ratio", "l2=0.001"): pd.Series([3.1, math.nan, 3.3])}
+    values = [(ratio, "l2=0.001", pd.Series([3.1, math.nan, 3.3]))]
     (row,) = statistics.claim_rows(values, labels)
     text = statistics.claim_text(pd.DataFrame([row]))
     assert "n = 2; in 1 more not defined" in text
@@ -127,11 +203,11 @@ def test_published_cells():
         [("baseline", s, "test", "Gaussian blur", 3, 51.0 + s / 10) for s in range(3)],
         columns=["configuration", "seed", "images", "corruption", "level", "accuracy"],
     )
-    cells = statistics.published_accuracies(accuracy, ["Gaussian blur"])
-    (row,) = statistics.cell_rows(cells, {"dataset": "CIFAR-10", "scale": "full"})
+    cells = statistics.published_accuracies(accuracy)
+    (row,) = statistics.claim_rows(cells, {"dataset": "CIFAR-10", "scale": "full"})
     assert row["published"] == 51.13 and row["mean"] == pytest.approx(51.1)
     assert row["size"] == "reproduced" and row["direction"] == "-"
-    (row,) = statistics.cell_rows(cells, {"dataset": "CIFAR-10", "scale": "quick"})
+    (row,) = statistics.claim_rows(cells, {"dataset": "CIFAR-10", "scale": "quick"})
     assert row["size"] == "not judged"
 
 

@@ -59,14 +59,11 @@ def order(configuration: str) -> tuple:
 
 def label(configuration: str) -> str:
     """For figures and text: "baseline", "L2 1e-3", "L2 1e-3 + dropout 0.5"."""
-    names = {"l2": "L2", "conv-l2": "conv-L2", "dropout": "dropout"}
-    parts = [f"{names[t]} {_short(s)}" for t, s in strengths(configuration).items()]
+    parts = []
+    for term, strength in strengths(configuration).items():
+        text = f"{strength:g}"
+        if 0 < strength < 0.01:
+            digits, exponent = f"{strength:e}".split("e")
+            text = f"{float(digits):g}e{int(exponent)}"
+        parts.append(f"{term.replace('l2', 'L2')} {text}")
     return " + ".join(parts) or configuration
-
-
-def _short(strength: float) -> str:
-    plain = f"{strength:g}"
-    if not 0 < strength < 0.01:
-        return plain
-    digits, exponent = f"{strength:e}".split("e")
-    return f"{float(digits):g}e{int(exponent)}"

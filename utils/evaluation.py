@@ -100,9 +100,8 @@ def sweep(
     for description, corrupt in corruptions:
         for name, images in sets.items():
             clean = to_float(images.images)
-            pixels = corrupt(clean)
-            unchanged = torch.equal(pixels, clean)
-            corrupted = replace(images, images=pixels)
+            corrupted = replace(images, images=corrupt(clean))
+            unchanged = torch.equal(corrupted.images, clean)
             for key, model in models.items():
                 accuracy = clean_accuracy.get((name, key)) if unchanged else None
                 if accuracy is None:
@@ -110,10 +109,8 @@ def sweep(
                 if unchanged:
                     clean_accuracy[name, key] = accuracy
                 row = dict(zip(("configuration", "seed", "epoch"), key))
-                row |= (
-                    {"images": name, "n_images": len(images)} | description | {"accuracy": accuracy}
-                )
-                rows.append(row)
+                row |= {"images": name, "n_images": len(images)} | description
+                rows.append(row | {"accuracy": accuracy})
                 bar.update(len(images))
     return rows
 
@@ -133,7 +130,7 @@ def examples(
         chosen = {len(found) * (2 * i + 1) // (2 * levels) for i in range(levels)}
         for description, corrupt in (found[i] for i in sorted(chosen)):
             shown = corrupt(to_float(images.images)).clamp(0, 1).mul(255).round().byte()
-            for number, pixels in enumerate(shown.permute(0, 2, 3, 1).contiguous().cpu().numpy()):
-                text = base64.b64encode(pixels).decode()
+            for number, pixels in enumerate(shown.permute(0, 2, 3, 1).cpu().numpy()):
+                text = base64.b64encode(pixels.tobytes()).decode()
                 rows.append({"image": number} | description | {"edge": len(pixels), "pixels": text})
     return rows

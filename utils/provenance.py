@@ -22,12 +22,10 @@ def scale_label(settings: SimpleNamespace, scale: str | None = None) -> str:
     Args:
         scale: label of the models' own training, to which changes of `settings` are added.
     """
-    scale = scale or getattr(settings, "scale", None) or settings.setting
-    if not settings.changed:
-        return scale
-    return f"{scale}{', ' if ', changed: ' in scale else ', changed: '}" + ", ".join(
-        settings.changed
-    )
+    label = scale or getattr(settings, "scale", None) or settings.setting
+    scale, _, before = label.partition(", changed: ")
+    changed = dict.fromkeys([*filter(None, before.split(", ")), *settings.changed])
+    return f"{scale}, changed: {', '.join(changed)}" if changed else scale
 
 
 def versions() -> dict:

@@ -25,13 +25,8 @@ def spectra(model: nn.Module, batchnorms: dict[str, str]) -> list[dict]:
     rows = []
     for key, correlation in _correlations(model, batchnorms):
         spectrum = spectrum_from_autocorrelation(correlation)
-        columns = {
-            "radius": spectrum.radius,
-            "multiplicity": spectrum.multiplicity,
-            "energy": spectrum.energy,
-            "share": spectrum.share,
-        }
-        values = zip(*(column.tolist() for column in columns.values()))
+        columns = ("radius", "multiplicity", "energy", "share")
+        values = zip(*(getattr(spectrum, name).tolist() for name in columns))
         rows += [key | dict(zip(columns, row)) for row in values]
     return rows
 

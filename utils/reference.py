@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from utils import checkpoints, configurations, published, statistics
+from utils import checkpoints, configurations, published, statistics, suppression
 from utils.runs import FORMAT
-from utils.suppression import HIDDEN, MEAN
 
 SCALES = ("quick", "medium", "full")  # folders whose claims stand side by side
 HEAD = """# Reference results
@@ -65,40 +64,33 @@ def claims_table(places: dict[str, Path]) -> pd.DataFrame:
     for scale in SCALES:
         for script in ("exp_b", "exp_c", "exp_d"):
             for row in _table(places, scale, f"{script}_claims").itertuples():
-                if row.configuration not in published.CONFIGURATIONS:
-                    continue
-                key = (configurations.label(row.configuration), row.claim, row.quantity)
-                was = "" if pd.isna(row.published) else f"{row.published:g}"
-                rows.setdefault(key, {"published": was} | dict.fromkeys(SCALES, ""))
-                rows[key][scale] = _cell(row)
+                if row.configuration in published.CONFIGURATIONS:
+                    key = (configurations.label(row.configuration), row.claim, row.quantity)
+                    was = "" if pd.isna(row.published) else f"{row.published:g}"
+                    rows.setdefault(key, {"published": was} | dict.fromkeys(SCALES, ""))
+                    rows[key][scale] = _cell(row)
     index = ["configuration", "claim", "quantity"]
     return pd.DataFrame([dict(zip(index, key)) | row for key, row in rows.items()])
 
 
 def spectra_table(ssr: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame:
     """Corner, SSR and accuracy after the last epoch by configuration; differences paired by seed."""
-    raw = ssr[ssr.weights == "raw"]
-    key = ["configuration", "seed"]
-    table = raw[raw.layer == HIDDEN].set_index(key)[["corner_final", "corner_ssr"]]
-    table = table.join(raw[raw.layer == MEAN].set_index(key).ssr)
-    last = history[history.epoch == history.epoch.max()].set_index(key)
-    table = table.join(last.test_accuracy).reset_index()
-    columns = {
-        "corner_final": "corner share, hidden layers",
-        "corner_ssr": "corner SSR",
-        "ssr": "SSR",
-        "test_accuracy": "test accuracy, %",
-    }
-    differences = {name: statistics.minus_baseline(table, name) for name in columns}
+    table = suppression.final_table(history, ssr)
     rows = []
     for name in sorted(set(table.configuration), key=configurations.order):
         chosen = table.configuration == name
-        row = {"configuration": configurations.label(name), "n": int(chosen.sum())}
-        for column, title in columns.items():
-            digits = ".2f" if column == "test_accuracy" else ".3f"
-            row[title] = statistics.interval_text(table[chosen][column], digits)
-            difference = statistics.interval_text(differences[column][chosen], digits)
-            row[f"{title}: minus baseline"] = difference if name != "baseline" else ""
+        n = int(table[chosen].ssr.count())
+        row = {"configuration": configurations.label(name), "n": n}
+        for column, title, digits in (
+            ("corner_final", "corner share, hidden layers", ".3f"),
+            ("corner_ssr", "corner SSR", ".3f"),
+            ("ssr", "SSR", ".3f"),
+            ("test_accuracy", "test accuracy, %", ".2f"),
+        ):
+            difference = statistics.minus_baseline(table, column)[chosen]
+            row[title] = statistics.interval_text(table[chosen][column], digits, n)
+            text = statistics.interval_text(difference, digits, n)
+            row[f"{title}: minus baseline"] = text if name != "baseline" else ""
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -115,18 +107,22 @@ def _runs(places: dict[str, Path]) -> list[dict]:
     rows = []
     for name, place in places.items():
         found = _settings(place)
-        written = next(iter(found.values()))
+        written = found.get("b") or next(iter(found.values()))
         starts, s = pd.DataFrame(written.get("starts") or [written]), written["settings"]
-        row = {"folder": f"`{name}/`", "experiments": ", ".join(found).upper()}
-        row |= {"data": written["dataset"], "scale": written.get("scale") or written["setting"]}
-        names, seeds = s.get("configurations") or [], s.get("seeds") or []
-        row["configurations"] = ", ".join(map(configurations.label, names))
-        row["seeds"] = ", ".join(map(str, seeds))
-        row["steps a run"] = written.get("steps", s.get("steps", ""))
-        row["training, h"] = f"{written['seconds'] / 3600:.2f}" if "seconds" in written else ""
-        for column in ("device", "processor"):
-            row[column] = "; ".join(starts[column].unique())
-        row["commit"] = ", ".join(f"`{c[:8]}{c[40:]}`" for c in starts.commit.dropna().unique())
+        names, commits = s.get("configurations") or [], starts.commit.dropna().unique()
+        row = {
+            "folder": f"`{name}/`",
+            "experiments": ", ".join(found).upper(),
+            "data": written["dataset"],
+            "scale": written.get("scale") or written["setting"],
+            "configurations": ", ".join(map(configurations.label, names)),
+            "seeds": ", ".join(map(str, s.get("seeds") or [])),
+            "steps a run": written.get("steps", s.get("steps", "")),
+            "training, h": f"{written['seconds'] / 3600:.2f}" if "seconds" in written else "",
+            "device": "; ".join(starts.device.unique()),
+            "processor": "; ".join(starts.processor.unique()),
+            "commit": ", ".join(f"`{commit[:8]}{commit[40:]}`" for commit in commits),
+        }
         rows.append(row)
     return rows
 
@@ -137,10 +133,8 @@ def _cell(row) -> str:
     ends = f" [{row.low:.3g}, {row.high:.3g}]" if row.n > 1 else ""
     text = f"{row.mean:.3g}{ends}, n = {row.n}"
     text += f" ({row.not_defined} not defined)" if row.not_defined else ""
-    verdicts = [
-        v for v in (row.direction, row.size) if v not in ("-", "not judged", "nothing published")
-    ]
-    return "; ".join([text, *verdicts])
+    said = {"-", "not judged", "nothing published"}
+    return "; ".join([text, *(v for v in (row.direction, row.size) if v not in said)])
 
 
 def _markdown(table: pd.DataFrame) -> str:

@@ -15,6 +15,11 @@ from utils import checkpoints, provenance, reference
 FLOAT = "%.7g"  # numbers in tables: as many digits as float32 holds
 
 
+def print_plan(lines: dict[str, str]) -> None:
+    """What a script is about to do, a line each."""
+    print(*(f"{name:8} {text}" for name, text in lines.items()), sep="\n", flush=True)
+
+
 def with_columns(table: pd.DataFrame, labels: dict) -> pd.DataFrame:
     """The table after constant columns, one for each label."""
     return pd.concat([pd.DataFrame(labels, index=table.index), table], axis=1)
@@ -51,15 +56,17 @@ def write(
     written = []
     for name, table in tables.items():
         written.append(folder / "data" / f"{script}_{name}.csv")
-        with checkpoints.replacing(written[-1]) as temporary:
-            table = with_columns(table, labels)
-            table.to_csv(temporary, index=False, float_format=FLOAT)
+        with checkpoints.replacing(written[-1]) as path:
+            with_columns(table, labels).to_csv(path, index=False, float_format=FLOAT)
     written += draw(written, folder / "figures", script, figures)
     written.append(folder / "data" / f"{script}_settings.json")
     provenance.write_conditions(written[-1], settings, labels | conditions)
     if settings.save_reference:
-        written += save_reference(settings, written)
-        written.append(reference.write_page(folder / "reference"))
+        copies = [folder / "reference" / settings.save_reference / path.name for path in written]
+        for path, copy in zip(written, copies):
+            with checkpoints.replacing(copy) as temporary:
+                shutil.copyfile(path, temporary)
+        written += [*copies, reference.write_page(folder / "reference")]
     print("\nWritten:", *written, sep="\n  ")
     return report(problems)
 
@@ -75,38 +82,19 @@ def write_figure(path: Path, figure: Figure | FuncAnimation) -> Path:
 
 def clean(settings: SimpleNamespace) -> None:
     """Remove what killed processes left half written among the results."""
-    results = Path(settings.results_dir)
     for place in ("checkpoints", "data", "figures", "reference/*"):
-        for folder in results.glob(place):
+        for folder in Path(settings.results_dir).glob(place):
             checkpoints.clean(folder)
 
 
-def save_reference(settings: SimpleNamespace, files: list[Path]) -> list[Path]:
-    """Copy result files to results/reference/<name>."""
-    folder = Path(settings.results_dir) / "reference" / settings.save_reference
-    for file in files:
-        with checkpoints.replacing(folder / file.name) as temporary:
-            shutil.copyfile(file, temporary)
-    return [folder / file.name for file in files]
-
-
-def draw(
-    tables: list[Path], folder: Path, prefix: str, figures: Callable[[dict], dict[str, Figure]]
-) -> list[Path]:
-    """Draw the figures of written tables.
-
-    Args:
-        tables: CSV files named <prefix>_<name>.csv, or .csv.gz.
-        folder: of the figures, <prefix>_<name>.png.
-        figures: of a script: tables by name -> figures by name.
-    """
+def draw(tables: list[Path], folder: Path, prefix: str, figures: Callable) -> list[Path]:
+    """Draw the figures of written tables, <prefix>_<name>.csv or .csv.gz, into a folder."""
     named = {path.name.split(".")[0].removeprefix(f"{prefix}_"): path for path in tables}
-    drawn = figures({name: pd.read_csv(path, dtype={"layer": str}) for name, path in named.items()})
-    written = []
-    for name, figure in drawn.items():
-        kind = "png" if isinstance(figure, Figure) else "gif"
-        written.append(write_figure(folder / f"{prefix}_{name}.{kind}", figure))
-    return written
+    read = {name: pd.read_csv(path, dtype={"layer": str}) for name, path in named.items()}
+    return [
+        write_figure(folder / f"{prefix}_{name}.{'png' if isinstance(f, Figure) else 'gif'}", f)
+        for name, f in figures(read).items()
+    ]
 
 
 def redraw(folder: str, prefix: str, figures: Callable) -> int:

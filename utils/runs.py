@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -42,12 +43,10 @@ def list_runs(settings: SimpleNamespace) -> list[Run]:
 
 def parse_run(name: str) -> Run | None:
     """The run of a folder's name; None where it is no run's."""
-    configuration, found, seed = name.rpartition("-seed")
-    try:
-        if found and configurations.complete(configuration) == configuration:
+    configuration, _, seed = name.rpartition("-seed")
+    with suppress(ValueError):
+        if configurations.complete(configuration) == configuration:
             return Run(configuration, int(seed))
-    except ValueError:
-        pass
     return None
 
 

@@ -4,14 +4,13 @@ A constant is an upper-case name assigned on one line with a comment behind it:
 
     EPOCHS = None  # passes over the training images
 
-becomes the flag --epochs with that comment as its help. None means: what SCALES, a dictionary
-of the script, says for the chosen SCALE (or SETTINGS for the chosen SETTING), or what the comment
-says.
+becomes the flag --epochs with that comment as its help. None means: what SCALES (or SETTINGS), a
+table of the script, says for the chosen SCALE (or SETTING), or what the comment says.
 """
 
 import argparse
 import codecs
-import contextlib
+import io
 import math
 import re
 import sys
@@ -23,156 +22,147 @@ from types import SimpleNamespace
 from utils import configurations
 
 CONSTANT = re.compile(r"^([A-Z][A-Z0-9_]*) = [^{\n].*?  # (.+)$", re.MULTILINE)
-NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|[+-]?inf|nan", re.ASCII | re.IGNORECASE)
+DIGITS = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|[+-]?inf|nan", re.ASCII | re.IGNORECASE)
+NUMBER = (int, float)
 
 
 @dataclass(frozen=True)
 class Kind:
     """What a constant may be."""
 
-    read: Callable[[str], object]  # a word of the command line
-    check: Callable[[object], bool]
     text: str  # for whoever gives something else
-    several: bool = False  # a list of distinct ones
+    types: tuple[type, ...] = (str,)
+    check: Callable[[object], bool] = lambda value: True
+    several: bool = False  # a list of them
+    distinct: bool = True
+
+    def read(self, word: str) -> str | int | float:
+        """A word of the command line; Python's 1_0 and other scripts' digits are no numbers."""
+        if int not in self.types:
+            return word
+        if not DIGITS.fullmatch(word):
+            raise argparse.ArgumentTypeError(f"{word!r}; allowed: {self.text}")
+        try:
+            return int(word)
+        except ValueError:
+            return float(word)
+
+    def allows(self, value) -> bool:
+        values = value if self.several else (value,)
+        if not isinstance(values, (list, tuple)) or len(values) == 0:
+            return False
+        fit = all(type(x) in self.types and self.check(x) for x in values)
+        return fit and (not self.distinct or len(set(values)) == len(values))
 
 
-def read_number(text: str) -> int | float:
-    """A whole number where the text is one; Python's 1_0 and other scripts' digits are not."""
-    if not NUMBER.fullmatch(text):
-        raise ValueError(text)
-    with contextlib.suppress(ValueError):
-        return int(text)
-    return float(text)
+def whole(low: int, high: int, several: bool = False) -> Kind:
+    text = "distinct whole numbers" if several else "a whole number"
+    return Kind(f"{text} from {low} to {high}", (int,), lambda x: low <= x <= high, several)
 
 
-def whole(low: int, high: int) -> Kind:
-    text = f"a whole number from {low} to {high}"
-    return Kind(read_number, lambda x: type(x) is int and low <= x <= high, text)
-
-
-def number(low: float, below: float, text: str) -> Kind:
-    return Kind(read_number, lambda x: type(x) in (int, float) and low <= x < below, text)
+def numbers(low: float, high: float) -> Kind:
+    text = f"distinct numbers from {low:g} to {high:g}"
+    return Kind(text, NUMBER, lambda x: low <= x <= high, several=True)
 
 
 def one_of(*choices: str) -> Kind:
-    return Kind(str, lambda x: x in choices, "one of " + ", ".join(choices))
+    return Kind("one of " + ", ".join(choices), (str,), lambda x: x in choices)
 
 
-def word(check: Callable[[str], bool], text: str) -> Kind:
-    return Kind(str, lambda x: type(x) is str and check(x), text)
+def matching(pattern: str, text: str) -> Kind:
+    return Kind(text, (str,), lambda x: re.fullmatch(pattern, x) is not None)
 
 
-def several(kind: Kind, text: str) -> Kind:
-    """Distinct ones of a kind, at least one."""
-
-    def check(values) -> bool:
-        listed = isinstance(values, (list, tuple)) and len(values) > 0
-        return listed and all(map(kind.check, values)) and len(set(values)) == len(values)
-
-    return Kind(kind.read, check, text, several=True)
-
-
-def _numbers(low: float, high: float) -> Kind:
-    return several(
-        number(low, math.nextafter(high, math.inf), ""),
-        f"distinct numbers from {low:g} to {high:g}",
-    )
-
-
-def _is_configuration(name) -> bool:
+def _is_configuration(name: str) -> bool:
     try:
         return bool(configurations.complete(name, SimpleNamespace(weight_decay=0, dropout=0)))
     except ValueError:
         return False
 
 
-def _is_path(text: str, check: Callable[[Path], bool]) -> bool:
+def _is_folder(text: str, made_if_needed: bool = False) -> bool:
     try:
-        return text != "" and text.isprintable() and check(Path(text).expanduser())
+        path = Path(text).expanduser()
+        while made_if_needed and not path.exists():
+            path = path.parent
+        return text != "" and text.isprintable() and path.is_dir()
     except (OSError, RuntimeError):  # too long, closed; ~ of an unknown user
         return False
 
 
-def _can_be_folder(path: Path) -> bool:
-    while not path.exists():
-        path = path.parent
-    return path.is_dir()
-
-
-FLAG = Kind(str, lambda x: type(x) is bool, "True or False")
-NAME = word(lambda x: x.strip() != "" and x.isprintable(), "a name or a path")
-FOLDER = word(lambda x: _is_path(x, Path.is_dir), "an existing folder")
+FLAG = Kind("True or False", (bool,))
+NAME = Kind("a name or a path", (str,), lambda x: x.strip() != "" and x.isprintable())
+FOLDER = Kind("an existing folder", (str,), _is_folder)
 
 ALLOWED = {
     "SCALE": one_of("quick", "medium", "full"),
     "DATASET": one_of("auto", "cifar10", "planted"),
     "IMAGE_SPECTRUM": one_of("natural", "whitened", "inverted"),
-    "CONFIGURATIONS": several(
-        Kind(str, _is_configuration, ""), f"distinct ones of: {configurations.ALLOWED}"
+    "CONFIGURATIONS": Kind(
+        f"distinct ones of: {configurations.ALLOWED}", (str,), _is_configuration, several=True
     ),
-    "SEEDS": several(whole(0, 10**6), "distinct whole numbers from 0 to 1000000"),
+    "SEEDS": whole(0, 10**6, several=True),
     "EPOCHS": whole(1, 100_000),
     "WIDTH": whole(1, 1024),
     "TRAIN_IMAGES": whole(2, 10**7),
     "TEST_IMAGES": whole(1, 10**7),
     "BATCH_SIZE": whole(1, 10**6),
     "CHECKPOINT_EVERY": whole(1, 10**6),
-    "LEARNING_RATE": number(1e-12, 1e6, "a number above 0, below 1e6"),
-    "MOMENTUM": number(0, 1, "a number from 0 to below 1"),
-    "WEIGHT_DECAY": number(0, 1e6, "a number of at least 0"),
-    "DROPOUT": number(0, 1, "a probability from 0 to below 1"),
-    "CUTOFF": number(0, math.sqrt(2) / 3, "a radius in cycles/pixel from 0 to below sqrt(2)/3"),
+    "LEARNING_RATE": Kind("a number above 0, below 1e6", NUMBER, lambda x: 0 < x < 1e6),
+    "MOMENTUM": Kind("a number from 0 to below 1", NUMBER, lambda x: 0 <= x < 1),
+    "WEIGHT_DECAY": Kind("a number of at least 0", NUMBER, lambda x: 0 <= x < 1e6),
+    "DROPOUT": Kind("a probability from 0 to below 1", NUMBER, lambda x: 0 <= x < 1),
+    "CUTOFF": Kind(
+        "a radius in cycles/pixel from 0 to below sqrt(2)/3",
+        NUMBER,
+        lambda x: 0 <= x < math.sqrt(2) / 3,
+    ),
     "SETTING": one_of("demo", "rahaman"),
-    "FREQUENCIES": several(whole(1, 10**6), "distinct whole numbers of cycles, at least 1"),
+    "FREQUENCIES": whole(1, 10**6, several=True),
     "AMPLITUDES": Kind(
-        read_number,
-        lambda x: isinstance(x, (list, tuple)) and all(0 < a < 1e6 for a in x),
-        "numbers above 0",
-        several=True,
+        "numbers above 0", NUMBER, lambda x: 0 < x < 1e6, several=True, distinct=False
     ),
     "RANDOM_PHASES": FLAG,
-    "INTERVAL": number(1e-6, 1e6, "a number above 0"),
+    "INTERVAL": Kind("a number above 0", NUMBER, lambda x: 0 < x < 1e6),
     "GRID_POINTS": whole(4, 10**6),
     "TRAIN_POINTS": whole(1, 10**6),
-    "STRENGTHS": _numbers(0, 1e6),
+    "STRENGTHS": numbers(0, 1e6),
     "STEPS": whole(1, 10**8),
     "HIDDEN_LAYERS": whole(1, 100),
     "RECORDS": whole(1, 10**6),
-    "RUN": word(lambda x: x not in ("", ".", ".."), "latest, or the name of a folder"),
-    "TRAINING_FLAGS": word(lambda x: True, "flags of experiment B"),
-    "SIGMAS": _numbers(0, 10),
-    "CENTRES": _numbers(0.01, 0.7),
-    "RESOLUTIONS": several(whole(1, 32), "distinct whole numbers of pixels from 1 to 32"),
-    "BLUR_SIZES": several(
-        Kind(read_number, lambda x: type(x) is int and (x == 0 or (x % 2 and 0 < x < 32)), ""),
+    "RUN": matching(r"(?!\.{0,2}$).*", "latest, or the name of a folder"),
+    "TRAINING_FLAGS": Kind("flags of experiment B"),
+    "SIGMAS": numbers(0, 10),
+    "CENTRES": numbers(0.01, 0.7),
+    "RESOLUTIONS": whole(1, 32, several=True),
+    "BLUR_SIZES": Kind(
         "distinct sizes: 0, or odd from 1 to 31 pixels",
+        (int,),
+        lambda x: x == 0 or (x % 2 == 1 and 0 < x < 32),
+        several=True,
     ),
-    "LOW_PASS_CUTOFFS": _numbers(0, 0.75),
-    "HIGH_PASS_CUTOFFS": _numbers(0, 0.7),
-    "BAND_WIDTH": number(0.05, 1, "a number of cycles/pixel from 0.05 to below 1"),
-    "BAND_NORM": number(0, 1e6, "a number of at least 0"),
-    "MODE_NORM": number(0, 1e6, "a number of at least 0"),
+    "LOW_PASS_CUTOFFS": numbers(0, 0.75),
+    "HIGH_PASS_CUTOFFS": numbers(0, 0.7),
+    "BAND_WIDTH": Kind("cycles/pixel from 0.05 to below 1", NUMBER, lambda x: 0.05 <= x < 1),
+    "BAND_NORM": Kind("a number of at least 0", NUMBER, lambda x: 0 <= x < 1e6),
+    "MODE_NORM": Kind("a number of at least 0", NUMBER, lambda x: 0 <= x < 1e6),
     "HEATMAP_IMAGES": whole(1, 10**7),
     "SENSITIVITY_IMAGES": whole(1, 10**7),
     "CLIP": FLAG,
     "NOISE_SEED": whole(0, 10**6),
-    "DEVICE": word(
-        lambda x: re.fullmatch("auto|cpu|mps|cuda(:[0-9]+)?", x) is not None,
-        "auto, cuda, cuda:1 (and so on), mps, cpu",
-    ),
+    "DEVICE": matching("auto|cpu|mps|cuda(:[0-9]+)?", "auto, cuda, cuda:1 (and so on), mps, cpu"),
     "DATA_ROOT": FOLDER,
-    "RESULTS_DIR": word(lambda x: _is_path(x, _can_be_folder), "a folder, made if needed"),
-    "SAVE_REFERENCE": word(
-        lambda x: re.fullmatch(r"[A-Za-z0-9_.-]*[A-Za-z0-9_-]", x) is not None,
-        "the name of a folder in results/reference",
+    "RESULTS_DIR": Kind("a folder, made if needed", (str,), lambda x: _is_folder(x, True)),
+    "SAVE_REFERENCE": matching(
+        r"[A-Za-z0-9_.-]*[A-Za-z0-9_-]", "the name of a folder in results/reference"
     ),
     "REDRAW": FOLDER,
     "MODEL": NAME,
     "WEIGHTS": NAME,
     "COMPARE_WITH": NAME,
     "FOLDED": FLAG,
-    "IMAGES": word(
-        lambda x: x == "cifar10" or _is_path(x, Path.is_dir), "cifar10, or an existing folder"
+    "IMAGES": Kind(
+        "cifar10, or an existing folder", (str,), lambda x: x == "cifar10" or _is_folder(x)
     ),
     "IMAGE_COUNT": whole(1, 10_000),
 }
@@ -209,6 +199,7 @@ def read_settings(
     program with exit code 2 and one line.
     """
     comments = dict(CONSTANT.findall(Path(script["__file__"]).read_text("utf-8")))
+    constants = {name.lower(): script[name] for name in comments}
     scales = script.get("SCALES") or script.get("SETTINGS") or {}
     parser = OneLineParser(
         description=script["__doc__"],
@@ -216,28 +207,30 @@ def read_settings(
         allow_abbrev=False,
     )
     for name, comment in comments.items():
-        _add_flag(parser, name, script[name], comment, scales)
+        _add_flag(parser, name, comment, script[name], scales.get(name.lower(), {}))
     given = vars(parser.parse_args(arguments))
-    settings = SimpleNamespace(**{name.lower(): script[name] for name in comments} | given)
-
-    chosen = getattr(settings, "scale", None) or getattr(settings, "setting", None)
-    defaults = {n.lower(): script[n] for n in comments if script[n] is not None}
-    defaults |= recipe or {}
-    settings.changed = []
-    complete(settings, defaults | scales.get(chosen, {}))
+    settings = SimpleNamespace(**constants | given, changed=[])
+    compared = constants | {k: v for k, v in (recipe or {}).items() if k in constants}
+    complete(settings, {name: value for name, value in compared.items() if value is not None})
+    if chosen := constants.keys() & {"scale", "setting"}:
+        complete(settings, scales, getattr(settings, *chosen))
     for name in comments:
         value = getattr(settings, name.lower())
-        if value is None and name in MAY_BE_NONE:
-            continue
-        if name in ALLOWED and not ALLOWED[name].check(value):
+        if not (value is None and name in MAY_BE_NONE or ALLOWED[name].allows(value)):
             refuse(name, value, ALLOWED[name].text)
+        if name in ("REDRAW", "RESULTS_DIR") and value:
+            setattr(settings, name.lower(), str(Path(value).expanduser()))
     return settings
 
 
-def complete(settings: SimpleNamespace, values: dict) -> None:
-    """Give settings that are None their values; add to "changed" which others differ."""
+def complete(settings: SimpleNamespace, values: dict, scale: str | None = None) -> None:
+    """Give settings that are None their values; add to "changed" which others differ.
+
+    Args:
+        values: by name; with a scale, dictionaries by scale.
+    """
     for name, value in values.items():
-        found = getattr(settings, name)
+        value, found = value.get(scale) if scale else value, getattr(settings, name)
         if found is None:
             setattr(settings, name, value)
         elif _tuple(found) != _tuple(value) and name.upper() not in NOT_NAMED:
@@ -255,7 +248,8 @@ def run_script(main: Callable[[], int | None], stopped: str = "Stopped."):
     """Run main; the errors a user can cause or mend end it with one line, not a traceback."""
     codecs.register_error("plain", _plain)
     for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="plain")
+        if isinstance(stream, io.TextIOWrapper):  # a notebook has others
+            stream.reconfigure(errors="plain")
     try:
         sys.exit(main())
     except OSError as error:
@@ -282,24 +276,14 @@ def _flag(name: str) -> str:
     return name.lower().replace("_", "-")
 
 
-def _add_flag(parser, name: str, default, comment: str, scales: dict) -> None:
+def _add_flag(parser, name: str, comment: str, default, by_scale: dict) -> None:
     """One constant as a flag."""
-    by_scale = {s: values[name.lower()] for s, values in scales.items() if name.lower() in values}
-    shown = default
+    kind, options = ALLOWED[name], {"dest": name.lower(), "default": argparse.SUPPRESS}
     if default is None and by_scale:
-        shown = ", ".join(f"{scale} {value}" for scale, value in by_scale.items())
-    kind = ALLOWED[name]
-
-    def read(text: str):
-        try:
-            return kind.read(text)
-        except ValueError:
-            raise argparse.ArgumentTypeError(f"{text!r}; allowed: {kind.text}") from None
-
-    options = {"dest": name.lower(), "default": argparse.SUPPRESS}
+        default = ", ".join(f"{scale} {value}" for scale, value in by_scale.items())
     if kind is FLAG:
         options["action"] = argparse.BooleanOptionalAction
     else:
-        options |= {"nargs": "+" if kind.several else None, "metavar": "X", "type": read}
-    comment = f"{comment} (default: {shown})".replace("%", "%%")
-    parser.add_argument("--" + _flag(name), help=comment, **options)
+        options |= {"nargs": "+" if kind.several else None, "metavar": "X", "type": kind.read}
+    comment = f"{comment} (default: {'none' if default in ('', None) else default})"
+    parser.add_argument("--" + _flag(name), help=comment.replace("%", "%%"), **options)

@@ -4,7 +4,7 @@ import json
 import shlex
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,40 +15,67 @@ from torch import nn
 from data import datasets, image_spectrum
 from data.batches import ImageSet
 from models.resnet import ResNet18
-from utils import checkpoints, configurations, devices, results
+from utils import checkpoints, configurations, devices, provenance, results
 from utils.evaluation import for_inference
-from utils.provenance import ROOT
 from utils.runs import FORMAT, Run, parse_run
-from utils.settings import refuse
+from utils.settings import complete, refuse
 
-EXPERIMENT_B = ROOT / "experiments" / "exp_b_spectrum_evolution.py"
+EXPERIMENT_B = provenance.ROOT / "experiments" / "exp_b_spectrum_evolution.py"
 
 Key = tuple[str, int, int]  # configuration, seed, epoch
 
 
-@dataclass(frozen=True)
-class Job:
-    """Finished runs of experiment B."""
-
-    folder: Path
-    settings: SimpleNamespace  # of experiment B
-    scale: str  # its label
-    runs: list[Run]  # seed by seed
-
-
-@dataclass(frozen=True)
+@dataclass
 class Trained:
-    """What experiments C and D work on: models, images, and how to call them."""
+    """What experiments C and D work on."""
 
-    job: Job
+    folder: Path  # of the job of experiment B
+    job: SimpleNamespace  # its settings
     device: torch.device
-    models: dict[Key, nn.Module]  # after the last epoch, in evaluation mode
     sets: dict[str, ImageSet]  # "test", and on planted data the cues apart
-    problems: list[str]  # a sentence for each model that cannot be used
+    labels: dict[str, str]  # of tables and figures
+    models: dict[Key, nn.Module] = field(default_factory=dict)  # after the last epoch
+    problems: list[str] = field(default_factory=list)  # a sentence for each that is left out
+
+    def load(self, keys: list[Key]) -> dict[Key, nn.Module]:
+        """Models in evaluation mode; those that cannot be used become problems."""
+        models = {}
+        for name, seed, epoch in keys:
+            run = Run(name, seed).name
+            path = self.folder / run / f"epoch-{epoch:03d}.pt"
+            try:
+                state = checkpoints.load(path, f"{self.folder.name}/{run}")
+                if state["epoch"] != epoch:
+                    text = f"checkpoint {path} is of epoch {state['epoch']}"
+                    raise checkpoints.CheckpointError(text)
+            except checkpoints.CheckpointError as error:
+                self.problems.append(f"{run}, epoch {epoch}, is left out: {error}")
+                continue
+            model = ResNet18(self.job.width)
+            model.load_state_dict(state["model"])
+            model = model.to(self.device, memory_format=devices.memory_format(self.device))
+            models[name, seed, epoch] = for_inference(model)
+        return models
+
+    def kept_accuracies(self) -> pd.DataFrame:
+        """Clean test accuracy of the models' runs, after the epochs whose weights are kept."""
+        tables = []
+        for name, seed, _ in self.models:
+            folder = self.folder / Run(name, seed).name
+            kept = [int(path.stem.removeprefix("epoch-")) for path in folder.glob("epoch-*.pt")]
+            history = pd.read_csv(folder / "history.csv")
+            tables.append(history[history.epoch.isin(kept)])
+        columns = ["configuration", "seed", "epoch", "test_accuracy"]
+        return pd.concat(tables, ignore_index=True)[columns]
 
 
-def load(settings: SimpleNamespace) -> Trained:
+def load(settings: SimpleNamespace, scales: dict | None = None) -> Trained:
     """Models and test images that the settings name; experiment B is run where there are none.
+
+    Says which they are, and completes the settings by those of experiment B.
+
+    Args:
+        scales: what further settings of None mean, by name and scale.
 
     Raises:
         CheckpointError: no such job, damaged, of another format, training failed, or not one
@@ -56,86 +83,60 @@ def load(settings: SimpleNamespace) -> Trained:
     """
     results.clean(settings)
     device = devices.choose_device(settings.device)
-    job = _find_job(settings)
-    sets = _load_test_sets(job, settings, device)
-    models, problems = load_models(job, [_last(job, run) for run in job.runs], device)
-    if not models:
-        raise checkpoints.CheckpointError("; ".join(problems))
-    return Trained(job, device, models, sets, problems)
+    folder, latest = _find_job(settings)
+    job, scale, runs = _read_job(folder, latest, settings)
+    complete(settings, {"test_images": job.test_images})
+    complete(settings, scales or {}, job.scale)
+    sets = _load_test_sets(folder, job, settings)
+    labels = {"dataset": sets["test"].name, "scale": provenance.scale_label(settings, scale)}
+    labels["device"] = devices.describe_device(device)
+    sets = {name: images.to(device) for name, images in sets.items()}
+    found = Trained(folder, job, device, sets, labels)
+    found.models = found.load([(run.configuration, run.seed, job.epochs) for run in runs])
+    if not found.models:
+        raise checkpoints.CheckpointError("; ".join(found.problems))
+    names = dict.fromkeys(configurations.label(run.configuration) for run in runs)
+    seeds = dict.fromkeys(str(run.seed) for run in runs)
+    results.print_plan(
+        {
+            "Models": f"{', '.join(names)} x seeds {', '.join(seeds)}, after epoch {job.epochs}",
+            "from": str(folder),
+            "Scale": labels["scale"],
+            "Data": f"{labels['dataset']}: {len(sets['test'])} images, {', '.join(sets)}",
+            "Device": labels["device"],
+        }
+    )
+    return found
 
 
-def load_models(
-    job: Job, keys: list[Key], device: torch.device
-) -> tuple[dict[Key, nn.Module], list[str]]:
-    """Models in evaluation mode, and a sentence for each that cannot be used."""
-    models, problems = {}, []
-    for key in keys:
-        run, epoch = Run(*key[:2]), key[2]
-        path = job.folder / run.name / f"epoch-{epoch:03d}.pt"
-        try:
-            state = checkpoints.load(path, f"{job.folder.name}/{run.name}")
-            if state["epoch"] != epoch:
-                text = f"checkpoint {path} is of epoch {state['epoch']}"
-                raise checkpoints.CheckpointError(text)
-        except checkpoints.CheckpointError as error:
-            problems.append(f"{run.name}, epoch {epoch}, is left out: {error}")
-            continue
-        model = ResNet18(job.settings.width)
-        model.load_state_dict(state["model"])
-        model = model.to(device, memory_format=devices.memory_format(device))
-        models[key] = for_inference(model)
-    return models, problems
-
-
-def kept_accuracies(job: Job, keys: list[Key]) -> pd.DataFrame:
-    """Clean test accuracy after the epochs whose weights are kept, from the runs' histories."""
-    tables = []
-    for configuration, seed, _ in keys:
-        folder = job.folder / Run(configuration, seed).name
-        kept = [int(path.stem[-3:]) for path in folder.glob("epoch-*.pt")]
-        history = pd.read_csv(folder / "history.csv")
-        tables.append(history[history.epoch.isin(kept)])
-    columns = ["configuration", "seed", "epoch", "test_accuracy"]
-    return pd.concat(tables, ignore_index=True)[columns]
-
-
-def say(trained: Trained, labels: dict) -> None:
-    """Which models and images are used."""
-    job, names = trained.job, dict.fromkeys(run.configuration for run in trained.job.runs)
-    seeds = dict.fromkeys(run.seed for run in job.runs)
-    print(
-        f"Models   {', '.join(map(configurations.label, names))} x seeds "
-        f"{', '.join(map(str, seeds))}, after epoch {job.settings.epochs}",
-        f"from     {job.folder}",
-        f"Scale    {labels['scale']}",
-        f"Data     {labels['dataset']}: {len(trained.sets['test'])} images, "
-        f"{', '.join(trained.sets)}",
-        f"Device   {labels['device']}",
-        *(f"error: {problem}" for problem in trained.problems),
-        sep="\n",
-        flush=True,
+def _find_job(settings: SimpleNamespace) -> tuple[Path, dict]:
+    """Folder of the job that RUN names, and what the latest start noted if it is that one's."""
+    parent = Path(settings.results_dir) / "checkpoints"
+    if settings.run == "latest":
+        latest = _read_latest(parent)
+        if not latest:
+            _train(settings, parent)
+            latest = _read_latest(parent)
+        return parent / latest["folder"], latest
+    if (parent / settings.run).is_dir():
+        return parent / settings.run, {}
+    there = sorted({path.parent.parent.name for path in parent.glob("*/*/settings.json")})
+    raise checkpoints.CheckpointError(
+        f"RUN is {settings.run!r}; allowed: latest, or a folder in {parent}: "
+        f"{', '.join(there) or 'there is none'}"
     )
 
 
-def _find_job(settings: SimpleNamespace) -> Job:
-    folder = Path(settings.results_dir) / "checkpoints"
-    latest = {"folder": settings.run, "configurations": None, "seeds": None, "scale": None}
-    file = folder / "latest.json"
-    if settings.run == "latest" and file.exists():
-        try:
-            latest |= json.loads(file.read_text("utf-8"))
-        except ValueError:
-            raise checkpoints.CheckpointError(f"{file} is damaged; start B again") from None
-    if (folder / latest["folder"]).is_dir():
-        return _read_job(folder / latest["folder"], latest, settings)
-    if settings.run != "latest":
-        there = sorted(path.parent.name for path in folder.glob("*/*/"))
-        raise checkpoints.CheckpointError(
-            f"RUN is {settings.run!r}; allowed: latest, or a folder in {folder}: "
-            f"{', '.join(dict.fromkeys(there)) or 'there is none'}"
-        )
-    _train(settings, folder)
-    return _find_job(settings)
+def _read_latest(parent: Path) -> dict:
+    """What experiment B's latest start noted; {} where there is none."""
+    file = parent / "latest.json"
+    try:
+        latest = json.loads(file.read_text("utf-8"))
+        return latest if (parent / latest["folder"]).is_dir() else {}
+    except FileNotFoundError:
+        return {}
+    except (ValueError, KeyError, TypeError):
+        raise checkpoints.CheckpointError(f"{file} is damaged; start B again") from None
 
 
 def _train(settings: SimpleNamespace, folder: Path) -> None:
@@ -154,17 +155,22 @@ def _train(settings: SimpleNamespace, folder: Path) -> None:
     print("\nExperiment B is finished.\n", flush=True)
 
 
-def _read_job(folder: Path, latest: dict, settings: SimpleNamespace) -> Job:
-    """The runs of a folder, or those of the latest start, as far as the settings want them."""
+def _read_job(
+    folder: Path, latest: dict, settings: SimpleNamespace
+) -> tuple[SimpleNamespace, str, list[Run]]:
+    """Settings and label of a job, and its runs (of the latest start) that the settings want."""
     found = {parse_run(file.parent.name): file for file in sorted(folder.glob("*/settings.json"))}
     found.pop(None, None)  # a stray folder
     if not found:
         raise checkpoints.CheckpointError(f"{folder} holds no run of experiment B")
     file = next(iter(found.values()))
     try:
-        conditions = json.loads(file.read_text("utf-8"))
-        of_b, form = SimpleNamespace(**conditions["settings"]), conditions["format"]
-        scale = latest["scale"] or conditions["scale"]
+        written = json.loads(file.read_text("utf-8"))
+        job, form, scale = (
+            SimpleNamespace(**written["settings"]),
+            written["format"],
+            written["scale"],
+        )
     except (ValueError, KeyError, TypeError):
         raise checkpoints.CheckpointError(f"{file} is damaged") from None
     if form != FORMAT:
@@ -173,15 +179,15 @@ def _read_job(folder: Path, latest: dict, settings: SimpleNamespace) -> Job:
             f"not {FORMAT}); it is left alone"
         )
     runs = sorted(found, key=lambda run: (run.seed, configurations.order(run.configuration)))
-    names, seeds = latest["configurations"], latest["seeds"]
-    if names:
-        runs = [Run(name, seed) for seed in seeds for name in names if Run(name, seed) in found]
+    if latest:
+        named = [Run(name, s) for s in latest["seeds"] for name in latest["configurations"]]
+        runs = [run for run in named if run in found]
     if settings.configurations:
-        wanted = [configurations.complete(name, of_b) for name in settings.configurations]
+        wanted = [configurations.complete(name, job) for name in settings.configurations]
         runs = _narrow(runs, "CONFIGURATIONS", wanted, lambda run: run.configuration)
     if settings.seeds:
         runs = _narrow(runs, "SEEDS", settings.seeds, lambda run: run.seed)
-    return Job(folder, of_b, scale, runs)
+    return job, latest.get("scale", scale), runs
 
 
 def _narrow(runs: list[Run], name: str, wanted: list, value) -> list[Run]:
@@ -191,18 +197,12 @@ def _narrow(runs: list[Run], name: str, wanted: list, value) -> list[Run]:
     return [run for run in runs if value(run) in wanted]
 
 
-def _last(job: Job, run: Run) -> Key:
-    return run.configuration, run.seed, job.settings.epochs
-
-
 def _load_test_sets(
-    job: Job, settings: SimpleNamespace, device: torch.device
+    folder: Path, job: SimpleNamespace, settings: SimpleNamespace
 ) -> dict[str, ImageSet]:
     """Those of the job's data. The scale of another spectrum is that of its training images."""
-    name = "planted" if job.folder.name.startswith("planted") else "cifar10"
-    count = settings.test_images or job.settings.test_images
-    kind = job.settings.image_spectrum
-    training = 2 if kind == "natural" else job.settings.train_images
-    sets, _ = datasets.load(name, settings.data_root, training, count)
-    sets = image_spectrum.with_spectrum(sets, kind)
-    return {n: images.to(device) for n, images in sets.items() if n != "train"}
+    name = "planted" if folder.name.startswith("planted") else "cifar10"
+    training = 2 if job.image_spectrum == "natural" else job.train_images
+    sets, _ = datasets.load(name, settings.data_root, training, settings.test_images)
+    sets = image_spectrum.with_spectrum(sets, job.image_spectrum)
+    return {name: images for name, images in sets.items() if name != "train"}
