@@ -131,6 +131,13 @@ def test_networks():
     assert torch.equal(state, torch.get_rng_state())
 
 
+def load_script():
+    spec = importlib.util.spec_from_file_location("exp_a", ROOT / "experiments" / SCRIPT)
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    return script
+
+
 FEW = f"{SCRIPT} --steps 6 --seeds 0 1 --width 8 --records 3"
 
 
@@ -179,6 +186,14 @@ def test_divergence_is_reported(tmp_path):
     assert log.read_text().count(" diverged") == len(lost)
 
 
+def test_a_lost_network_is_told_in_its_cells(capsys):
+    learned = [(0.0, seed, 5, value, 10) for seed, value in enumerate((0.4, 0.6, math.nan))]
+    columns = ["strength", "seed", "frequency", "explained_variance", "step_half"]
+    load_script().say_results(pd.DataFrame(learned, columns=columns), {"setting": "rahaman"})
+    printed = capsys.readouterr().out
+    assert "n = 3 seeds" in printed and "0.500 ± 1.271 (n = 2)" in printed
+
+
 def test_heat_map_keeps_the_steps_of_diverged_networks():
     """One of two seeds is NaN from step 10 on: the other remains; both from 20 on: blank there."""
     index = [(0.0, seed, step, 5) for seed in (0, 1) for step in (0, 10, 20)]
@@ -222,9 +237,7 @@ def test_published_figures(tmp_path):
     ],
 )
 def test_settings_that_contradict_each_other(capsys, line, named):
-    spec = importlib.util.spec_from_file_location("exp_a", ROOT / "experiments" / SCRIPT)
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
+    script = load_script()
     with pytest.raises(SystemExit) as end:
         script.check(script.settings.read_settings(vars(script), line.split()))
     printed = capsys.readouterr().err

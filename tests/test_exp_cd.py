@@ -1,5 +1,6 @@
 """Experiments C and D through their command lines, on tiny models of experiment B."""
 
+import json
 import re
 import shutil
 
@@ -14,7 +15,7 @@ from tqdm import tqdm
 
 from data import batches, corruptions, planted
 from models.resnet import ResNet18
-from utils import evaluation, figures_c_d, statistics
+from utils import evaluation, figures_c_d, statistics, trained
 
 C, D = "exp_c_robustness.py", "exp_d_resolution_robustness.py"
 MODELS = f"--{TINY[2:]} --configurations baseline l2 --checkpoint-every 1 --epochs 1"
@@ -223,6 +224,31 @@ def test_what_is_narrowed_and_who_starts_it(finished, tmp_path):
     rank = {"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "localhost", "MASTER_PORT": "1"}
     process = job.as_a_user(line, tmp_path / "no", **rank)
     assert process.returncode == 1 and "start it with python, not torchrun" in process.stderr
+
+
+def test_fewer_test_images_are_named(finished, tmp_path):
+    """As a change of the scale whose sizes would be judged."""
+    results = shutil.copytree(finished[0], tmp_path / "results")
+    latest = results / "checkpoints" / "latest.json"
+    latest.write_text(json.dumps(json.loads(latest.read_text()) | {"scale": "full"}))
+    for images, label in (("40", "full"), ("16", "full, changed: test_images")):
+        few = ["--test-images", images, "--seeds", "0", "--low-pass-cutoffs", "0.2"]
+        assert job.finish(results, *few, line=LINE_D) == 0
+        table = pd.read_csv(results / "data" / "exp_d_resolution_robustness.csv")
+        if label == "full":
+            label = "full, changed: low_pass_cutoffs, resolutions"
+        assert set(table.scale) == {label}
+
+
+def test_kept_epochs_of_four_digits(tmp_path):
+    run = tmp_path / "baseline-seed0"
+    run.mkdir()
+    for epoch in (0, 50, 1000, 1500):
+        (run / f"epoch-{epoch:03d}.pt").touch()
+    history = pd.DataFrame({"epoch": range(1501), "test_accuracy": 1.0, "seed": 0})
+    history.assign(configuration="baseline").to_csv(run / "history.csv")
+    given = trained.Trained(tmp_path, None, None, {}, {}, {("baseline", 0, 1500): None})
+    assert given.kept_accuracies().epoch.tolist() == [0, 50, 1000, 1500]
 
 
 def test_sensitivity_tables(finished):

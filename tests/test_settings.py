@@ -218,6 +218,29 @@ def test_good_settings(scripts, tmp_path):
     assert s.clip is False and s.sigmas == [0, 0.001]
 
 
+def test_home_folder(scripts):
+    """Where the shell leaves ~ as it is, and in constants at the top."""
+    for constants, line in (({}, ["--results-dir=~/x"]), ({"RESULTS_DIR": "~/x"}, [])):
+        s = settings.read_settings(scripts[B] | constants, line)
+        assert s.results_dir == str(Path.home() / "x")
+
+
+def test_none_is_explained(scripts, capsys):
+    """At the top of the list, and in the help by its values."""
+    for name, word in ((A, "SETTINGS"), (B, "SCALES"), (C, "SCALES"), (D, "experiment B")):
+        source = Path(scripts[name]["__file__"]).read_text("utf-8")
+        assert re.search(rf"\n\n# None: .*{word}.*\n[A-Z]+ = ", source), name
+    with pytest.raises(SystemExit):
+        settings.read_settings(scripts[B], ["--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert "(default: quick 10, medium 10, full 50)" in text and "default: None" not in text
+    with pytest.raises(SystemExit):
+        settings.read_settings(scripts[C], ["--help"])
+    assert "--training-flags=--epochs=5 (default: none)" in " ".join(
+        capsys.readouterr().out.split()
+    )
+
+
 SECOND = {  # another valid value of every constant
     "SCALE": ["medium"],
     "DATASET": ["planted"],
@@ -313,8 +336,13 @@ def test_what_was_changed_is_named(scripts):
     s = settings.read_settings(scripts[C], ["--no-clip"])
     assert provenance.scale_label(s, "full") == "full, changed: clip"
     assert provenance.scale_label(s, "full, changed: width") == "full, changed: width, clip"
-    s = settings.read_settings(scripts[C], [])
+    s = settings.read_settings(scripts[C], [], recipe=published.RECIPE)
     assert provenance.scale_label(s, "full") == "full"
+    s = settings.read_settings(scripts[C] | {"CLIP": False}, [], recipe=published.RECIPE)
+    assert provenance.scale_label(s, "full") == "full, changed: clip"
+    s.changed.append("test_images")  # as in experiment B, and changed once more
+    label = provenance.scale_label(s, "full, changed: width, test_images")
+    assert label == "full, changed: width, test_images, clip"
 
 
 def test_the_first_command_is_the_same_job_everywhere(scripts, monkeypatch):

@@ -311,6 +311,23 @@ def test_one_lost_seed_leaves_the_others():
     assert table.loc["share ratio", "l2"] == "1.000 [1.000, 1.000] (n = 2)"
 
 
+def test_a_configuration_without_a_finished_run_keeps_its_column():
+    """Every seed of L2 diverged: its column says so; nothing is claimed of it."""
+    whole, short = [(1, 4, 4), (1, 4, 4), (2, 4, 3)], [(1, 4, 4), (1, 4, 4)]
+    runs = {("baseline", s): {"first": whole, "second": whole} for s in range(2)}
+    runs |= {("l2=0.001", s): {"first": short, "second": short} for s in range(2)}
+    history = pd.DataFrame(
+        [(c, s, e, 50.0) for c, s in runs for e in range(3) if c == "baseline" or e < 2],
+        columns=["configuration", "seed", "epoch", "test_accuracy"],
+    )
+    ssr = suppression.suppression_table(spectra(runs), 0.25)
+    table = suppression.closing_table(history, ssr)
+    assert set(table["L2 1e-3"]) == {"-"}
+    assert table.loc["test accuracy %", "baseline"] == "50.00 ± 0.00"
+    finished = suppression.final_table(history, ssr).dropna(subset="ssr")
+    assert statistics.l2_values("ratio", finished, "published_ratio") == []
+
+
 def test_doses():
     layer = [(1, 4, 4), (1, 4, 4)]
     names = ["baseline", "l2=0.0001", "l2=0.01", "l2=0.001", "dropout=0.5", "dropout=0.1"]
