@@ -35,23 +35,15 @@ import utils  # noqa: F401 (before all else)
 import pandas as pd
 
 from data import batches, datasets, image_spectrum
-from utils import (
-    checkpoints,
-    configurations,
-    devices,
-    figures_b,
-    processes,
-    provenance,
-    published,
-    records,
-    results,
-    runs,
-    settings,
-    statistics,
-    suppression,
-    training,
-)
+from utils import configurations, devices, processes, provenance, results, settings, statistics
+from utils import figures_b as draw
+from utils.checkpoints import hold
 from utils.progress import Progress
+from utils.published import CLEAN_ACCURACY, RECIPE, SSR
+from utils.records import kept_autocorrelations
+from utils.runs import describe, job_folder, list_runs, note_latest
+from utils.suppression import closing_table, dose_table, final_table, suppression_table
+from utils.training import DivergedError, load_state, steps_per_epoch, train, write_tables
 
 # None: what SCALES, below, says for the SCALE.
 SCALE = "quick"  # quick, medium, or full (the published setting: for a GPU)
@@ -91,55 +83,49 @@ DRAW_EVERY = 20
 
 
 def main() -> int:
-    s = settings.read_settings(globals(), recipe=published.RECIPE)
+    s = settings.read_settings(globals(), recipe=RECIPE)
     if s.redraw:
         return results.redraw(s.redraw, "exp_b", figures)
-    complete_configurations(s)
-    jobs = runs.list_runs(s)
+    names = (configurations.complete(name, s) for name in s.configurations)
+    s.configurations = list(dict.fromkeys(names))  # "l2" and "l2=0.001" may be one
+    jobs = list_runs(s)
     processes.connect()
     device = devices.choose_device(s.device)
     _, sets, notice = processes.one_after_another(partial(load_images, s), s.dataset)
     labels = {"dataset": sets["train"].name, "scale": provenance.scale_label(s)}
     mine = processes.my_share(jobs)
-    folder = runs.job_folder(s, labels["dataset"], device)
-    locks = [checkpoints.hold(folder / run.name / "lock") for run in mine]
+    folder = job_folder(s, labels["dataset"], device)
+    locks = [hold(folder / run.name / "lock") for run in mine]
     processes.outlive_others()
-    states = {run: training.load_state(run, folder) for run in mine}
+    states = {run: load_state(run, folder) for run in mine}
     start = {"device": devices.describe_device(device)} | provenance.versions()
     if processes.RANK == 0:
         results.clean(s)
-        runs.note_latest(s, folder, labels)
-        say_plan(s, labels, notice, states, folder, start)
+        note_latest(s, folder, labels)
+        say_plan(s, labels, notice, jobs, states, folder, start)
 
     sets = {name: images.to(device) for name, images in sets.items()}
     train_set = sets.pop("train")
     windows = batches.crop_windows(train_set.images, train_set.border)
     epochs = sum(s.epochs - max(0, state["epoch"]) for state in states.values())
-    bar = Progress(epochs * training.steps_per_epoch(s), silent=processes.RANK > 0)
+    bar = Progress(epochs * steps_per_epoch(s), silent=processes.RANK > 0)
     drawn = time.monotonic()
     for run, state in states.items():
         place = folder / run.name
         if not (place / "settings.json").exists():
             provenance.write_conditions(place / "settings.json", s, labels)
         try:
-            for _ in training.train(run, state, s, train_set, windows, sets, place, start, bar):
+            for _ in train(run, state, s, train_set, windows, sets, place, start, bar):
                 if processes.RANK == 0 and time.monotonic() - drawn > DRAW_EVERY:
                     draw_evolution(s, folder, jobs, labels)
                     drawn = time.monotonic()
-        except training.DivergedError:
+        except DivergedError:
             continue  # the other runs go on; `merge` reports it
     bar.bar.close()
     while locks:
         locks.pop().close()
     problem = processes.wait_for_others()
     return results.report([problem]) if processes.RANK else merge(s, folder, jobs, labels, problem)
-
-
-def complete_configurations(s) -> None:
-    names = [configurations.complete(name, s) for name in s.configurations or ()]
-    if not names or len(set(names)) < len(names):
-        settings.refuse("CONFIGURATIONS", s.configurations, "distinct ones, at least one")
-    s.configurations = names
 
 
 def load_images(s, dataset: str) -> tuple:
@@ -163,26 +149,26 @@ def draw_evolution(s, folder: Path, jobs: list, labels: dict) -> None:
     """Spectra of all runs, as far as they are."""
     tables, labels = read_tables(s, folder, jobs, labels)
     spectra = results.with_columns(tables["spectrum"], labels)
-    figure = figures_b.spectrum_evolution(spectra, tables["training"])
+    figure = draw.spectrum_evolution(spectra, tables["training"])
     path = Path(s.results_dir) / "figures" / "exp_b_spectrum_evolution.png"
     results.write_figure(path, figure)
 
 
 def merge(s, folder: Path, jobs: list, labels: dict, problem: str) -> int:
     """Tables and figures of all runs; the exit code."""
-    states = {run: training.load_state(run, folder) for run in jobs}
+    states = {run: load_state(run, folder) for run in jobs}
     for run, state in states.items():
-        training.write_tables(state, folder / run.name)
+        write_tables(state, folder / run.name)
     tables, labels = read_tables(s, folder, jobs, labels)
     finished = [run for run in jobs if states[run]["epoch"] == s.epochs]
     if finished:
         history = tables["training"]
-        ssr = suppression.suppression_table(tables["spectrum"], s.cutoff)
-        dose = suppression.dose_table(history, ssr)
+        ssr = suppression_table(tables["spectrum"], s.cutoff)
+        dose = dose_table(history, ssr)
         tables["ssr"] = ssr.assign(cutoff=s.cutoff)
         tables |= {"dose_response": dose} if len(dose) else {}
         some = [run for run in finished if run.seed == jobs[0].seed]
-        kept = [records.kept_autocorrelations(folder, run, s.width) for run in some]
+        kept = [kept_autocorrelations(folder, run, s.width) for run in some]
         tables |= {"response": pd.concat(kept)} if some else {}
         tables["claims"] = pd.DataFrame(list_claims(history, ssr, labels))
         say_results(history, ssr, tables["claims"], labels)
@@ -193,7 +179,7 @@ def merge(s, folder: Path, jobs: list, labels: dict, problem: str) -> int:
     conditions = {
         "starts": [row for state in states.values() for row in state["starts"]],
         "seconds": sum(row["seconds"] for state in states.values() for row in state["times"]),
-        "steps": s.epochs * training.steps_per_epoch(s),
+        "steps": s.epochs * steps_per_epoch(s),
     }
     return results.write(s, "exp_b", labels, tables, figures, problems, **conditions)
 
@@ -202,50 +188,48 @@ def figures(tables: dict[str, pd.DataFrame]) -> dict:
     """Every figure of this script by name, from its tables."""
     spectra, history = tables["spectrum"], tables["training"]
     drawn = {
-        "spectrum_evolution": figures_b.spectrum_evolution(spectra, history),
-        "first_layer": figures_b.first_layer(spectra),
-        "layer_evolution": figures_b.layer_evolution(spectra),
-        "training": figures_b.training(history),
+        "spectrum_evolution": draw.spectrum_evolution(spectra, history),
+        "first_layer": draw.first_layer(spectra),
+        "layer_evolution": draw.layer_evolution(spectra),
+        "training": draw.training(history),
     }
     if "ssr" in tables:
-        drawn["ssr_comparison"] = figures_b.ssr_comparison(tables["ssr"])
-        drawn["layers"] = figures_b.layers(tables["ssr"])
-        drawn["response"] = figures_b.response(tables["autocorrelation"])
+        drawn["ssr_comparison"] = draw.ssr_comparison(tables["ssr"])
+        drawn["layers"] = draw.layers(tables["ssr"])
+        drawn["response"] = draw.response(tables["autocorrelation"])
     if "response" in tables:
-        drawn["evolution"] = figures_b.evolution(spectra, tables["response"])
+        drawn["evolution"] = draw.evolution(spectra, tables["response"])
     if "dose_response" in tables:
-        drawn["dose_response"] = figures_b.dose_response(tables["dose_response"])
+        drawn["dose_response"] = draw.dose_response(tables["dose_response"])
     return drawn
 
 
 def list_claims(history: pd.DataFrame, ssr: pd.DataFrame, labels: dict) -> list[dict]:
     """What arXiv:2512.22192 claims of spectra and clean accuracy, and what was measured."""
-    table = suppression.final_table(history, ssr).dropna(subset="ssr")
+    table = final_table(history, ssr).dropna(subset="ssr")
     table["corner"] = statistics.minus_baseline(table, "corner_final")
     values = statistics.l2_values("ratio", table, "published_ratio")
     values += statistics.l2_values("corner", table, "corner")
     for column, quantity, numbers in (
-        ("published_ssr", "published SSR", published.SSR),
-        ("test_accuracy", "clean accuracy, %", published.CLEAN_ACCURACY),
+        ("published_ssr", "published SSR", SSR),
+        ("test_accuracy", "clean accuracy, %", CLEAN_ACCURACY),
     ):
         values += statistics.published_values(table, column, quantity, numbers)
     return statistics.claim_rows(values, labels)
 
 
-def say_plan(s, labels: dict, notice: str, states: dict, folder: Path, start: dict) -> None:
+def say_plan(s, labels: dict, notice: str, jobs: list, states: dict, folder: Path, start) -> None:
     if notice:
-        print("!" * 78, "NOT CIFAR-10: this job uses synthetic images with planted cues, because")
-        print(notice, "!" * 78, sep="\n")
+        text = "NOT CIFAR-10: this job uses synthetic images with planted cues, because"
+        print("!" * 78, text, notice, "!" * 78, sep="\n")
     done = sum(state["epoch"] == s.epochs for state in states.values())
-    names, seeds = map(configurations.label, s.configurations), map(str, s.seeds)
     shared = f", shared by {processes.WORLD} processes" if processes.WORLD > 1 else ""
     network = f"ResNet-18 of width {s.width}, {s.epochs} epochs, batch {s.batch_size}"
     plan = {
         "Data": f"{labels['dataset']}: {s.train_images} training, {s.test_images} test images",
         "Scale": f"{labels['scale']}: {network}",
         "Device": f"{start['device']} ({start['processor']})",
-        "Runs": f"{', '.join(names)} x seeds {', '.join(seeds)}{shared}; {done} of {len(states)} "
-        "here are finished",
+        "Runs": f"{describe(jobs)}{shared}; {done} of {len(states)} here are finished",
         "Folder": str(folder),
     }
     cores = devices.count_cores()
@@ -262,7 +246,7 @@ def say_results(history: pd.DataFrame, ssr: pd.DataFrame, claims, labels: dict) 
         f"\n{labels['dataset']}, scale {labels['scale']}, {labels['device']}, "
         f"n = {history.seed.nunique()} per configuration, after the last epoch, raw weights"
     )
-    print(suppression.closing_table(history, ssr).to_string())
+    print(closing_table(history, ssr).to_string())
     print("* corner: radius sqrt(2)/3, hidden 3x3 layers; share in white kernels: 0.444\n")
     print(statistics.claim_text(claims))
 

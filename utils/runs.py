@@ -41,6 +41,12 @@ def list_runs(settings: SimpleNamespace) -> list[Run]:
     return [Run(name, seed) for seed in settings.seeds for name in settings.configurations]
 
 
+def describe(runs: list[Run]) -> str:
+    """In words: "baseline, L2 1e-3 x seeds 0, 1"."""
+    names = dict.fromkeys(configurations.label(run.configuration) for run in runs)
+    return f"{', '.join(names)} x seeds {', '.join(dict.fromkeys(str(run.seed) for run in runs))}"
+
+
 def parse_run(name: str) -> Run | None:
     """The run of a folder's name; None where it is no run's."""
     configuration, _, seed = name.rpartition("-seed")

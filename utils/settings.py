@@ -11,7 +11,6 @@ table of the script, says for the chosen SCALE (or SETTING), or what the comment
 import argparse
 import codecs
 import io
-import math
 import re
 import sys
 from collections.abc import Callable
@@ -31,10 +30,9 @@ class Kind:
     """What a constant may be."""
 
     text: str  # for whoever gives something else
-    types: tuple[type, ...] = (str,)
     check: Callable[[object], bool] = lambda value: True
-    several: bool = False  # a list of them
-    distinct: bool = True
+    types: tuple[type, ...] = (str,)
+    several: bool = False  # a list; of distinct ones where the text says so
 
     def read(self, word: str) -> str | int | float:
         """A word of the command line; Python's 1_0 and other scripts' digits are no numbers."""
@@ -52,25 +50,25 @@ class Kind:
         if not isinstance(values, (list, tuple)) or len(values) == 0:
             return False
         fit = all(type(x) in self.types and self.check(x) for x in values)
-        return fit and (not self.distinct or len(set(values)) == len(values))
+        return fit and ("distinct" not in self.text or len(set(values)) == len(values))
 
 
 def whole(low: int, high: int, several: bool = False) -> Kind:
     text = "distinct whole numbers" if several else "a whole number"
-    return Kind(f"{text} from {low} to {high}", (int,), lambda x: low <= x <= high, several)
+    return Kind(f"{text} from {low} to {high}", lambda x: low <= x <= high, (int,), several)
 
 
 def numbers(low: float, high: float) -> Kind:
     text = f"distinct numbers from {low:g} to {high:g}"
-    return Kind(text, NUMBER, lambda x: low <= x <= high, several=True)
+    return Kind(text, lambda x: low <= x <= high, NUMBER, several=True)
 
 
 def one_of(*choices: str) -> Kind:
-    return Kind("one of " + ", ".join(choices), (str,), lambda x: x in choices)
+    return Kind("one of " + ", ".join(choices), lambda x: x in choices)
 
 
 def matching(pattern: str, text: str) -> Kind:
-    return Kind(text, (str,), lambda x: re.fullmatch(pattern, x) is not None)
+    return Kind(text, lambda x: re.fullmatch(pattern, x) is not None)
 
 
 def _is_configuration(name: str) -> bool:
@@ -90,86 +88,60 @@ def _is_folder(text: str, made_if_needed: bool = False) -> bool:
         return False
 
 
-FLAG = Kind("True or False", (bool,))
-NAME = Kind("a name or a path", (str,), lambda x: x.strip() != "" and x.isprintable())
-FOLDER = Kind("an existing folder", (str,), _is_folder)
-
-ALLOWED = {
+COUNT = whole(1, 10**8)
+FLAG = Kind("True or False", types=(bool,))
+KINDS = {  # of every constant of the scripts
     "SCALE": one_of("quick", "medium", "full"),
+    "SETTING": one_of("demo", "rahaman"),
     "DATASET": one_of("auto", "cifar10", "planted"),
     "IMAGE_SPECTRUM": one_of("natural", "whitened", "inverted"),
     "CONFIGURATIONS": Kind(
-        f"distinct ones of: {configurations.ALLOWED}", (str,), _is_configuration, several=True
+        f"distinct ones of: {configurations.ALLOWED}", _is_configuration, several=True
     ),
-    "SEEDS": whole(0, 10**6, several=True),
-    "EPOCHS": whole(1, 100_000),
+    "EPOCHS STEPS BATCH_SIZE CHECKPOINT_EVERY RECORDS TRAIN_POINTS": COUNT,
+    "TEST_IMAGES HEATMAP_IMAGES SENSITIVITY_IMAGES IMAGE_COUNT": COUNT,
+    "TRAIN_IMAGES": whole(2, 10**8),
     "WIDTH": whole(1, 1024),
-    "TRAIN_IMAGES": whole(2, 10**7),
-    "TEST_IMAGES": whole(1, 10**7),
-    "BATCH_SIZE": whole(1, 10**6),
-    "CHECKPOINT_EVERY": whole(1, 10**6),
-    "LEARNING_RATE": Kind("a number above 0, below 1e6", NUMBER, lambda x: 0 < x < 1e6),
-    "MOMENTUM": Kind("a number from 0 to below 1", NUMBER, lambda x: 0 <= x < 1),
-    "WEIGHT_DECAY": Kind("a number of at least 0", NUMBER, lambda x: 0 <= x < 1e6),
-    "DROPOUT": Kind("a probability from 0 to below 1", NUMBER, lambda x: 0 <= x < 1),
-    "CUTOFF": Kind(
-        "a radius in cycles/pixel from 0 to below sqrt(2)/3",
-        NUMBER,
-        lambda x: 0 <= x < math.sqrt(2) / 3,
-    ),
-    "SETTING": one_of("demo", "rahaman"),
-    "FREQUENCIES": whole(1, 10**6, several=True),
-    "AMPLITUDES": Kind(
-        "numbers above 0", NUMBER, lambda x: 0 < x < 1e6, several=True, distinct=False
-    ),
-    "RANDOM_PHASES": FLAG,
-    "INTERVAL": Kind("a number above 0", NUMBER, lambda x: 0 < x < 1e6),
-    "GRID_POINTS": whole(4, 10**6),
-    "TRAIN_POINTS": whole(1, 10**6),
-    "STRENGTHS": numbers(0, 1e6),
-    "STEPS": whole(1, 10**8),
     "HIDDEN_LAYERS": whole(1, 100),
-    "RECORDS": whole(1, 10**6),
-    "RUN": matching(r"(?!\.{0,2}$).*", "latest, or the name of a folder"),
-    "TRAINING_FLAGS": Kind("flags of experiment B"),
-    "SIGMAS": numbers(0, 10),
-    "CENTRES": numbers(0.01, 0.7),
+    "GRID_POINTS": whole(4, 10**8),
+    "NOISE_SEED": whole(0, 10**6),
+    "SEEDS": whole(0, 10**6, several=True),
+    "FREQUENCIES": whole(1, 10**6, several=True),
     "RESOLUTIONS": whole(1, 32, several=True),
     "BLUR_SIZES": Kind(
-        "distinct sizes: 0, or odd from 1 to 31 pixels",
-        (int,),
-        lambda x: x == 0 or (x % 2 == 1 and 0 < x < 32),
-        several=True,
+        "distinct sizes: 0, or odd from 1 to 31", {0, *range(1, 32, 2)}.__contains__, (int,), True
     ),
+    "STRENGTHS": numbers(0, 1e6),
+    "SIGMAS": numbers(0, 10),
+    "CENTRES": numbers(0.01, 0.7),
     "LOW_PASS_CUTOFFS": numbers(0, 0.75),
     "HIGH_PASS_CUTOFFS": numbers(0, 0.7),
-    "BAND_WIDTH": Kind("cycles/pixel from 0.05 to below 1", NUMBER, lambda x: 0.05 <= x < 1),
-    "BAND_NORM": Kind("a number of at least 0", NUMBER, lambda x: 0 <= x < 1e6),
-    "MODE_NORM": Kind("a number of at least 0", NUMBER, lambda x: 0 <= x < 1e6),
-    "HEATMAP_IMAGES": whole(1, 10**7),
-    "SENSITIVITY_IMAGES": whole(1, 10**7),
-    "CLIP": FLAG,
-    "NOISE_SEED": whole(0, 10**6),
+    "AMPLITUDES": Kind("numbers above 0, below 1e6", lambda x: 0 < x < 1e6, NUMBER, several=True),
+    "LEARNING_RATE INTERVAL": Kind("a number above 0, below 1e6", lambda x: 0 < x < 1e6, NUMBER),
+    "WEIGHT_DECAY BAND_NORM MODE_NORM": Kind(
+        "a number of at least 0, below 1e6", lambda x: 0 <= x < 1e6, NUMBER
+    ),
+    "MOMENTUM DROPOUT": Kind("a number from 0 to below 1", lambda x: 0 <= x < 1, NUMBER),
+    "BAND_WIDTH": Kind("cycles/pixel from 0.05 to below 1", lambda x: 0.05 <= x < 1, NUMBER),
+    "CUTOFF": Kind("cycles/pixel from 0 to below sqrt(2)/3", lambda x: 0 <= x < 2**0.5 / 3, NUMBER),
+    "RANDOM_PHASES CLIP FOLDED": FLAG,
+    "TRAINING_FLAGS": Kind("flags of experiment B"),
+    "RUN": Kind("latest, or the name of a folder", lambda x: x not in ("", ".", "..")),
+    "MODEL WEIGHTS COMPARE_WITH": Kind(
+        "a name or a path", lambda x: x.strip() != "" and x.isprintable()
+    ),
     "DEVICE": matching("auto|cpu|mps|cuda(:[0-9]+)?", "auto, cuda, cuda:1 (and so on), mps, cpu"),
-    "DATA_ROOT": FOLDER,
-    "RESULTS_DIR": Kind("a folder, made if needed", (str,), lambda x: _is_folder(x, True)),
-    "SAVE_REFERENCE": matching(
-        r"[A-Za-z0-9_.-]*[A-Za-z0-9_-]", "the name of a folder in results/reference"
-    ),
-    "REDRAW": FOLDER,
-    "MODEL": NAME,
-    "WEIGHTS": NAME,
-    "COMPARE_WITH": NAME,
-    "FOLDED": FLAG,
-    "IMAGES": Kind(
-        "cifar10, or an existing folder", (str,), lambda x: x == "cifar10" or _is_folder(x)
-    ),
-    "IMAGE_COUNT": whole(1, 10_000),
+    "SAVE_REFERENCE": matching("[A-Za-z0-9_.-]*[A-Za-z0-9_-]", "the name of a folder"),
+    "DATA_ROOT REDRAW": Kind("an existing folder", _is_folder),
+    "RESULTS_DIR": Kind("a folder, made if needed", lambda x: _is_folder(x, made_if_needed=True)),
+    "IMAGES": Kind("cifar10, or an existing folder", lambda x: x == "cifar10" or _is_folder(x)),
 }
+ALLOWED = {name: kind for names, kind in KINDS.items() for name in names.split()}
 
 # These may stay None; what it means then stands in the script.
 MAY_BE_NONE = {"DATA_ROOT", "TEST_IMAGES", "HEATMAP_IMAGES", "SENSITIVITY_IMAGES"}
-MAY_BE_NONE |= {"SAVE_REFERENCE", "REDRAW", "CONFIGURATIONS", "SEEDS", "IMAGES"}
+MAY_BE_NONE |= {"SAVE_REFERENCE", "REDRAW", "IMAGES"}
+OF_B = {"CONFIGURATIONS", "SEEDS"}  # these too, in a script that takes runs of experiment B
 # Constants that no label has to name: results say these in other ways, or do not depend on them.
 NOT_NAMED = {"SCALE", "SETTING", "DATASET", "CONFIGURATIONS", "SEEDS", "DEVICE", "DATA_ROOT"}
 NOT_NAMED |= {"RESULTS_DIR", "SAVE_REFERENCE", "REDRAW", "RUN", "TRAINING_FLAGS"}
@@ -214,9 +186,10 @@ def read_settings(
     complete(settings, {name: value for name, value in compared.items() if value is not None})
     if chosen := constants.keys() & {"scale", "setting"}:
         complete(settings, scales, getattr(settings, *chosen))
+    may_be_none = MAY_BE_NONE | OF_B if "run" in constants else MAY_BE_NONE
     for name in comments:
         value = getattr(settings, name.lower())
-        if not (value is None and name in MAY_BE_NONE or ALLOWED[name].allows(value)):
+        if not (value is None and name in may_be_none or ALLOWED[name].allows(value)):
             refuse(name, value, ALLOWED[name].text)
         if name in ("REDRAW", "RESULTS_DIR") and value:
             setattr(settings, name.lower(), str(Path(value).expanduser()))

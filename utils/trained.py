@@ -17,7 +17,7 @@ from data.batches import ImageSet
 from models.resnet import ResNet18
 from utils import checkpoints, configurations, devices, provenance, results
 from utils.evaluation import for_inference
-from utils.runs import FORMAT, Run, parse_run
+from utils.runs import FORMAT, Run, describe, parse_run
 from utils.settings import complete, refuse
 
 EXPERIMENT_B = provenance.ROOT / "experiments" / "exp_b_spectrum_evolution.py"
@@ -40,33 +40,31 @@ class Trained:
     def load(self, keys: list[Key]) -> dict[Key, nn.Module]:
         """Models in evaluation mode; those that cannot be used become problems."""
         models = {}
-        for name, seed, epoch in keys:
-            run = Run(name, seed).name
-            path = self.folder / run / f"epoch-{epoch:03d}.pt"
+        for key in keys:
+            name, path = Run(*key[:2]).name, self.file(*key)
             try:
-                state = checkpoints.load(path, f"{self.folder.name}/{run}")
-                if state["epoch"] != epoch:
+                state = checkpoints.load(path, f"{self.folder.name}/{name}")
+                if state["epoch"] != key[2]:
                     text = f"checkpoint {path} is of epoch {state['epoch']}"
                     raise checkpoints.CheckpointError(text)
             except checkpoints.CheckpointError as error:
-                self.problems.append(f"{run}, epoch {epoch}, is left out: {error}")
+                self.problems.append(f"{name}, epoch {key[2]}, is left out: {error}")
                 continue
             model = ResNet18(self.job.width)
             model.load_state_dict(state["model"])
             model = model.to(self.device, memory_format=devices.memory_format(self.device))
-            models[name, seed, epoch] = for_inference(model)
+            models[key] = for_inference(model)
         return models
+
+    def file(self, configuration: str, seed: int, epoch: int) -> Path:
+        return self.folder / Run(configuration, seed).name / f"epoch-{epoch:03d}.pt"
 
     def kept_accuracies(self) -> pd.DataFrame:
         """Clean test accuracy of the models' runs, after the epochs whose weights are kept."""
-        tables = []
-        for name, seed, _ in self.models:
-            folder = self.folder / Run(name, seed).name
-            kept = [int(path.stem.removeprefix("epoch-")) for path in folder.glob("epoch-*.pt")]
-            history = pd.read_csv(folder / "history.csv")
-            tables.append(history[history.epoch.isin(kept)])
-        columns = ["configuration", "seed", "epoch", "test_accuracy"]
-        return pd.concat(tables, ignore_index=True)[columns]
+        runs = [Run(*key[:2]) for key in self.models]
+        history = results.read_run_tables(self.folder, runs, "history.csv")
+        history = history[["configuration", "seed", "epoch", "test_accuracy"]]
+        return history[[self.file(*row[:3]).exists() for row in history.itertuples(index=False)]]
 
 
 def load(settings: SimpleNamespace, scales: dict | None = None) -> Trained:
@@ -95,36 +93,28 @@ def load(settings: SimpleNamespace, scales: dict | None = None) -> Trained:
     found.models = found.load([(run.configuration, run.seed, job.epochs) for run in runs])
     if not found.models:
         raise checkpoints.CheckpointError("; ".join(found.problems))
-    names = dict.fromkeys(configurations.label(run.configuration) for run in runs)
-    seeds = dict.fromkeys(str(run.seed) for run in runs)
-    results.print_plan(
-        {
-            "Models": f"{', '.join(names)} x seeds {', '.join(seeds)}, after epoch {job.epochs}",
-            "from": str(folder),
-            "Scale": labels["scale"],
-            "Data": f"{labels['dataset']}: {len(sets['test'])} images, {', '.join(sets)}",
-            "Device": labels["device"],
-        }
-    )
+    plan = {"Models": f"{describe(runs)}, after epoch {job.epochs}", "from": str(folder)}
+    plan |= {"Scale": labels["scale"], "Device": labels["device"]}
+    plan["Data"] = f"{labels['dataset']}: {len(sets['test'])} images, {', '.join(sets)}"
+    results.print_plan(plan)
     return found
 
 
 def _find_job(settings: SimpleNamespace) -> tuple[Path, dict]:
-    """Folder of the job that RUN names, and what the latest start noted if it is that one's."""
+    """Folder of the job that RUN names, and what its latest start noted if that is meant."""
     parent = Path(settings.results_dir) / "checkpoints"
     if settings.run == "latest":
-        latest = _read_latest(parent)
-        if not latest:
+        if not _read_latest(parent):
             _train(settings, parent)
-            latest = _read_latest(parent)
+        latest = _read_latest(parent)
         return parent / latest["folder"], latest
-    if (parent / settings.run).is_dir():
-        return parent / settings.run, {}
-    there = sorted({path.parent.parent.name for path in parent.glob("*/*/settings.json")})
-    raise checkpoints.CheckpointError(
-        f"RUN is {settings.run!r}; allowed: latest, or a folder in {parent}: "
-        f"{', '.join(there) or 'there is none'}"
-    )
+    if not (parent / settings.run).is_dir():
+        there = sorted({path.parent.parent.name for path in parent.glob("*/*/settings.json")})
+        raise checkpoints.CheckpointError(
+            f"RUN is {settings.run!r}; allowed: latest, or a folder in {parent}: "
+            f"{', '.join(there) or 'there is none'}"
+        )
+    return parent / settings.run, {}
 
 
 def _read_latest(parent: Path) -> dict:
