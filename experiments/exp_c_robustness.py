@@ -132,8 +132,12 @@ def measure_sensitivity(s, given: trained.Trained) -> dict[str, pd.DataFrame]:
     """Tables by radius, by mode and in few numbers, of all models and of their initialisations
     (epoch 0)."""
     images = given.sets["test"].first(s.sensitivity_images)
-    first = {seed: (name, seed, 0) for name, seed, _ in reversed(given.models)}  # one a seed:
-    models = given.load(list(first.values())) | given.models  # all of a seed start alike
+    first = {  # all runs of a seed start alike: one whose initial weights were kept
+        seed: (name, seed, 0)
+        for name, seed, _ in reversed(given.models)
+        if given.file(name, seed, 0).exists()
+    }
+    models = given.load(list(first.values())) | given.models
     modes = corruptions.half_plane(images.images.shape[-1])
     spectra, maps, summary = [], [], []
     for key, model in tqdm(models.items(), unit="model", desc="input sensitivity", disable=None):

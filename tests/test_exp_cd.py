@@ -286,6 +286,18 @@ def test_sensitivity_tables(finished):
         assert rows.multiplicity.sum() == 32 * 32
 
 
+def test_initial_weights_of_any_run_of_a_seed(finished, tmp_path):
+    """They are the same in all; a run that was moved may have lost its own."""
+    results = shutil.copytree(finished[0], tmp_path / "results")
+    for path in results.glob("checkpoints/*/baseline-seed0/epoch-000.pt"):
+        path.unlink()
+    assert job.finish(results, line=LINE_C) == 0
+    name = "exp_c_sensitivity_summary.csv"
+    before, after = (pd.read_csv(folder / "data" / name) for folder in (finished[0], results))
+    numbers = ["seed", "epoch", "high_share", "mean_radius", "total"]
+    pd.testing.assert_frame_equal(after[numbers], before[numbers])
+
+
 def test_matched_accuracy_says_what_was_chosen_from(finished):
     printed = finished[2]
     text = "Matched clean accuracy, among the epochs kept, chosen on these test images:"

@@ -59,20 +59,6 @@ def test_experiment_b_says_what_was_run(saved, tmp_path):
     assert "| A, B |" in row and written["dataset"] in row and "sinusoids" not in row
 
 
-def test_lost_runs_are_told_in_their_cells():
-    rows = [("baseline", 0), ("baseline", 1), (L2, 0), (L2, 1), (L2, 2)]  # baseline, 2: lost
-    table = pd.DataFrame(rows, columns=["configuration", "seed"])
-    numbers = dict.fromkeys(["corner_initial", "corner_final", "corner_ssr", "ssr"], table.seed)
-    numbers |= dict.fromkeys(["share_ratio", "energy_ratio", "published_ssr"], 1.0)
-    ssr = table.assign(weights="raw", published_ratio=1.0, **numbers)
-    ssr = pd.concat([ssr.assign(layer=layer) for layer in ("conv1", "all (mean)", "hidden (mean)")])
-    found = reference.spectra_table(ssr, table.assign(epoch=1, test_accuracy=table.seed * 10.0))
-    found = found.set_index("configuration").loc["L2 0.05"]
-    assert found.n == 3 and found["SSR"] == "1.000 ± 2.484"
-    assert found["SSR: minus baseline"] == "0.000 ± 0.000 (n = 2)"
-    assert found["test accuracy, %: minus baseline"] == "0.00 ± 0.00 (n = 2)"
-
-
 def test_claims_stand_side_by_side(saved, tmp_path):
     """The published strength at two scales; other strengths are no claims."""
     for scale, mean in (("quick", -0.01), ("full", -0.02)):

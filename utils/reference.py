@@ -8,16 +8,19 @@ from pathlib import Path
 
 import pandas as pd
 
-from utils import checkpoints, configurations, published, statistics, suppression
+from utils import checkpoints, configurations, published
 from utils.runs import FORMAT
+from utils.suppression import closing_table
 
 SCALES = ("quick", "medium", "full")  # folders whose claims stand side by side
 HEAD = """# Reference results
 
 This page is written by `--save-reference` from the tables in the folders beside it. Mean and ends
 of the 95 % Student-t interval over seeds; differences are paired by seed; n is the number of
-seeds. In each folder, `.venv/bin/python experiments/exp_b_spectrum_evolution.py --redraw FOLDER`
-draws the figures again (and so do the other experiments)."""
+seeds, of a cell where it says so. Spectra: raw weights after the last epoch; *: of the corner,
+radius sqrt(2)/3, in the hidden layers. In each folder,
+`.venv/bin/python experiments/exp_b_spectrum_evolution.py --redraw FOLDER` draws the figures again
+(and so do the other experiments)."""
 QUESTIONS = {  # folder -> what its control asks
     "dose": "Is there a dose, and where does accuracy turn?",
     "weights": "Does decay on BatchNorm and biases matter?",
@@ -43,9 +46,10 @@ def page(folder: Path) -> str:
     parts += ["## Claims", _markdown(claims_table(places))]
     spectra = [name for name in (*QUESTIONS, *SCALES) if len(_table(places, name, "exp_b_ssr"))]
     for name in spectra:
-        parts.append(f"## {QUESTIONS.get(name, f'Spectra at {name} scale')} (`{name}/`)")
-        tables = (_table(places, name, table) for table in ("exp_b_ssr", "exp_b_training"))
-        parts.append(_markdown(spectra_table(*tables)))
+        tables = [_table(places, name, table) for table in ("exp_b_training", "exp_b_ssr")]
+        question, n = QUESTIONS.get(name, f"Spectra at {name} scale"), tables[0].seed.nunique()
+        parts.append(f"## {question} (`{name}/`, n = {n})")
+        parts.append(_markdown(closing_table(*tables).rename_axis("").reset_index()))
     missing = [name for name in (*SCALES, *QUESTIONS) if name not in places]
     if missing:
         parts.append(f"Not run yet: {', '.join(missing)}.")
@@ -71,28 +75,6 @@ def claims_table(places: dict[str, Path]) -> pd.DataFrame:
                     rows[key][scale] = _cell(row)
     index = ["configuration", "claim", "quantity"]
     return pd.DataFrame([dict(zip(index, key)) | row for key, row in rows.items()])
-
-
-def spectra_table(ssr: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame:
-    """Corner, SSR and accuracy after the last epoch by configuration; differences paired by seed."""
-    table = suppression.final_table(history, ssr)
-    rows = []
-    for name in sorted(set(table.configuration), key=configurations.order):
-        chosen = table.configuration == name
-        n = int(table[chosen].ssr.count())
-        row = {"configuration": configurations.label(name), "n": n}
-        for column, title, digits in (
-            ("corner_final", "corner share, hidden layers", ".3f"),
-            ("corner_ssr", "corner SSR", ".3f"),
-            ("ssr", "SSR", ".3f"),
-            ("test_accuracy", "test accuracy, %", ".2f"),
-        ):
-            difference = statistics.minus_baseline(table, column)[chosen]
-            row[title] = statistics.interval_text(table[chosen][column], digits, n)
-            text = statistics.interval_text(difference, digits, n)
-            row[f"{title}: minus baseline"] = text if name != "baseline" else ""
-        rows.append(row)
-    return pd.DataFrame(rows)
 
 
 def _settings(place: Path) -> dict[str, dict]:

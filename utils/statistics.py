@@ -237,12 +237,10 @@ def learned_claims(learned: pd.DataFrame) -> pd.DataFrame:
 def level_table(accuracy: pd.DataFrame, corruption: str) -> pd.DataFrame:
     """Text: accuracy in percent, a row per set of images and level, a column per model."""
     rows = accuracy[accuracy.corruption == corruption]
+    rows = pd.concat([part for _, part in rows.groupby("images", sort=False)])
     rows = rows.assign(level=rows.level.map("{:g}".format))
-    sets = list(dict.fromkeys(rows.images))
-    rows = rows.sort_values("images", key=lambda names: names.map(sets.index), kind="stable")
-    key = ["images", "level"] if len(sets) > 1 else ["level"]
+    n, key = accuracy.seed.nunique(), ["images", "level"][rows.images.nunique() == 1 :]
     cells = rows.groupby([*key, "configuration"], sort=False).accuracy
-    n = accuracy.seed.nunique()
     table = cells.agg(lambda values: interval_text(values, ".2f", n)).unstack(sort=False)
     return table.rename(columns=configurations.label)
 
