@@ -45,13 +45,15 @@ WEIGHTS = "default"  # of a model of torchvision: default (downloaded once), ran
 COMPARE_WITH = "initial"  # as MODEL; or initial: white kernels, as at initialisation
 FOLDED = True  # kernels times the BatchNorm that follows them, where that is known
 CUTOFF = 0.25  # cycles/pixel; the high band is above
-IMAGES = None  # a folder of pictures, or cifar10: measures feature maps and sensitivity too
+IMAGES = (
+    None  # a folder of pictures, or cifar10: measures feature maps and sensitivity too; None: not
+)
 IMAGE_COUNT = 32  # how many of them
 DEVICE = "auto"  # cuda, cuda:1, mps, cpu, or auto: the GPU where CUDA finds one, else the CPU
-DATA_ROOT = None  # parent of cifar-10-batches-py; else CIFAR10_ROOT, then data/
+DATA_ROOT = None  # parent of cifar-10-batches-py; None: CIFAR10_ROOT, then data/
 RESULTS_DIR = str(ROOT / "results")  # where everything is written
-SAVE_REFERENCE = None  # copy the results to results/reference/<this name> too
-REDRAW = None  # a folder of tables: draw their figures again, measure nothing
+SAVE_REFERENCE = None  # copy the results to results/reference/<this name> too; None: do not
+REDRAW = None  # a folder of tables: draw their figures again; None: measure
 
 
 def main() -> int:

@@ -36,29 +36,28 @@ from utils.frequency import spectrum_from_power
 from utils.network_spectra import input_sensitivity
 from utils.published import RECIPE
 
-# None: as in experiment B, or what SCALES, below, says for B's scale.
 RUN = "latest"  # folder in results/checkpoints; latest: what experiment B's latest start named
-CONFIGURATIONS = None  # some of those of B
-SEEDS = None  # some of those of B
+CONFIGURATIONS = None  # some of those of experiment B; None: all
+SEEDS = None  # some of those of experiment B; None: all
 TRAINING_FLAGS = ""  # for B, where it must train first, in one word: --training-flags=--epochs=5
 SIGMAS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3)  # of Gaussian noise, pixel units [0, 1]
 CENTRES = (0.05, 0.15, 0.25, 0.35, 0.45, 0.55, 0.65)  # of noise bands, cycles/pixel
 BAND_WIDTH = 0.1  # cycles/pixel
 BAND_NORM = 5.5  # L2 norm of band noise per image: that of Gaussian noise of sigma 0.1
 MODE_NORM = 4.0  # L2 norm of a Fourier mode per image
-HEATMAP_IMAGES = None  # test images per Fourier mode
-SENSITIVITY_IMAGES = None  # test images for the input sensitivity
+HEATMAP_IMAGES = None  # test images per Fourier mode; None: by the scale of B, see SCALES
+SENSITIVITY_IMAGES = None  # test images for the input sensitivity; None: see SCALES
 CUTOFF = 0.25  # cycles/pixel; the sensitivity's high band is above
 CLIP = True  # clip noisy pixels to [0, 1], as a camera would
 NOISE_SEED = 0  # of all noise
-TEST_IMAGES = None  # to evaluate on
+TEST_IMAGES = None  # to evaluate on; None: as many as in experiment B
 DEVICE = "auto"  # cuda, cuda:1, mps, cpu, or auto: the GPU where CUDA finds one, else the CPU
 DATA_ROOT = None  # parent of cifar-10-batches-py; None: CIFAR10_ROOT, then data/
 RESULTS_DIR = str(ROOT / "results")  # where everything is read and written
 SAVE_REFERENCE = None  # copy the results to results/reference/<this name> too; None: do not
 REDRAW = None  # a folder of tables: draw their figures again; None: evaluate
 
-SCALES = {
+SCALES = {  # of experiment B
     "heatmap_images": {"quick": 256, "medium": 256, "full": 1_000},
     "sensitivity_images": {"quick": 256, "medium": 1_000, "full": 1_000},
 }

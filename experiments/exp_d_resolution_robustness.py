@@ -34,16 +34,15 @@ from utils import evaluation, figures_c_d, processes, results, settings, statist
 from utils.configurations import family, label
 from utils.published import CONFIGURATIONS as PUBLISHED
 
-# None: as in experiment B.
 RUN = "latest"  # folder in results/checkpoints; latest: what experiment B's latest start named
-CONFIGURATIONS = None  # some of those of B
-SEEDS = None  # some of those of B
+CONFIGURATIONS = None  # some of those of experiment B; None: all
+SEEDS = None  # some of those of experiment B; None: all
 TRAINING_FLAGS = ""  # for B, where it must train first, in one word: --training-flags=--epochs=5
 RESOLUTIONS = (32, 28, 24, 20, 16, 12, 10, 8)  # pixels along an edge
 BLUR_SIZES = (0, 3, 5, 7, 9, 11)  # pixels; sigma is 0.3 size + 0.8 pixels; 0: no blur
 LOW_PASS_CUTOFFS = (0.5, 0.4, 0.3, 0.25, 0.2, 0.15, 0.1)  # cycles/pixel, kept up to it
 HIGH_PASS_CUTOFFS = (0.03, 0.06, 0.1, 0.15, 0.2)  # cycles/pixel, removed up to it
-TEST_IMAGES = None  # to evaluate on
+TEST_IMAGES = None  # to evaluate on; None: as many as in experiment B
 DEVICE = "auto"  # cuda, cuda:1, mps, cpu, or auto: the GPU where CUDA finds one, else the CPU
 DATA_ROOT = None  # parent of cifar-10-batches-py; None: CIFAR10_ROOT, then data/
 RESULTS_DIR = str(ROOT / "results")  # where everything is read and written

@@ -231,9 +231,14 @@ def test_home_folder(scripts):
 
 def test_none_is_explained(scripts, capsys):
     """At the top of the list, and in the help by its values."""
-    for name, word in ((A, "SETTINGS"), (B, "SCALES"), (C, "SCALES"), (D, "experiment B")):
-        source = Path(scripts[name]["__file__"]).read_text("utf-8")
-        assert re.search(rf"\n\n# None: .*{word}.*\n[A-Z]+ = ", source), name
+    for name, constants in scripts.items():
+        source = Path(constants["__file__"]).read_text("utf-8")
+        table = "SETTINGS" if name == A else "SCALES"
+        if name in (A, B):
+            assert re.search(rf"\n\n# None: .*{table}.*\n[A-Z]+ = ", source), name
+        for constant, comment in settings.CONSTANT.findall(source):
+            in_table = constant.lower() in constants.get(table, {})
+            assert constants[constant] is not None or in_table or "; None: " in comment, constant
     with pytest.raises(SystemExit):
         settings.read_settings(scripts[B], ["--help"])
     text = " ".join(capsys.readouterr().out.split())

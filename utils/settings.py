@@ -5,7 +5,8 @@ A constant is an upper-case name assigned on one line with a comment behind it:
     EPOCHS = None  # passes over the training images
 
 becomes the flag --epochs with that comment as its help. None means: what SCALES (or SETTINGS), a
-table of the script, says for the chosen SCALE (or SETTING), or what the comment says.
+table of the script, says for the chosen SCALE (or SETTING). Elsewhere a constant may be None if its
+comment says "None:" and what that means.
 """
 
 import argparse
@@ -138,10 +139,6 @@ KINDS = {  # of every constant of the scripts
 }
 ALLOWED = {name: kind for names, kind in KINDS.items() for name in names.split()}
 
-# These may stay None; what it means then stands in the script.
-MAY_BE_NONE = {"DATA_ROOT", "TEST_IMAGES", "HEATMAP_IMAGES", "SENSITIVITY_IMAGES"}
-MAY_BE_NONE |= {"SAVE_REFERENCE", "REDRAW", "IMAGES"}
-OF_B = {"CONFIGURATIONS", "SEEDS"}  # these too, in a script that takes runs of experiment B
 # Constants that no label has to name: results say these in other ways, or do not depend on them.
 NOT_NAMED = {"SCALE", "SETTING", "DATASET", "CONFIGURATIONS", "SEEDS", "DEVICE", "DATA_ROOT"}
 NOT_NAMED |= {"RESULTS_DIR", "SAVE_REFERENCE", "REDRAW", "RUN", "TRAINING_FLAGS"}
@@ -186,10 +183,9 @@ def read_settings(
     complete(settings, {name: value for name, value in compared.items() if value is not None})
     if chosen := constants.keys() & {"scale", "setting"}:
         complete(settings, scales, getattr(settings, *chosen))
-    may_be_none = MAY_BE_NONE | OF_B if "run" in constants else MAY_BE_NONE
-    for name in comments:
+    for name, comment in comments.items():
         value = getattr(settings, name.lower())
-        if not (value is None and name in may_be_none or ALLOWED[name].allows(value)):
+        if not (value is None and "None:" in comment or ALLOWED[name].allows(value)):
             refuse(name, value, ALLOWED[name].text)
         if name in ("REDRAW", "RESULTS_DIR") and value:
             setattr(settings, name.lower(), str(Path(value).expanduser()))

@@ -16,6 +16,7 @@ from data import datasets, image_spectrum
 from data.batches import ImageSet
 from models.resnet import ResNet18
 from utils import checkpoints, configurations, devices, provenance, results
+from utils.checkpoints import CheckpointError
 from utils.evaluation import for_inference
 from utils.runs import FORMAT, Run, describe, parse_run
 from utils.settings import complete, refuse
@@ -46,8 +47,8 @@ class Trained:
                 state = checkpoints.load(path, f"{self.folder.name}/{name}")
                 if state["epoch"] != key[2]:
                     text = f"checkpoint {path} is of epoch {state['epoch']}"
-                    raise checkpoints.CheckpointError(text)
-            except checkpoints.CheckpointError as error:
+                    raise CheckpointError(text)
+            except CheckpointError as error:
                 self.problems.append(f"{name}, epoch {key[2]}, is left out: {error}")
                 continue
             model = ResNet18(self.job.width)
@@ -92,10 +93,10 @@ def load(settings: SimpleNamespace, scales: dict | None = None) -> Trained:
     found = Trained(folder, job, device, sets, labels)
     found.models = found.load([(run.configuration, run.seed, job.epochs) for run in runs])
     if not found.models:
-        raise checkpoints.CheckpointError("; ".join(found.problems))
+        raise CheckpointError("; ".join(found.problems))
+    data = f"{labels['dataset']}: {len(sets['test'])} images, {', '.join(sets)}"
     plan = {"Models": f"{describe(runs)}, after epoch {job.epochs}", "from": str(folder)}
-    plan |= {"Scale": labels["scale"], "Device": labels["device"]}
-    plan["Data"] = f"{labels['dataset']}: {len(sets['test'])} images, {', '.join(sets)}"
+    plan |= {"Scale": labels["scale"], "Data": data, "Device": labels["device"]}
     results.print_plan(plan)
     return found
 
@@ -110,7 +111,7 @@ def _find_job(settings: SimpleNamespace) -> tuple[Path, dict]:
         return parent / latest["folder"], latest
     if not (parent / settings.run).is_dir():
         there = sorted({path.parent.parent.name for path in parent.glob("*/*/settings.json")})
-        raise checkpoints.CheckpointError(
+        raise CheckpointError(
             f"RUN is {settings.run!r}; allowed: latest, or a folder in {parent}: "
             f"{', '.join(there) or 'there is none'}"
         )
@@ -126,7 +127,7 @@ def _read_latest(parent: Path) -> dict:
     except FileNotFoundError:
         return {}
     except (ValueError, KeyError, TypeError):
-        raise checkpoints.CheckpointError(f"{file} is damaged; start B again") from None
+        raise CheckpointError(f"{file} is damaged; start B again") from None
 
 
 def _train(settings: SimpleNamespace, folder: Path) -> None:
@@ -141,7 +142,7 @@ def _train(settings: SimpleNamespace, folder: Path) -> None:
         command += ["--data-root", settings.data_root]
     command += shlex.split(settings.training_flags)
     if subprocess.run(command, check=False).returncode:
-        raise checkpoints.CheckpointError("experiment B did not finish; see above")
+        raise CheckpointError("experiment B did not finish; see above")
     print("\nExperiment B is finished.\n", flush=True)
 
 
@@ -152,19 +153,16 @@ def _read_job(
     found = {parse_run(file.parent.name): file for file in sorted(folder.glob("*/settings.json"))}
     found.pop(None, None)  # a stray folder
     if not found:
-        raise checkpoints.CheckpointError(f"{folder} holds no run of experiment B")
+        raise CheckpointError(f"{folder} holds no run of experiment B")
     file = next(iter(found.values()))
     try:
         written = json.loads(file.read_text("utf-8"))
-        job, form, scale = (
-            SimpleNamespace(**written["settings"]),
-            written["format"],
-            written["scale"],
-        )
+        job, form = SimpleNamespace(**written["settings"]), written["format"]
+        scale = latest.get("scale", written["scale"])
     except (ValueError, KeyError, TypeError):
-        raise checkpoints.CheckpointError(f"{file} is damaged") from None
+        raise CheckpointError(f"{file} is damaged") from None
     if form != FORMAT:
-        raise checkpoints.CheckpointError(
+        raise CheckpointError(
             f"{folder} was written by another version of this project (format {form}, "
             f"not {FORMAT}); it is left alone"
         )
@@ -177,7 +175,7 @@ def _read_job(
         runs = _narrow(runs, "CONFIGURATIONS", wanted, lambda run: run.configuration)
     if settings.seeds:
         runs = _narrow(runs, "SEEDS", settings.seeds, lambda run: run.seed)
-    return job, latest.get("scale", scale), runs
+    return job, scale, runs
 
 
 def _narrow(runs: list[Run], name: str, wanted: list, value) -> list[Run]:
