@@ -239,8 +239,8 @@ def level_table(accuracy: pd.DataFrame, corruption: str) -> pd.DataFrame:
     rows = accuracy[accuracy.corruption == corruption]
     rows = pd.concat([part for _, part in rows.groupby("images", sort=False)])
     rows = rows.assign(level=rows.level.map("{:g}".format))
-    n, key = accuracy.seed.nunique(), ["images", "level"][rows.images.nunique() == 1 :]
-    cells = rows.groupby([*key, "configuration"], sort=False).accuracy
+    key = ["images", "level"] if rows.images.nunique() > 1 else ["level"]
+    cells, n = rows.groupby([*key, "configuration"], sort=False).accuracy, accuracy.seed.nunique()
     table = cells.agg(lambda values: interval_text(values, ".2f", n)).unstack(sort=False)
     return table.rename(columns=configurations.label)
 

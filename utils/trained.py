@@ -95,9 +95,11 @@ def load(settings: SimpleNamespace, scales: dict | None = None) -> Trained:
     if not found.models:
         raise CheckpointError("; ".join(found.problems))
     data = f"{labels['dataset']}: {len(sets['test'])} images, {', '.join(sets)}"
-    plan = {"Models": f"{describe(runs)}, after epoch {job.epochs}", "from": str(folder)}
+    models = describe([Run(*key[:2]) for key in found.models])
+    plan = {"Models": f"{models}, after epoch {job.epochs}", "from": str(folder)}
     plan |= {"Scale": labels["scale"], "Data": data, "Device": labels["device"]}
     results.print_plan(plan)
+    results.report(found.problems)
     return found
 
 
