@@ -62,11 +62,14 @@ def write(
     written.append(folder / "data" / f"{script}_settings.json")
     provenance.write_conditions(written[-1], settings, labels | conditions)
     if settings.save_reference:
-        copies = [folder / "reference" / settings.save_reference / path.name for path in written]
-        for path, copy in zip(written, copies):
-            with checkpoints.replacing(copy) as temporary:
+        copies = folder / "reference" / settings.save_reference
+        for path in written[:]:
+            with checkpoints.replacing(copies / path.name) as temporary:
                 shutil.copyfile(path, temporary)
-        written += [*copies, reference.write_page(folder / "reference")]
+            written.append(copies / path.name)
+        written.append(folder / "reference" / "README.md")
+        with checkpoints.replacing(written[-1]) as temporary:
+            temporary.write_text(reference.page(folder / "reference"), "utf-8")
     print("\nWritten:", *written, sep="\n  ")
     return report(problems)
 
