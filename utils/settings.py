@@ -254,5 +254,5 @@ def _add_flag(parser, name: str, comment: str, default, by_scale: dict) -> None:
         options["action"] = argparse.BooleanOptionalAction
     else:
         options |= {"nargs": "+" if kind.several else None, "metavar": "X", "type": kind.read}
-    comment = f"{comment} (default: {'none' if default in ('', None) else default})"
+    comment = f"{comment} (default: {'none' if default == '' else default})"
     parser.add_argument("--" + _flag(name), help=comment.replace("%", "%%"), **options)
