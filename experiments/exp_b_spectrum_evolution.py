@@ -138,11 +138,11 @@ def load_images(s, dataset: str) -> tuple:
 def read_tables(s, folder: Path, jobs: list, labels: dict) -> tuple[dict[str, pd.DataFrame], dict]:
     """What the runs have recorded so far, and labels with the device of the starts that trained
     it, not of this start."""
-    files = {"training": "history", "spectrum": "spectra", "autocorrelation": "autocorrelation"}
-    tables = {n: results.read_run_tables(folder, jobs, f"{f}.csv") for n, f in files.items()}
+    read = partial(results.read_run_tables, folder, jobs)
+    tables = {"training": read("history.csv"), "spectrum": read("spectra.csv")}
     tables["spectrum"] = tables["spectrum"].assign(cutoff=s.cutoff)
-    starts = results.read_run_tables(folder, jobs, "starts.csv")
-    return tables, labels | {"device": "; ".join(dict.fromkeys(starts.device))}
+    tables["autocorrelation"] = read("autocorrelation.csv")
+    return tables, labels | {"device": "; ".join(dict.fromkeys(read("starts.csv").device))}
 
 
 def draw_evolution(s, folder: Path, jobs: list, labels: dict) -> None:

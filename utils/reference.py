@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from utils import configurations, published
+from utils import checkpoints, configurations, published
 from utils.runs import FORMAT
 from utils.suppression import closing_table
 
@@ -29,6 +29,14 @@ QUESTIONS = {  # folder -> what its control asks
     "dropout": "Does dropout keep high frequencies?",
     "steps": "Steps or images? As many steps as at medium scale, on a tenth of the images",
 }
+
+
+def write_page(folder: Path) -> Path:
+    """Write README.md of the folder results/reference."""
+    path = folder / "README.md"
+    with checkpoints.replacing(path) as temporary:
+        temporary.write_text(page(folder), "utf-8")
+    return path
 
 
 def page(folder: Path) -> str:

@@ -67,9 +67,7 @@ def write(
             with checkpoints.replacing(copies / path.name) as temporary:
                 shutil.copyfile(path, temporary)
             written.append(copies / path.name)
-        written.append(folder / "reference" / "README.md")
-        with checkpoints.replacing(written[-1]) as temporary:
-            temporary.write_text(reference.page(folder / "reference"), "utf-8")
+        written.append(reference.write_page(folder / "reference"))
     print("\nWritten:", *written, sep="\n  ")
     return report(problems)
 
