@@ -170,7 +170,7 @@ def merge(s, folder: Path, jobs: list, labels: dict, problem: str) -> int:
         some = [run for run in finished if run.seed == jobs[0].seed]
         kept = [kept_autocorrelations(folder, run, s.width) for run in some]
         tables |= {"response": pd.concat(kept)} if some else {}
-        tables["claims"] = pd.DataFrame(list_claims(history, ssr, labels))
+        tables["claims"] = list_claims(history, ssr, labels)
         say_results(history, ssr, tables["claims"], labels)
     problems = [problem, *(state["diverged"] for state in states.values())]
     lost = [run.name for run in jobs if run not in finished and not states[run]["diverged"]]
@@ -204,7 +204,7 @@ def figures(tables: dict[str, pd.DataFrame]) -> dict:
     return drawn
 
 
-def list_claims(history: pd.DataFrame, ssr: pd.DataFrame, labels: dict) -> list[dict]:
+def list_claims(history: pd.DataFrame, ssr: pd.DataFrame, labels: dict) -> pd.DataFrame:
     """What arXiv:2512.22192 claims of spectra and clean accuracy, and what was measured."""
     table = final_table(history, ssr).dropna(subset="ssr")
     table["corner"] = statistics.minus_baseline(table, "corner_final")
@@ -215,7 +215,7 @@ def list_claims(history: pd.DataFrame, ssr: pd.DataFrame, labels: dict) -> list[
         ("test_accuracy", "clean accuracy, %", CLEAN_ACCURACY),
     ):
         values += statistics.published_values(table, column, quantity, numbers)
-    return statistics.claim_rows(values, labels)
+    return statistics.claim_table(values, labels)
 
 
 def say_plan(s, labels: dict, notice: str, jobs: list, states: dict, folder: Path, start) -> None:

@@ -76,7 +76,7 @@ def main() -> int:
     some = given.sets["test"].first(3)
     shown = evaluation.examples(some, list_noises(s, some.images), levels=2)
     summary = tables["sensitivity_summary"]
-    claims = pd.DataFrame(list_claims(accuracy, leads, summary, given.labels))
+    claims = list_claims(accuracy, leads, summary, given.labels)
     say_results(accuracy, summary, claims)
     tables |= {"examples": pd.DataFrame(shown), "claims": claims}
     return results.write(s, "exp_c", given.labels, tables, figures, given.problems)
@@ -171,12 +171,12 @@ def figures(tables: dict[str, pd.DataFrame]) -> dict:
     }
 
 
-def list_claims(accuracy, leads, summary: pd.DataFrame, labels: dict) -> list[dict]:
+def list_claims(accuracy, leads, summary: pd.DataFrame, labels: dict) -> pd.DataFrame:
     """What is claimed of noise and of the network as a filter, and what was measured."""
     final = summary[summary.epoch > 0]
     share = final.assign(share=statistics.minus_baseline(final, "high_share"))
-    values = statistics.l2_values("sensitivity", share, "share") + statistics.lead_values(leads)
-    return statistics.claim_rows(values + statistics.published_accuracies(accuracy), labels)
+    values = statistics.l2_values("sensitivity", share, "share")
+    return statistics.claim_table(values + statistics.accuracy_values(accuracy, leads), labels)
 
 
 def say_results(accuracy: pd.DataFrame, summary: pd.DataFrame, claims: pd.DataFrame) -> None:

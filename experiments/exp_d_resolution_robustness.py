@@ -67,8 +67,9 @@ def main() -> int:
     last = accuracy[accuracy.epoch == given.job.epochs]
     key = pd.MultiIndex.from_frame(accuracy[["configuration", "seed", "epoch"]])
     compared = {"last epoch": last, "matched clean accuracy": accuracy[key.isin(pairs)]}
-    leads = pd.concat(statistics.leads(t).assign(comparison=n) for n, t in compared.items())
-    claims = pd.DataFrame(list_claims(last, leads, given.labels))
+    parts = [statistics.leads(table).assign(comparison=name) for name, table in compared.items()]
+    leads, values = pd.concat(parts), statistics.accuracy_values(last, parts[0])
+    claims = statistics.claim_table(values, given.labels)
     say_results(last, leads, claims, matched)
     some = given.sets["test"].first(3)
     shown = evaluation.examples(some, list_degradations(s), levels=1)
@@ -124,12 +125,6 @@ def figures(tables: dict[str, pd.DataFrame]) -> dict:
         "blur_robustness": blur,
         "examples": figures_c_d.examples(tables["examples"]),
     }
-
-
-def list_claims(accuracy: pd.DataFrame, leads: pd.DataFrame, labels: dict) -> list[dict]:
-    """What is claimed of low resolution and blur, and what was measured."""
-    values = statistics.lead_values(leads[leads.comparison == "last epoch"])
-    return statistics.claim_rows(values + statistics.published_accuracies(accuracy), labels)
 
 
 def say_results(accuracy: pd.DataFrame, leads: pd.DataFrame, claims, matched: dict) -> None:

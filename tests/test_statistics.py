@@ -70,7 +70,7 @@ def test_paired_differences_equal_scipys(n):
     verdict = "undecided"
     if test.pvalue < 0.05:
         verdict = "holds" if test.statistic > 0 else "contradicted"
-    assert statistics.direction(found, claim) == verdict
+    assert statistics.judge(claim, found)["direction"] == verdict
     # As a table of accuracies, the same is a lead, and what goes beyond the clean lead.
     clean = table.assign(images="test", corruption="none", level=0.0).rename(
         columns={"x": "accuracy"}
@@ -98,10 +98,10 @@ def test_geometric_means_equal_scipys(n):
     verdict = "undecided"
     if test.pvalue < 0.05:
         verdict = "holds" if test.statistic > 0 else "contradicted"
-    assert statistics.direction(values, claim) == verdict
+    assert statistics.judge(claim, values)["direction"] == verdict
     inside = scipy.stats.ttest_1samp(np.log(values), math.log(1.5)).pvalue > 0.05
     size = "reproduced" if verdict == "holds" else "inconclusive"
-    assert statistics.size(values, claim) == (size if inside else "not reproduced")
+    assert statistics.judge(claim, values)["size"] == (size if inside else "not reproduced")
 
 
 def test_ratios_are_averaged_as_logarithms():
@@ -149,15 +149,15 @@ MORE = published.Claim("", "", 1, published=6.31, bound=6)
     ],
 )
 def test_verdicts(claim, values, direction, size):
-    assert statistics.direction(values, claim) == direction
-    assert statistics.size(values, claim) == size
+    row = statistics.judge(claim, values)
+    assert (row["direction"], row["size"]) == (direction, size)
 
 
 def test_claims_are_judged_in_the_published_setting_only():
     labels = {"dataset": "CIFAR-10", "scale": "full"}
     noise = published.CLAIMS["noise"]
     values = [(noise, "l2=0.001", pd.Series([-8.1, -8.2, -8.3], index=[0, 1, 2]))]
-    (row,) = statistics.claim_rows(values, labels)
+    (row,) = statistics.claim_table(values, labels).to_dict("records")
     assert (row["direction"], row["size"], row["n"]) == ("holds", "reproduced", 3)
     assert row["mean"] == pytest.approx(-8.2) and row["published"] == -8.2
     for change in (
@@ -166,24 +166,24 @@ def test_claims_are_judged_in_the_published_setting_only():
         {"scale": "full, changed: epochs"},
         {"dataset": "CIFAR-10, whitened"},
     ):
-        (row,) = statistics.claim_rows(values, labels | change)
+        (row,) = statistics.claim_table(values, labels | change).to_dict("records")
         assert (row["direction"], row["size"]) == ("holds", "not judged")
         text = statistics.claim_text(pd.DataFrame([row]))
         assert "direction: holds" in text and "not judged" in text and "reproduced" not in text
     other = [(noise, "l2=0.01", values[0][2])]
-    assert statistics.claim_rows(other, labels)[0]["size"] == "not judged"
+    assert statistics.claim_table(other, labels)["size"].item() == "not judged"
 
 
 def test_a_ratio_that_is_not_defined_is_told_not_judged():
     labels = {"dataset": "CIFAR-10", "scale": "full"}
     ratio = published.CLAIMS["ratio"]
     values = [(ratio, "l2=0.001", pd.Series([math.nan] * 3))]
-    (row,) = statistics.claim_rows(values, labels)
+    (row,) = statistics.claim_table(values, labels).to_dict("records")
     assert (row["n"], row["not_defined"]) == (0, 3)
     assert (row["direction"], row["size"]) == ("undecided", "inconclusive")
     assert "here in no seed defined" in statistics.claim_text(pd.DataFrame([row]))
     values = [(ratio, "l2=0.001", pd.Series([3.1, math.nan, 3.3]))]
-    (row,) = statistics.claim_rows(values, labels)
+    (row,) = statistics.claim_table(values, labels).to_dict("records")
     text = statistics.claim_text(pd.DataFrame([row]))
     assert "n = 2; in 1 more not defined" in text
 
@@ -203,11 +203,15 @@ def test_published_cells():
         [("baseline", s, "test", "Gaussian blur", 3, 51.0 + s / 10) for s in range(3)],
         columns=["configuration", "seed", "images", "corruption", "level", "accuracy"],
     )
-    cells = statistics.published_accuracies(accuracy)
-    (row,) = statistics.claim_rows(cells, {"dataset": "CIFAR-10", "scale": "full"})
+    cells = statistics.accuracy_values(accuracy, accuracy.iloc[:0])
+    (row,) = statistics.claim_table(cells, {"dataset": "CIFAR-10", "scale": "full"}).to_dict(
+        "records"
+    )
     assert row["published"] == 51.13 and row["mean"] == pytest.approx(51.1)
     assert row["size"] == "reproduced" and row["direction"] == "-"
-    (row,) = statistics.claim_rows(cells, {"dataset": "CIFAR-10", "scale": "quick"})
+    (row,) = statistics.claim_table(cells, {"dataset": "CIFAR-10", "scale": "quick"}).to_dict(
+        "records"
+    )
     assert row["size"] == "not judged"
 
 

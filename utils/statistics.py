@@ -63,41 +63,36 @@ def minus_baseline(table: pd.DataFrame, column: str, at: tuple[str, ...] = ("see
     return (table[column] - table[at].join(baseline, on=at).baseline).where(~is_baseline)
 
 
-def direction(values, claim: Claim) -> str:
-    """Does an effect go the claimed way, judged by the 95 % interval over seeds?
+def judge(claim: Claim, seeds) -> dict:
+    """What was measured, and two verdicts, by the 95 % interval over seeds.
 
-    "holds" where it lies wholly on the claimed side of no effect, "contradicted" where wholly on
-    the other, else "undecided", as is everything from one seed; "-" where no side is claimed.
+    Args:
+        seeds: a number per seed, NaN where the quantity is not defined.
+
+    Direction: "holds" where the interval lies wholly on the claimed side of no effect,
+    "contradicted" where wholly on the other, else "undecided", as is everything from one seed;
+    "-" where no side is claimed. Size: "reproduced" where the interval contains the published
+    value and the direction does not fail, "not reproduced" where it does not contain it, else
+    "inconclusive"; with a bound by the side of it on which the interval lies.
     """
-    if claim.side == 0:
-        return "-"
-    _, low, high = interval(values, claim.ratio)
-    if low > claim.no_effect:
-        return "holds" if claim.side > 0 else "contradicted"
-    if high < claim.no_effect:
-        return "holds" if claim.side < 0 else "contradicted"
-    return "undecided"
-
-
-def size(values, claim: Claim) -> str:
-    """Does a published size reproduce, judged by the 95 % interval over seeds?
-
-    "reproduced" where the interval contains the published value and the direction holds, "not
-    reproduced" where it does not contain it, else "inconclusive"; with a bound by the side of it
-    on which the interval lies.
-    """
-    _, low, high = interval(values, claim.ratio)
+    seeds = pd.Series(seeds, dtype=float)
+    mean, low, high = interval(seeds, claim.ratio)
+    direction = "undecided" if claim.side else "-"
+    if claim.side and (low > claim.no_effect or high < claim.no_effect):
+        direction = "holds" if (low > claim.no_effect) == (claim.side > 0) else "contradicted"
+    size = "inconclusive"
     if np.isnan(claim.published):
-        return "nothing published"
-    if np.isnan(low):
-        return "inconclusive"
-    if not np.isnan(claim.bound):
-        if low > claim.bound:
-            return "reproduced"
-        return "not reproduced" if high < claim.bound else "inconclusive"
-    if not low <= claim.published <= high:
-        return "not reproduced"
-    return "reproduced" if direction(values, claim) in ("holds", "-") else "inconclusive"
+        size = "nothing published"
+    elif not np.isnan(claim.bound):
+        if low > claim.bound or high < claim.bound:
+            size = "reproduced" if low > claim.bound else "not reproduced"
+    elif low > claim.published or high < claim.published:
+        size = "not reproduced"
+    elif not np.isnan(low) and direction in ("holds", "-"):
+        size = "reproduced"
+    row = {"published": claim.published, "mean": mean, "low": low, "high": high}
+    row |= {"n": seeds.count(), "not_defined": seeds.isna().sum(), "no_effect": claim.no_effect}
+    return row | {"direction": direction, "size": size}
 
 
 def is_published_setting(labels: dict, configuration: str) -> bool:
@@ -106,27 +101,20 @@ def is_published_setting(labels: dict, configuration: str) -> bool:
     return same and configuration in published.CONFIGURATIONS
 
 
-def claim_rows(values: Values, labels: dict) -> list[dict]:
-    """A row per claim and configuration: what was measured, and the two verdicts.
+def claim_table(values: Values, labels: dict) -> pd.DataFrame:
+    """A row per claim and configuration: what was measured, and the verdicts.
 
     Args:
-        values: of a seed NaN where the quantity is not defined.
         labels: of the results: "dataset" and "scale" among them.
     """
     rows = []
     for claim, configuration, seeds in values:
         row = {"claim": claim.text, "configuration": configuration, "quantity": claim.quantity}
-        row |= measured(claim, seeds)
-        row |= {"no_effect": claim.no_effect, "direction": direction(seeds, claim)}
-        judged = is_published_setting(labels, configuration)
-        rows.append(row | {"size": size(seeds, claim) if judged else "not judged"})
-    return rows
-
-
-def measured(claim: Claim, seeds: pd.Series) -> dict:
-    """The published value, and mean, interval and number of ours."""
-    numbers, n = dict(zip(("mean", "low", "high"), interval(seeds, claim.ratio))), seeds.count()
-    return {"published": claim.published} | numbers | {"n": n, "not_defined": len(seeds) - n}
+        row |= judge(claim, seeds)
+        if not is_published_setting(labels, configuration):
+            row["size"] = "not judged"
+        rows.append(row)
+    return pd.DataFrame(rows)
 
 
 def l2_values(key: str, table: pd.DataFrame, column: str) -> Values:
@@ -144,17 +132,6 @@ def l2_values(key: str, table: pd.DataFrame, column: str) -> Values:
     ]
 
 
-def lead_values(leads: pd.DataFrame) -> Values:
-    """For all claims about leads at corruptions that the table has, on test images."""
-    values = []
-    for key, claim in published.CLAIMS.items():
-        if claim.lead:
-            corruption, level, column = claim.lead
-            rows = leads[(leads.images == "test") & (leads.corruption == corruption)]
-            values += l2_values(key, rows[rows.level == level], column)
-    return values
-
-
 def published_values(table: pd.DataFrame, column: str, quantity: str, values: tuple) -> Values:
     """A column of the published configurations, beside the published values."""
     return [
@@ -164,12 +141,18 @@ def published_values(table: pd.DataFrame, column: str, quantity: str, values: tu
     ]
 
 
-def published_accuracies(accuracy: pd.DataFrame) -> Values:
-    """Accuracies on corrupted test images, beside the published ones."""
-    values, test = [], accuracy[accuracy.images == "test"]
+def accuracy_values(accuracy: pd.DataFrame, leads: pd.DataFrame) -> Values:
+    """For all claims about leads, and all published accuracies, that tables of test images have."""
+    accuracy, leads = accuracy[accuracy.images == "test"], leads[leads.images == "test"]
+    values = []
+    for key, claim in published.CLAIMS.items():
+        if claim.lead:
+            corruption, level, column = claim.lead
+            rows = leads[(leads.corruption == corruption) & (leads.level == level)]
+            values += l2_values(key, rows, column)
     for corruption, levels in published.ACCURACY.items():
         for level, numbers in levels.items():
-            rows = test[(test.corruption == corruption) & (test.level == level)]
+            rows = accuracy[(accuracy.corruption == corruption) & (accuracy.level == level)]
             quantity = f"accuracy, %: {corruption} {level:g}"
             values += published_values(rows, "accuracy", quantity, numbers)
     return values
@@ -228,10 +211,8 @@ def learned_claims(learned: pd.DataFrame) -> pd.DataFrame:
     for (strength, frequency), cell in learned.groupby(["strength", "frequency"]):
         quantity = f"explained variance, strength {strength:g}, k = {frequency}"
         claim = published.value(quantity, published.EXPLAINED_VARIANCE[strength][frequency])
-        seeds = cell.explained_variance
-        row = {"quantity": quantity} | measured(claim, seeds)
-        rows.append(row | {"size": size(seeds, claim)})
-    return pd.DataFrame(rows)
+        rows.append({"quantity": quantity} | judge(claim, cell.explained_variance))
+    return pd.DataFrame(rows).drop(columns=["no_effect", "direction"])
 
 
 def level_table(accuracy: pd.DataFrame, corruption: str) -> pd.DataFrame:
