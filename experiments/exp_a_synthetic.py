@@ -164,14 +164,13 @@ def say_plan(s, labels: dict) -> None:
     terms = " + ".join(f"{a:g} sin {k}" for a, k in zip(s.amplitudes, s.frequencies))
     phases = ", random phases" if s.random_phases else ""
     counts = f"{len(s.strengths)} strengths x {len(s.seeds)} seeds"
-    results.print_plan(
-        {
-            "Signal": f"{terms} (cycles per interval){phases}",
-            "Setting": f"{labels['setting']}: {s.train_points} of {s.grid_points} points",
-            "Networks": f"{counts}, {s.hidden_layers} x {s.width} ReLU, {s.steps} steps of Adam",
-            "Device": labels["device"],
-        }
-    )
+    plan = {
+        "Signal": f"{terms} (cycles per interval){phases}",
+        "Setting": f"{labels['setting']}: {s.train_points} of {s.grid_points} points",
+        "Networks": f"{counts}, {s.hidden_layers} x {s.width} ReLU, {s.steps} steps of Adam",
+        "Device": labels["device"],
+    }
+    results.print_plan(plan)
 
 
 def say_results(learned: pd.DataFrame, labels: dict) -> None:

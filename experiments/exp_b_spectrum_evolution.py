@@ -210,11 +210,9 @@ def list_claims(history: pd.DataFrame, ssr: pd.DataFrame, labels: dict) -> pd.Da
     table["corner"] = statistics.minus_baseline(table, "corner_final")
     values = statistics.l2_values("ratio", table, "published_ratio")
     values += statistics.l2_values("corner", table, "corner")
-    for column, quantity, numbers in (
-        ("published_ssr", "published SSR", SSR),
-        ("test_accuracy", "clean accuracy, %", CLEAN_ACCURACY),
-    ):
-        values += statistics.published_values(table, column, quantity, numbers)
+    published = statistics.published_values
+    values += published(table, "published_ssr", "published SSR", SSR)
+    values += published(table, "test_accuracy", "clean accuracy, %", CLEAN_ACCURACY)
     return statistics.claim_table(values, labels)
 
 
