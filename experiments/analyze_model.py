@@ -45,9 +45,7 @@ WEIGHTS = "default"  # of a model of torchvision: default (downloaded once), ran
 COMPARE_WITH = "initial"  # as MODEL; or initial: white kernels, as at initialisation
 FOLDED = True  # kernels times the BatchNorm that follows them, where that is known
 CUTOFF = 0.25  # cycles/pixel; the high band is above
-IMAGES = (
-    None  # a folder of pictures, or cifar10: measures feature maps and sensitivity too; None: not
-)
+IMAGES = None  # a folder of pictures, or cifar10, to measure more on; None: kernels alone
 IMAGE_COUNT = 32  # how many of them
 DEVICE = "auto"  # cuda, cuda:1, mps, cpu, or auto: the GPU where CUDA finds one, else the CPU
 DATA_ROOT = None  # parent of cifar-10-batches-py; None: CIFAR10_ROOT, then data/
