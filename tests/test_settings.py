@@ -231,14 +231,15 @@ def test_home_folder(scripts):
 
 def test_none_is_explained(scripts, capsys):
     """At the top of the list, and in the help by its values."""
-    for name, constants in scripts.items():
-        source = Path(constants["__file__"]).read_text("utf-8")
-        table = "SETTINGS" if name == A else "SCALES"
-        if name in (A, B):
-            assert re.search(rf"\n\n# None: .*{table}.*\n[A-Z]+ = ", source), name
-        for constant, comment in settings.CONSTANT.findall(source):
-            in_table = constant.lower() in constants.get(table, {})
-            assert constants[constant] is not None or in_table or "; None: " in comment, constant
+    for path in (ROOT / "experiments").glob("*.py"):
+        source, constants = path.read_text("utf-8"), scripts.get(path.stem, {})
+        table = "SETTINGS" if path.stem == A else "SCALES"
+        if path.stem in (A, B):
+            assert re.search(rf"\n\n# None: .*{table}.*\n[A-Z]+ = ", source), path
+        assert not re.search(r"\n[A-Z_]+ = \(\n", source), path  # over lines it is no flag
+        for name, comment in settings.CONSTANT.findall(source):
+            known = name.lower() in constants.get(table, {}) or "; None: " in comment
+            assert known or f"\n{name} = None " not in source, name
     with pytest.raises(SystemExit):
         settings.read_settings(scripts[B], ["--help"])
     text = " ".join(capsys.readouterr().out.split())
