@@ -24,7 +24,7 @@ from torchvision.ops import FrozenBatchNorm2d
 from models.resnet import ResNet18
 from utils.batchnorm import following_batchnorms, is_batchnorm
 from utils.evaluation import for_inference
-from utils.model_spectra import analyze_model, autocorrelation_table
+from utils.model_spectra import analyze_model, measure
 
 
 def randomize(model):
@@ -467,7 +467,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 
 def test_autocorrelation_table():
     model = randomize(nn.Sequential(nn.Conv2d(3, 4, (3, 2)), nn.BatchNorm2d(4)))
-    table = autocorrelation_table(model, folded=True)
+    table = measure(model, folded=True)[1]
     kernels = fuse_conv_bn_eval(model[0], model[1]).weight.detach().double().numpy()
     expected = sum(signal.correlate2d(k, k) for k in kernels.reshape(12, 3, 2))
     assert len(table) == 8  # of 5 x 3 offsets
