@@ -218,7 +218,7 @@ def _noise(kinds: dict[nn.Module, str]) -> Iterator[Tensor]:
     first = next(layer for layer in kinds if isinstance(layer, nn.Conv2d))
     generator = torch.Generator().manual_seed(0)
     for size in SIZES:
-        noise = torch.rand(1, first.in_channels, size, size, generator=generator)
+        noise = torch.rand(1, first.in_channels, size, size, generator=generator, device="cpu")
         yield noise.to(first.weight.device, first.weight.dtype)
 
 
