@@ -37,7 +37,7 @@ from data.corruptions import half_plane
 from utils import devices, figures_model, processes, results, settings
 from utils.frequency import spectrum_from_power
 from utils.model_sources import Source, find_model
-from utils.model_spectra import analyze_model, autocorrelation_table
+from utils.model_spectra import measure
 from utils.network_spectra import EXACT, PROBES, count_outputs, feature_spectra, input_sensitivity
 
 MODEL = "resnet18"  # a model of torchvision, a file of weights, or a run's folder of experiment B
@@ -69,15 +69,13 @@ def main() -> int:
     images = load_images(s, source) if s.images else None
     print(f"Model    {source.about}\nAgainst  {reference}\n", flush=True)
 
-    kernels = analyze_model(source.model, s.folded, s.cutoff)
+    kernels, correlations = measure(source.model, s.folded, s.cutoff)
     if not len(kernels):
         say_left_out(kernels.attrs["skipped"], "Skipped")
         raise OSError(f"{source.about} has no convolution larger than 1x1 that can be measured")
-    correlations = autocorrelation_table(source.model, s.folded)
     if other:
-        kernels = compare(kernels, analyze_model(other.model, s.folded, s.cutoff))
-        theirs = autocorrelation_table(other.model, s.folded).rename(columns={"value": "other"})
-        correlations = correlations.merge(theirs, "left", ["layer", "dy", "dx"])
+        theirs = measure(other.model, s.folded, s.cutoff)
+        kernels, correlations = compare(kernels, correlations, *theirs)
     say_kernels(s, kernels, reference)
     tables = {source.name: kernels, f"{source.name}_autocorrelation": correlations}
     if s.images:
@@ -87,20 +85,20 @@ def main() -> int:
     return results.write(s, "analyze", labels, tables, figures, [])
 
 
-def compare(table: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
+def compare(table, correlations, other, theirs) -> tuple[pd.DataFrame, pd.DataFrame]:
     """SSR and levels against another model's layers of the same names and kernel sizes."""
     pairs = table.merge(other, "inner", ["layer", "kernel_size"], suffixes=("", "_other"))
     if not len(pairs):
         raise OSError("the two models have no layer of the same name and kernel size in common")
-    for name in table:
-        if name.startswith("db_") and name in other:
-            pairs[name] -= pairs[f"{name}_other"]
+    for name in pairs.filter(regex="^db_.*_other$"):
+        pairs[name.removesuffix("_other")] -= pairs[name]
     pairs["ssr"] = 1 - pairs.high_share / pairs.high_share_other
-    missing = [layer for layer in table.layer if layer not in set(pairs.layer)]
+    missing = set(table.layer) - set(pairs.layer)
     pairs = pairs[list(table)]
-    pairs.attrs["skipped"] = dict.fromkeys(missing, "the other model has no such layer")
+    pairs.attrs["skipped"] = dict.fromkeys(sorted(missing), "the other model has no such layer")
     pairs.attrs["skipped"] |= table.attrs["skipped"]
-    return pairs
+    theirs = theirs.rename(columns={"value": "other"})
+    return pairs, correlations.merge(theirs, "left", ["layer", "dy", "dx"])
 
 
 def load_images(s, source: Source) -> torch.Tensor:
@@ -156,15 +154,15 @@ def say_kernels(s, table: pd.DataFrame, reference: str) -> None:
     say_left_out(table.attrs["skipped"], "Skipped")
     if s.folded:
         say_left_out({n: t for n, t in zip(table.layer, table.note) if t}, "Not folded")
-    mean, less = table.ssr.mean(), (table.ssr > 0).sum()
-    ordered = table.sort_values("ssr", ascending=False)
-    names = [f"{layer} ({ssr:.2f})" for layer, ssr in zip(ordered.layer, ordered.ssr)]
+    ordered = table.dropna(subset="ssr").sort_values("ssr", ascending=False)
+    mean, less = ordered.ssr.mean(), (ordered.ssr > 0).sum()
+    names = [f"{layer} ({ssr:.3f})" for layer, ssr in zip(ordered.layer, ordered.ssr)]
     print(
-        f"\nThe kernels' share above {s.cutoff:g} cycles/pixel is {100 * abs(mean):.1f} % "
-        f"{'lower' if mean > 0 else 'higher'} than in {reference} (mean SSR over "
-        f"{len(table)} layers: {mean:.3f}); it is lower in {less} of them.",
+        f"\nThe kernels' share of energy above {s.cutoff:g} cycles/pixel is {100 * abs(mean):.1f} % "
+        f"{'lower' if mean > 0 else 'higher'} than in {reference} (mean SSR over {len(ordered)} "
+        f"layers: {mean:.3f}); it is lower in {less} of them.",
         f"Most low-pass, by SSR: {', '.join(names[:3])}.",
-        f"Least: {', '.join(names[:-4:-1])}.",
+        f"Least low-pass: {', '.join(names[:-4:-1])}.",
         sep="\n",
     )
 

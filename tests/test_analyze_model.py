@@ -176,9 +176,9 @@ def test_a_model_of_torchvision(monkeypatch, tmp_path, capsys):
     text = capsys.readouterr().out
     assert "layer4.1.conv2" in text and "Skipped: layer2.0.downsample.0" in text
     for sentence in (
-        r"The kernels' share above 0.25 cycles/pixel is \d.\d % (lower|higher) than in white",
-        r"Most low-pass, by SSR: \S+ \(-?0.\d\d\), ",
-        r"Least: \S+ \(-?0.\d\d\), ",
+        r"The kernels' share of energy above 0.25 cycles/pixel is \d.\d % (lower|higher) than in white",
+        r"Most low-pass, by SSR: \S+ \(-?0.\d{3}\), ",
+        r"Least low-pass: \S+ \(-?0.\d{3}\), ",
     ):
         assert re.search(sentence, text), text
     drawn = tmp_path / "figures" / "analyze_resnet18.png"

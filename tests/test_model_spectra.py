@@ -135,8 +135,8 @@ WAYS = {
     "kernels used elsewhere": (lambda s, x: s.n(s.c(x)) + F.conv2d(x, s.c.weight, None, 1, 1), {}),
     "norm's numbers used": (lambda s, x: s.n(s.c(x)) * s.n.weight.view(-1, 1, 1), {}),
     "through an activation": (lambda s, x: s.n(torch.relu(s.c(x))), {}),
-    "its shape is asked for": (lambda s, x: s.n((y := s.c(x))).view(y.shape[0], -1), {"c": "n"}),
-    "its size is asked for": (lambda s, x: s.n((y := s.c(x))).view(y.size(0), -1), {"c": "n"}),
+    "its shape is asked for": (lambda s, x: s.n(y := s.c(x)).view(y.shape[0], -1), {"c": "n"}),
+    "its size is asked for": (lambda s, x: s.n(y := s.c(x)).view(y.size(0), -1), {"c": "n"}),
     "plain": (lambda s, x: s.n(s.d(torch.relu(s.m(s.c(x))))), {"c": "m", "d": "n"}),
 }
 
@@ -219,6 +219,28 @@ def test_a_layer_of_two_names_is_folded_under_both():
     folded = for_inference(model)
     assert not any(isinstance(layer, nn.BatchNorm2d) for layer in folded.modules())
     torch.testing.assert_close(folded(x), model(x), rtol=1e-4, atol=1e-4)
+
+
+class Conv2d(nn.Conv2d):
+    """As in detectron2: norm and activation inside the convolution."""
+
+    def __init__(self, *args, norm=None):
+        super().__init__(*args)
+        self.norm = norm
+
+    def forward(self, x):
+        return torch.relu(self.norm(F.conv2d(x, self.weight, self.bias)))
+
+
+def test_a_batchnorm_inside_its_convolution():
+    inner, plain = Conv2d(3, 4, 3, norm=nn.BatchNorm2d(4)), nn.Conv2d(3, 4, 3)
+    model = randomize(nn.Sequential(inner, nn.Conv2d(4, 4, 3), nn.BatchNorm2d(4)))
+    plain.load_state_dict(inner.state_dict(), strict=False)
+    table = analyze_model(model, folded=True)
+    assert table.batchnorm.tolist() == ["0.norm", "2"]
+    assert table.energy[0] == pytest.approx(energy(plain.eval(), inner.norm).sum(), rel=1e-5)
+    x = torch.randn(2, 3, 8, 8)
+    torch.testing.assert_close(for_inference(model)(x), model(x), rtol=1e-4, atol=1e-4)
 
 
 class DetrFrozenBatchNorm2d(nn.Module):
@@ -330,6 +352,7 @@ SKIPPED = {  # model -> what stands under "skipped"
         lambda: nn.Sequential(nn.Conv2d(3, 4, 3)).apply(lambda m: nan_weight(m)),
         {"0": "NaN"},
     ),
+    "zero": (lambda: nn.Sequential(zero(nn.Conv2d(3, 4, 3))), {"0": "all its kernels are zero"}),
     "linear": (lambda: nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2)), {"(linear layers)": "2,"}),
     "nothing": (nn.ReLU, {"(model)": "no layer"}),
     "an empty dictionary": (dict, {"(model)": "no layer"}),
@@ -355,6 +378,11 @@ SKIPPED = {  # model -> what stands under "skipped"
 def nan_weight(module):
     if isinstance(module, nn.Conv2d):
         module.weight.data[0, 0, 0, 0] = torch.nan
+
+
+def zero(module):
+    nn.init.zeros_(module.weight)
+    return module
 
 
 @pytest.mark.parametrize("folded", [False, True])

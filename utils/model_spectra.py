@@ -3,7 +3,6 @@
 table = analyze_model(model, folded=True)  # any nn.Module; or a state dict, not folded
 """
 
-import warnings
 from collections.abc import Mapping
 from types import SimpleNamespace
 
@@ -88,15 +87,15 @@ def measure(
             fate = dict(zip(("batchnorm", "note"), fate))
         try:
             correlation = frequency.kernel_autocorrelation(weight.detach(), gain)[0]
+            spectrum = frequency.spectrum_from_autocorrelation(correlation)
+            if spectrum.total == 0:
+                raise ValueError("all its kernels are zero")
         except ValueError as error:
             skipped[name] = str(error)
             continue
-        spectrum = frequency.spectrum_from_autocorrelation(correlation)
         white = spectrum.multiplicity[spectrum.radius > cutoff].sum() / spectrum.multiplicity.sum()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # kernels without energy have no shares: NaN says it
-            high, corner = spectrum.high_share(cutoff), spectrum.corner_share
-            levels.append(dict(zip(spectrum.radius.round(12), spectrum.white_db)))
+        high, corner = spectrum.high_share(cutoff), spectrum.corner_share
+        levels.append(dict(zip(spectrum.radius.round(12), spectrum.white_db)))
         size = "{}x{}".format(*weight.shape[2:])
         ssr = (white - high) / white if white else np.nan
         values = [name, size, weight.shape[:2].numel(), spectrum.total, ssr, high, corner]
