@@ -28,12 +28,12 @@ sys.path.insert(0, str(ROOT))
 import utils  # noqa: F401 (before all else)
 
 # isort: split
+import numpy as np
 import pandas as pd
 import torch
 from torch import nn
 
 from data import datasets, pictures
-from data.corruptions import half_plane
 from utils import devices, figures_model, processes, results, settings
 from utils.frequency import spectrum_from_power
 from utils.model_sources import Source, find_model
@@ -132,14 +132,13 @@ def measure_network(s, source: Source, images: torch.Tensor, device) -> dict[str
         f"total {spectrum.total:.4g} per image, squared logits per squared pixel unit"
     )
     say_left_out(features.attrs["skipped"], "No map")
-    middle = size // 2
-    modes = [(u, v, power[(u + middle) % size, (v + middle) % size]) for u, v in half_plane(size)]
+    fy, fx = (np.fft.fftshift(np.fft.fftfreq(n)) for n in power.shape)
+    by_frequency = pd.DataFrame(power, pd.Index(fy, name="fy"), pd.Index(fx, name="fx")).stack()
     tables = {
         "features": features,
-        "sensitivity": spectrum.table(),
-        "sensitivity_map": pd.DataFrame(modes, columns=["u", "v", "power"]),
+        "sensitivity": spectrum.table().assign(directions=ways),
+        "sensitivity_map": by_frequency.rename("power").reset_index(),
     }
-    tables["sensitivity"]["directions"] = ways
     seen = {"images": f"{len(images)} images of {Path(s.images).name}"}
     return {f"{source.name}_{n}": results.with_columns(t, seen) for n, t in tables.items()}
 

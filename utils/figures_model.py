@@ -37,13 +37,10 @@ def kernels(table: pd.DataFrame, correlations: pd.DataFrame) -> Figure:
     figure = Figure(figsize=(vis.WIDTH, 6.6), layout="constrained")
     names = [*range(len(responses))]
     axes = figure.subplot_mosaic([["all"] * len(names), names], height_ratios=(1.3, 1))
-    _by_layer(axes["all"], [(levels[[n]].dropna(), n) for n in levels], **style)
-    axes["all"].set_ylabel(WHERE)
+    _by_layer(axes["all"], {n: levels[n].dropna() for n in levels}, **style)
     for ax, number in zip(map(axes.get, names), sorted(responses)):
-        mesh = ax.imshow(responses[number], extent=_extent(64), origin="lower", **style)
+        mesh = _map(ax, responses[number], **style)
         ax.set_title(f"{_short(table.layer[number])}\n{chosen[number]}", fontsize=9)
-        ax.set(xticks=[-0.4, 0, 0.4], yticks=[-0.4, 0, 0.4], xlabel=vis.FREQUENCIES[0])
-        ax.grid(False)
     axes[0].set_ylabel(vis.FREQUENCIES[1])
     label = f"power against {table.reference[0]} (dB)"
     figure.colorbar(mesh, ax=[*axes.values()], label=label, extend="both", aspect=40)
@@ -53,49 +50,43 @@ def kernels(table: pd.DataFrame, correlations: pd.DataFrame) -> Figure:
 
 def features(table: pd.DataFrame) -> Figure:
     """Power of all feature maps by radius, and relative log amplitude of eight of them."""
-    layers = dict(list(table.groupby("layer", sort=False)))
-    columns = [(_rings(rows), name) for name, rows in layers.items()]
-    drawn = np.concatenate([np.ravel(levels)[1:] for levels, _ in columns])
+    rings = {name: _rings(rows) for name, rows in table.groupby("layer", sort=False)}
+    drawn = np.concatenate([db[1:] for db in rings.values()])
     low = np.percentile(drawn[np.isfinite(drawn)], 1)
-    figure = Figure(figsize=(vis.WIDTH, 7), layout="constrained")
-    top, bottom = figure.subplots(2, 1, height_ratios=(1.3, 1))
-    mesh = _by_layer(top, columns, cmap="viridis", vmin=low, vmax=0)
-    label = "against the lowest\nradius above 0 (dB)"
-    figure.colorbar(mesh, ax=top, label=label, extend="both", aspect=20)
-    top.set_ylabel(WHERE)
+    figure, (top, bottom) = vis.sections(3.5, 2.6)
+    ax = top.subplots()
+    mesh = _by_layer(ax, rings, cmap="viridis", vmin=low, vmax=0)
+    top.colorbar(mesh, ax=ax, label="against the lowest\nradius above 0 (dB)", extend="both")
+    ax = bottom.subplots()
     diagonal = table[table.relative_log_amplitude.notna()]
     names = [name for name, rows in diagonal.groupby("layer", sort=False) if len(rows) > 1]
     picked = np.unique(np.linspace(0, len(names) - 1, 8).astype(int)) if names else []
     for number, place in zip(picked, np.linspace(0, 0.9, len(picked))):
         rows = diagonal[diagonal.layer == names[number]]
         style = {"color": colormaps["plasma"](place), "label": _short(names[number])}
-        bottom.plot(rows.radius / 2**0.5, rows.relative_log_amplitude, **style)
-    bottom.set(xlabel="frequency along each axis, on the diagonal (cycles/pixel)")
-    bottom.set(ylabel="relative log amplitude")
-    bottom.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize=8)
+        ax.plot(rows.radius / 2**0.5, rows.relative_log_amplitude, **style)
+    ax.set(xlabel="frequency along each axis, on the diagonal (cycles/pixel)")
+    ax.set(ylabel="relative log amplitude")
+    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize=8)
     return _finish(figure, "What passes: feature maps from input to output", table)
 
 
-def sensitivity(spectrum: pd.DataFrame, modes: pd.DataFrame) -> Figure:
+def sensitivity(spectrum: pd.DataFrame, power: pd.DataFrame) -> Figure:
     """Input sensitivity in two dimensions, and by radius."""
-    size = 2 * int(modes.v.max()) + (modes.u.min() == -modes.v.max())
-    grid = np.zeros((size, size))
-    for sign in (1, -1):
-        u, v = (sign * modes[name].to_numpy() + size // 2 for name in ("u", "v"))
-        grid[u % size, v % size] = modes.power
+    grid = power.pivot(index="fy", columns="fx", values="power").to_numpy()
     with np.errstate(divide="ignore"):
         db = 10 * np.log10(grid / grid.mean())
     limit = np.clip(np.percentile(np.abs(db[np.isfinite(db)]), 99), 1, 40)
     figure = Figure(figsize=(vis.WIDTH, 4.2), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(1, 1.2))
-    style = {"cmap": vis.DIVERGING, "vmin": -limit, "vmax": limit, "origin": "lower"}
-    mesh = left.imshow(db, extent=_extent(size), **style)
+    mesh = _map(left, db, cmap=vis.DIVERGING, vmin=-limit, vmax=limit)
+    left.set_ylabel(vis.FREQUENCIES[1])
     figure.colorbar(mesh, ax=left, label="against white (dB)", extend="both", shrink=0.8)
-    left.set(xlabel=vis.FREQUENCIES[0], ylabel=vis.FREQUENCIES[1])
-    left.grid(False)
     right.axhline(0, color="0.3", linewidth=1)
     right.axvline(spectrum.cutoff[0], color="0.3", linewidth=1, linestyle=":")
-    bins = pd.cut(spectrum.radius, np.linspace(0, HIGHEST, min(size // 2, 60)), include_lowest=True)
+    bins = pd.cut(
+        spectrum.radius, np.linspace(0, HIGHEST, min(len(grid) // 2, 60)), include_lowest=True
+    )
     rings = spectrum.groupby(bins, observed=True)[["energy", "multiplicity"]].sum()
     white = spectrum.energy.sum() / spectrum.multiplicity.sum()
     centre = [interval.mid for interval in rings.index]
@@ -107,7 +98,7 @@ def sensitivity(spectrum: pd.DataFrame, modes: pd.DataFrame) -> Figure:
     return _finish(figure, "What the output depends on: input sensitivity", spectrum)
 
 
-def _rings(rows: pd.DataFrame) -> pd.DataFrame:
+def _rings(rows: pd.DataFrame) -> pd.Series:
     """dB relative to the lowest radius above zero, in rings as wide as a step of the DFT.
 
     Single radii differ much, as maps have most of their power near the axes.
@@ -116,15 +107,17 @@ def _rings(rows: pd.DataFrame) -> pd.DataFrame:
     sums = rows.assign(power=rows.power * rows.multiplicity).groupby(steps)
     power = sums.power.sum() / sums.multiplicity.sum()
     with np.errstate(divide="ignore", invalid="ignore"):
-        return pd.DataFrame({"db": 10 * np.log10(power / power.iloc[1])}).set_axis(
-            sums.radius.mean()
-        )
+        return (10 * np.log10(power / power.iloc[1])).set_axis(sums.radius.mean())
 
 
-def _extent(size: int) -> tuple[float, float, float, float]:
-    """Edges of an image of `size` frequencies from fftshift(fftfreq(size)), cycles/pixel."""
-    low = -(size // 2 + 0.5) / size
-    return (low, low + 1) * 2
+def _map(ax, db: np.ndarray, **style):
+    """An image by frequency, zero in the middle as after fftshift."""
+    (low, high), (left, right) = (
+        (-(n // 2 + 0.5) / n, (-(n // 2) - 0.5) / n + 1) for n in db.shape
+    )
+    ax.set(xticks=[-0.4, 0, 0.4], yticks=[-0.4, 0, 0.4], xlabel=vis.FREQUENCIES[0])
+    ax.grid(False)
+    return ax.imshow(db, extent=(left, right, low, high), origin="lower", **style)
 
 
 def _response(correlations: pd.DataFrame, layer: str) -> np.ndarray:
@@ -142,20 +135,19 @@ def _response(correlations: pd.DataFrame, layer: str) -> np.ndarray:
     return found[0] - sum(found[1:])
 
 
-def _by_layer(ax, columns: list[tuple[pd.DataFrame, str]], **style):
+def _by_layer(ax, columns: dict[str, pd.Series], **style):
     """A column per layer, coloured at every height by the level of the nearest radius."""
     heights = np.linspace(0, HIGHEST, 283)
     image = np.full((len(heights), len(columns)), np.nan)
-    for number, (levels, _) in enumerate(columns):
+    for number, levels in enumerate(columns.values()):
         radius = levels.index.to_numpy()
         nearest = np.abs(heights[:, None] - radius).argmin(1)
-        gap = (radius[-1] - radius[-2]) / 2 if len(radius) > 1 else HIGHEST
-        there = heights <= radius[-1] + gap
-        image[:, number] = np.where(there, levels.to_numpy()[nearest, 0], np.nan)
-    ax.set_facecolor("0.9")
+        top = radius[-1] + (np.diff(radius)[-1] / 2 if len(radius) > 1 else HIGHEST)
+        image[:, number] = np.where(heights <= top, levels.to_numpy()[nearest], np.nan)
+    ax.set(facecolor="0.9", ylabel=WHERE)
     ax.grid(False)
     ticks = range(0, len(columns), -(-len(columns) // TICKS))
-    ax.set_xticks(ticks, [_short(columns[t][1]) for t in ticks], rotation=90, fontsize=8)
+    ax.set_xticks(ticks, [_short([*columns][t]) for t in ticks], rotation=90, fontsize=8)
     edges = (-0.5, len(columns) - 0.5, 0, HIGHEST)
     style |= {"aspect": "auto", "origin": "lower", "interpolation": "nearest", "extent": edges}
     return ax.imshow(image, **style)
