@@ -118,7 +118,8 @@ def measure_network(s, source: Source, images: torch.Tensor, device) -> dict[str
     try:
         outputs = count_outputs(model, images)
     except Exception as error:
-        raise OSError(f"IMAGES: {source.about} fails on them ({error})") from error
+        reason = " ".join(str(error).split())[:200]
+        raise OSError(f"IMAGES: {source.about} fails on them ({reason})") from error
     ways = f"all {outputs} classes" if outputs <= EXACT else f"{PROBES} random signs per image"
     size = images.shape[-1]
     print(f"\n{len(images)} images of {size} x {size} pixels; sensitivity from {ways}", flush=True)
@@ -180,7 +181,7 @@ def figures(tables: dict[str, pd.DataFrame]) -> dict:
     for name, table in tables.items():
         if f"{name}_autocorrelation" in tables:
             drawn[name] = figures_model.kernels(table, tables[f"{name}_autocorrelation"])
-        elif name.endswith("_features"):
+        elif name.endswith("_features") and len(table):
             drawn[name] = figures_model.features(table)
         elif name.endswith("_sensitivity"):
             drawn[name] = figures_model.sensitivity(table, tables[f"{name}_map"])
