@@ -7,6 +7,9 @@ import pickle
 import re
 import sys
 import zipfile
+from collections import defaultdict
+from datetime import datetime
+from pathlib import Path
 from types import SimpleNamespace
 
 import job
@@ -195,6 +198,8 @@ def test_a_file_against_another(monkeypatch, tmp_path, weights, capsys):
         other.conv1.weight.copy_(other.conv1.weight.mean((2, 3), keepdim=True))
     checkpoint = {"model": {f"_orig_mod.module.{n}": v for n, v in other.state_dict().items()}}
     checkpoint |= {"args": argparse.Namespace(lr=0.1), "best": np.float64(3), "epoch": 7}
+    checkpoint |= {"path": Path("a"), "when": datetime(2020, 1, 2), "curve": np.arange(3) / 2}
+    checkpoint |= {"loops": defaultdict(dict, a={})}
     torch.save(checkpoint, tmp_path / "a checkpoint.pt.tar")
     tables = run(
         monkeypatch,
@@ -344,6 +349,7 @@ def hostile(folder):
         "list.pt": "holds a list, no state dict",
         "around.pt": "no weights of convolutions",
         "missing.pt": "cannot be read .No such file",
+        "missing.safetensors": "cannot be read .No such file",
         "folder.pt": "no run's folder of experiment B",
     }
 
