@@ -36,6 +36,7 @@ from torch import nn
 from data import datasets, pictures
 from utils import devices, figures_model, processes, results, settings
 from utils.frequency import spectrum_from_power
+from utils.model_files import one_line
 from utils.model_sources import Source, find_model
 from utils.model_spectra import measure
 from utils.network_spectra import EXACT, PROBES, count_outputs, feature_spectra, input_sensitivity
@@ -118,8 +119,8 @@ def measure_network(s, source: Source, images: torch.Tensor, device) -> dict[str
     try:
         outputs = count_outputs(model, images)
     except Exception as error:
-        reason = " ".join(str(error).split())[:200]
-        raise OSError(f"IMAGES: {source.about} fails on them ({reason})") from error
+        text = f"IMAGES: {source.about} fails on them ({one_line(error)})"
+        raise OSError(text) from error
     ways = f"all {outputs} classes" if outputs <= EXACT else f"{PROBES} random signs per image"
     size = images.shape[-1]
     print(f"\n{len(images)} images of {size} x {size} pixels; sensitivity from {ways}", flush=True)

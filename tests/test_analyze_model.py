@@ -7,7 +7,6 @@ import pickle
 import re
 import sys
 import zipfile
-from collections import defaultdict
 from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -199,7 +198,6 @@ def test_a_file_against_another(monkeypatch, tmp_path, weights, capsys):
     checkpoint = {"model": {f"_orig_mod.module.{n}": v for n, v in other.state_dict().items()}}
     checkpoint |= {"args": argparse.Namespace(lr=0.1), "best": np.float64(3), "epoch": 7}
     checkpoint |= {"path": Path("a"), "when": datetime(2020, 1, 2), "curve": np.arange(3) / 2}
-    checkpoint |= {"loops": defaultdict(dict, a={})}
     torch.save(checkpoint, tmp_path / "a checkpoint.pt.tar")
     tables = run(
         monkeypatch,

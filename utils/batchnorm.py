@@ -15,6 +15,8 @@ from torch.optim.swa_utils import AveragedModel
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
+from utils.model_files import one_line
+
 WRAPPERS = (nn.DataParallel, DistributedDataParallel, AveragedModel)
 WHOLE = "(model)"  # the name of a model that has no parts
 SIZES = (64, 224, 32)  # pixels of the noise image that is tried where no example is given
@@ -47,7 +49,7 @@ def follow(model: nn.Module, example=None, traced: bool = False) -> tuple[dict, 
         try:
             calls, readers = _trace(model, kinds)
         except Exception as error:  # of the model's code, so of any kind
-            problem = f"torch.fx cannot trace {type(model).__name__} ({_short(error)})"
+            problem = f"torch.fx cannot trace {type(model).__name__} ({one_line(error)})"
             if traced:
                 raise ValueError(problem) from error
             calls, readers = _run(model, kinds, example, problem)
@@ -132,7 +134,9 @@ def _trace(model: nn.Module, kinds: dict[nn.Module, str]) -> tuple[Counter, dict
     def name(node: fx.Node) -> str:
         return kinds.get(modules.get(node.target), f"{node.op} {node}")
 
-    for node in _Tracer(kinds).trace(model).nodes:
+    tracer = _Tracer()
+    tracer.kinds = kinds
+    for node in tracer.trace(model).nodes:
         if node.op == "call_module":
             calls[name(node)] += 1
             for user in node.users:
@@ -145,10 +149,6 @@ def _trace(model: nn.Module, kinds: dict[nn.Module, str]) -> tuple[Counter, dict
 
 class _Tracer(fx.Tracer):
     """Looks inside modules that contain layers of interest, and through wrappers."""
-
-    def __init__(self, kinds: dict[nn.Module, str]):
-        super().__init__()
-        self.kinds = kinds
 
     def is_leaf_module(self, module: nn.Module, name: str) -> bool:
         inside = any(part in self.kinds for part in module.modules())
@@ -176,7 +176,7 @@ def _run(model: nn.Module, kinds: dict, example, problem: str) -> tuple[Counter,
                 watch.note("output", output)
             return watch.calls, watch.readers
         except Exception as error:  # noqa: BLE001 (as above)
-            failed = f"; it fails on an example ({_short(error)})"
+            failed = f"; it fails on an example ({one_line(error)})"
     raise ValueError(f"{problem}{failed}; give an example that fits, or batchnorms")
 
 
@@ -220,8 +220,3 @@ def _noise(kinds: dict[nn.Module, str]) -> Iterator[Tensor]:
     for size in SIZES:
         noise = torch.rand(1, first.in_channels, size, size, generator=generator, device="cpu")
         yield noise.to(first.weight.device, first.weight.dtype)
-
-
-def _short(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0][:120] if lines else type(error).__name__

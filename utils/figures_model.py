@@ -123,14 +123,11 @@ def _map(ax, db: np.ndarray, **style):
 def _response(correlations: pd.DataFrame, layer: str) -> np.ndarray:
     """Response (64, 64) in dB against white kernels of the same energy, or against the other's."""
     rows = correlations[correlations.layer == layer]
-    middle = np.array([rows.dy.max(), rows.dx.max()])
     found = []
-    for values in rows.filter(["value", "other"]).to_numpy().T:
-        full = np.zeros(2 * middle + 1)
-        for sign in (1, -1):
-            full[tuple((sign * rows[["dy", "dx"]] + middle).to_numpy().T)] = values
+    for name in rows.columns.intersection(["value", "other"]):
+        correlation = rows.pivot(index="dy", columns="dx", values=name).to_numpy()
         with np.errstate(divide="ignore", invalid="ignore"):
-            response = response_from_autocorrelation(full, 64) / full[tuple(middle)]
+            response = response_from_autocorrelation(correlation, 64) / correlation.max()
             found.append(10 * np.log10(response))
     return found[0] - sum(found[1:])
 

@@ -4,7 +4,6 @@ import argparse
 import codecs
 import re
 import warnings
-from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
@@ -15,7 +14,7 @@ from torch import Tensor
 
 KEYS = ("state_dict", "model_state_dict", "model", "ema")  # whose weights are taken, first first
 # What checkpoints hold beside weights; the last two make saved arrays and numbers of numpy.
-HARMLESS = [argparse.Namespace, codecs.encode, defaultdict, dict, datetime, type(Path())]
+HARMLESS = [argparse.Namespace, codecs.encode, datetime, type(Path())]
 HARMLESS += [np.dtype, np.ndarray, *{type(np.dtype(code)) for code in "?bhilqBfd"}]
 HARMLESS += [np.zeros(0).__reduce__()[0], np.float64(0).__reduce__()[0]]
 
@@ -90,3 +89,9 @@ def _state_dicts(content, depth: int = 4) -> Iterator[dict[str, Tensor]]:
 
 def _is_kernel(name: str, values: Tensor) -> bool:
     return values.ndim == 4 and name.rpartition(".")[2] == "weight"
+
+
+def one_line(error: Exception) -> str:
+    """What other people's code says went wrong, on one line of some length."""
+    text = " ".join(str(getattr(error, "reason", error)).split())
+    return text[:200] or type(error).__name__

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from data import batches
 from data.cifar10 import torchvision
 from models.resnet import ResNet18
-from utils.model_files import WeightsError, load_weights
+from utils.model_files import WeightsError, load_weights, one_line
 
 SUFFIXES = r"(\.(pt|pth|tar|ckpt|bin|safetensors))+$"  # of files of weights
 AS_PIXELS = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
@@ -76,11 +76,12 @@ def _torchvision(name: str, weights: str) -> Source:
     except WeightsError:
         raise
     except Exception as error:  # noqa: BLE001 (no network, a damaged file)
-        reason = " ".join(str(getattr(error, "reason", error)).split())[:200]
-        text = f"{weights} does not fit {name}: {reason} ..."
+        text = f"{weights} does not fit {name}: {one_line(error)} ..."
         if weights == "default":
-            text = f"the weights of {name} are not here and cannot be downloaded ({reason}); "
-            text += "--weights random needs none"
+            text = (
+                f"the weights of {name} are not here and cannot be downloaded ({one_line(error)})"
+            )
+            text += "; --weights random needs none"
         raise WeightsError(text) from None
     about = f"{name}, {default.name if weights == 'default' else weights} weights"
     try:
@@ -100,8 +101,8 @@ def _run(folder: Path) -> Source:
     except WeightsError:
         raise
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise WeightsError(f"{folder} is no run's folder of experiment B ({reason})") from None
+        text = f"{folder} is no run's folder of experiment B ({one_line(error)})"
+        raise WeightsError(text) from None
     name = re.sub(r"[^\w-]+", "_", f"{folder.parent.name}-{folder.name}")
     about = f"{folder.parent.name}, {folder.name}"
     if written["settings"].get("image_spectrum", "natural") != "natural":

@@ -61,11 +61,8 @@ def analyze_model(
 def measure(
     model, folded: bool, cutoff: float = CUTOFF, example=None, batchnorms: dict | None = None
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The table of `analyze_model`, and what every response follows from: autocorrelations.
-
-    Those are rows of (layer, dy, dx, value); of the offsets (dy, dx) and (-dy, -dx), which have
-    the same value, one.
-    """
+    """The table of `analyze_model`, and what every response follows from: the autocorrelation of
+    every layer's kernels, rows of (layer, dy, dx, value)."""
     weights, known, skipped, notes = _layers(model)
     for pair in (batchnorms or {}).items():
         for name, there in zip(pair, (weights, known)):
@@ -79,7 +76,7 @@ def measure(
         except ValueError as error:
             notes = dict.fromkeys(weights, str(error))
     pairs |= batchnorms or {}
-    rows, levels, correlations = [], [], []
+    rows, levels, correlations = [], [], {}
     for name, weight in weights.items():
         gain, fate = torch.ones(1, len(weight)), {}
         if folded:
@@ -100,9 +97,8 @@ def measure(
         ssr = (white - high) / white if white else np.nan
         values = [name, size, weight.shape[:2].numel(), spectrum.total, ssr, high, corner]
         rows.append(dict(zip(COLUMNS, values)) | fate)
-        dy, dx = (place - place.mean().astype(int) for place in np.indices(correlation.shape))
-        columns = {"layer": name, "dy": dy.ravel(), "dx": dx.ravel(), "value": correlation.ravel()}
-        correlations.append(pd.DataFrame(columns)[correlation.size // 2 :])
+        dy, dx = (pd.RangeIndex(-(n // 2), n // 2 + 1) for n in correlation.shape)
+        correlations[name] = pd.DataFrame(correlation, dy, dx).stack()
     table = pd.DataFrame(rows, columns=None if rows else COLUMNS)
     decibels = pd.DataFrame(levels, index=table.index).sort_index(axis=1)
     for digits in range(4, 13):
@@ -111,7 +107,10 @@ def measure(
             break
     table = pd.concat([table, decibels.set_axis(names, axis=1)], axis=1)
     table.attrs["skipped"] = skipped
-    return table, pd.concat(correlations, ignore_index=True) if rows else pd.DataFrame()
+    if not rows:
+        return table, pd.DataFrame()
+    correlations = pd.concat(correlations, names=["layer", "dy", "dx"])
+    return table, correlations.rename("value").reset_index()
 
 
 def _fold(weight: Tensor, known: dict, bn: str | None, note: str) -> tuple[Tensor, str | None, str]:
