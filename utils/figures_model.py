@@ -50,7 +50,10 @@ def kernels(table: pd.DataFrame, correlations: pd.DataFrame) -> Figure:
 
 def features(table: pd.DataFrame) -> Figure:
     """Power of all feature maps by radius, and relative log amplitude of eight of them."""
-    rings = {name: _rings(rows) for name, rows in table.groupby("layer", sort=False)}
+    rings = {}
+    for name, rows in table.groupby("layer", sort=False):
+        db = _rings(rows, rows.power, max(rows.height.iloc[0], rows.width.iloc[0]))
+        rings[name] = db - db.iloc[1]
     drawn = np.concatenate([db[1:] for db in rings.values()])
     low = np.percentile(drawn[np.isfinite(drawn)], 1)
     figure, (top, bottom) = vis.sections(3.5, 2.6)
@@ -84,30 +87,25 @@ def sensitivity(spectrum: pd.DataFrame, power: pd.DataFrame) -> Figure:
     figure.colorbar(mesh, ax=left, label="against white (dB)", extend="both", shrink=0.8)
     right.axhline(0, color="0.3", linewidth=1)
     right.axvline(spectrum.cutoff[0], color="0.3", linewidth=1, linestyle=":")
-    bins = pd.cut(
-        spectrum.radius, np.linspace(0, HIGHEST, min(len(grid) // 2, 60)), include_lowest=True
-    )
-    rings = spectrum.groupby(bins, observed=True)[["energy", "multiplicity"]].sum()
     white = spectrum.energy.sum() / spectrum.multiplicity.sum()
-    centre = [interval.mid for interval in rings.index]
+    rings = _rings(spectrum, spectrum.density / white, min(len(grid), 80))
     right.plot(spectrum.radius, spectrum.white_db, ".", color="0.75", markersize=2)
-    right.plot(centre, 10 * np.log10(rings.energy / rings.multiplicity / white), color="#0072B2")
+    right.plot(rings.index, rings, color="#0072B2")
     share = spectrum.energy[spectrum.radius > spectrum.cutoff].sum() / spectrum.energy.sum()
     right.set(xlabel=WHERE, ylabel="against white (dB)")
     right.set_title(f"{100 * share:.1f} % above {spectrum.cutoff[0]:g} cycles/pixel")
     return _finish(figure, "What the output depends on: input sensitivity", spectrum)
 
 
-def _rings(rows: pd.DataFrame) -> pd.Series:
-    """dB relative to the lowest radius above zero, in rings as wide as a step of the DFT.
+def _rings(rows: pd.DataFrame, power: pd.Series, size: int) -> pd.Series:
+    """dB of the mean power in rings as wide as a step of the DFT, by their mean radius.
 
     Single radii differ much, as maps have most of their power near the axes.
     """
-    steps = (rows.radius * max(rows.height.iloc[0], rows.width.iloc[0])).round()
-    sums = rows.assign(power=rows.power * rows.multiplicity).groupby(steps)
-    power = sums.power.sum() / sums.multiplicity.sum()
+    sums = rows.assign(power=power * rows.multiplicity).groupby((rows.radius * size).round())
     with np.errstate(divide="ignore", invalid="ignore"):
-        return (10 * np.log10(power / power.iloc[1])).set_axis(sums.radius.mean())
+        mean = 10 * np.log10(sums.power.sum() / sums.multiplicity.sum())
+    return mean.set_axis(sums.radius.mean())
 
 
 def _map(ax, db: np.ndarray, **style):

@@ -41,10 +41,11 @@ SMALL = 49  # numbers of a kernel up to which second moments are cheaper than an
 
 
 def __getattr__(name: str):
-    """What walks through a network is in a file of its own, and found here too."""
-    if name in ("analyze_model", "measurable_convolutions", "following_batchnorms"):
-        return getattr(importlib.import_module("utils.model_spectra"), name)
-    raise AttributeError(f"module {__name__} has no attribute {name!r}")
+    """What walks through a network is in files of its own, and found here too."""
+    files = {"analyze_model": "model_spectra", "following_batchnorms": "batchnorm"}
+    if name not in files:
+        raise AttributeError(f"module {__name__} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"utils.{files[name]}"), name)
 
 
 @lru_cache

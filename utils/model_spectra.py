@@ -13,17 +13,8 @@ from torch import Tensor, nn
 from torch.nn.parameter import UninitializedTensorMixin
 from torch.nn.utils.parametrize import ParametrizationList
 
+from utils import batchnorm as norms
 from utils import frequency
-from utils.batchnorm import (
-    WHOLE,
-    batchnorm_scale,
-    evaluation_mode,
-    follow,
-    following_batchnorms,  # noqa: F401 (found here too)
-    is_batchnorm,
-    named_layers,
-)
-from utils.frequency import CUTOFF
 from utils.model_files import flat_state_dict
 
 COLUMNS = ["layer", "kernel_size", "kernels", "energy", "ssr", "high_share", "corner_share"]
@@ -32,7 +23,7 @@ COLUMNS = ["layer", "kernel_size", "kernels", "energy", "ssr", "high_share", "co
 def analyze_model(
     model: nn.Module | Mapping,
     folded: bool = False,
-    cutoff: float = CUTOFF,
+    cutoff: float = frequency.CUTOFF,
     example=None,
     batchnorms: dict[str, str] | None = None,
 ) -> pd.DataFrame:
@@ -59,7 +50,11 @@ def analyze_model(
 
 
 def measure(
-    model, folded: bool, cutoff: float = CUTOFF, example=None, batchnorms: dict | None = None
+    model,
+    folded: bool,
+    cutoff: float = frequency.CUTOFF,
+    example=None,
+    batchnorms: dict | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The table of `analyze_model`, and what every response follows from: the autocorrelation of
     every layer's kernels, rows of (layer, dy, dx, value)."""
@@ -72,7 +67,7 @@ def measure(
     pairs = {}
     if folded and known and isinstance(model, nn.Module):
         try:
-            pairs, notes = follow(model, example)
+            pairs, notes = norms.follow(model, example)
         except ValueError as error:
             notes = dict.fromkeys(weights, str(error))
     pairs |= batchnorms or {}
@@ -116,7 +111,7 @@ def measure(
 def _fold(weight: Tensor, known: dict, bn: str | None, note: str) -> tuple[Tensor, str | None, str]:
     """Factors (1, filters) of the power, the BatchNorm folded in, and why none is."""
     try:
-        scale = torch.ones(len(weight)) if bn is None else batchnorm_scale(known[bn])
+        scale = torch.ones(len(weight)) if bn is None else norms.batchnorm_scale(known[bn])
         if len(scale) != len(weight):
             raise ValueError(f"it has {len(scale)} channels, not {len(weight)}")
     except ValueError as error:
@@ -127,7 +122,7 @@ def _fold(weight: Tensor, known: dict, bn: str | None, note: str) -> tuple[Tenso
 def measurable_convolutions(model: nn.Module) -> tuple[dict[str, nn.Conv2d], dict[str, str]]:
     """Name -> convolution with a spatial spectrum, and name -> reason for those without."""
     measured, skipped, linear = {}, {}, 0
-    for name, layer in named_layers(model).items():
+    for name, layer in norms.named_layers(model).items():
         kind = getattr(layer, "original_name", type(layer).__name__)  # of TorchScript too
         alone = not any(True for _ in layer.children())
         if isinstance(layer, nn.modules.conv._ConvNd):
@@ -153,10 +148,10 @@ def measurable_convolutions(model: nn.Module) -> tuple[dict[str, nn.Conv2d], dic
 def _layers(model) -> tuple[dict[str, Tensor], dict, dict[str, str], dict[str, str]]:
     """By layer, in the model's order: weights, BatchNorms, why it is left out, and notes."""
     if isinstance(model, nn.Module):
-        with evaluation_mode(model):  # in training, asking changes a spectral normalisation
+        with norms.evaluation_mode(model):  # in training, asking changes spectral norms
             convolutions, skipped = measurable_convolutions(model)
             weights = {name: layer.weight for name, layer in convolutions.items()}
-        known = {name: m for name, m in named_layers(model).items() if is_batchnorm(m)}
+        known = {n: m for n, m in norms.named_layers(model).items() if norms.is_batchnorm(m)}
         return weights, known, skipped, {}
     if not isinstance(model, Mapping):
         kind = type(model).__name__
@@ -170,7 +165,7 @@ def _layers(model) -> tuple[dict[str, Tensor], dict, dict[str, str], dict[str, s
             known[layer] = SimpleNamespace(running_var=values, weight=scale)
         elif part == "weight" and values.ndim > 2:
             reason = _why_not(values)
-            (skipped if reason else weights)[layer or WHOLE] = reason or values
+            (skipped if reason else weights)[layer or norms.WHOLE] = reason or values
         elif values.ndim == 4:
             skipped[name] = "four-dimensional, but not called weight"
         linear += part == "weight" and values.ndim == 2
@@ -198,5 +193,5 @@ def _with_linear(skipped: dict, linear: int, measured: dict) -> dict[str, str]:
     if linear:
         skipped["(linear layers)"] = f"{linear}, without spatial frequencies"
     if not measured and not skipped:
-        skipped[WHOLE] = "no layer that is known as a convolution"
+        skipped[norms.WHOLE] = "no layer that is known as a convolution"
     return skipped

@@ -60,9 +60,9 @@ def input_sensitivity(
     Returns float64 (H, W), frequencies fftshift(fftfreq) cycles/pixel, zero frequency at index
     (H // 2, W // 2). `frequency.spectrum_from_power` gives its radial profile.
     """
-    generator = torch.Generator().manual_seed(seed)
+    model, generator = bare(model), torch.Generator().manual_seed(seed)
     total = 0.0
-    with evaluation_mode(bare(model)):
+    with evaluation_mode(model):
         for pixels in _batches(model, images, batch):
             pixels.requires_grad_()
             logits = _tensor(model(pixels.clone()))
@@ -87,7 +87,8 @@ def input_sensitivity(
 @torch.no_grad()
 def count_outputs(model: nn.Module, images) -> int:
     """How many logits the model gives: as many directions as `input_sensitivity` has to take."""
-    with evaluation_mode(bare(model)):
+    model = bare(model)
+    with evaluation_mode(model):
         return _tensor(model(next(_batches(model, images, 1)))).numel()
 
 
