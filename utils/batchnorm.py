@@ -4,7 +4,7 @@ import re
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import torch
 from torch import Tensor, fx, nn
@@ -111,12 +111,16 @@ def named_layers(model: nn.Module) -> dict[str, nn.Module]:
 
 @contextmanager
 def evaluation_mode(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode; afterwards every module has the mode it had."""
+    """Evaluation mode, without compiling; afterwards every module has the mode it had."""
     training = [module for module in model.modules() if getattr(module, "training", False)]
     for module in training:  # not by eval(), where some models merge weights
         module.training = False
+    compiled = any(getattr(m, "_compiled_call_impl", None) for m in model.modules())
+    compiled = compiled or any("_orig_mod" in m._modules for m in model.modules())
+    stance = getattr(torch.compiler, "set_stance", nullcontext) if compiled else nullcontext
     try:
-        yield
+        with stance("force_eager"):  # torch 2.6 and newer
+            yield
     finally:
         for module in training:
             module.training = True
