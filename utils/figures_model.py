@@ -54,7 +54,7 @@ def features(table: pd.DataFrame) -> Figure:
     for name, rows in table.groupby("layer", sort=False):
         db = _rings(rows, rows.power, max(rows.height.iloc[0], rows.width.iloc[0]))
         rings[name] = db - db.iloc[1]
-    drawn = np.concatenate([db[1:] for db in rings.values()])
+    drawn = np.concatenate([db.iloc[1:] for db in rings.values()])
     low = np.percentile(drawn[np.isfinite(drawn)], 1)
     figure, (top, bottom) = vis.sections(3.5, 2.6)
     ax = top.subplots()
