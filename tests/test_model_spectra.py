@@ -13,6 +13,7 @@ from conftest import ROOT
 from scipy import signal
 from test_frequency import brute_force
 from torch import nn
+from torch._subclasses import FakeTensorMode
 from torch.ao.nn import quantized
 from torch.nn import functional as F
 from torch.nn.utils import prune
@@ -25,6 +26,7 @@ from models.resnet import ResNet18
 from utils.batchnorm import following_batchnorms, is_batchnorm
 from utils.evaluation import for_inference
 from utils.model_spectra import analyze_model, measure
+from utils.network_spectra import feature_spectra, input_sensitivity
 
 
 def randomize(model):
@@ -341,6 +343,7 @@ SKIPPED = {  # model -> what stands under "skipped"
     "quantised": (lambda: nn.Sequential(quantized.Conv2d(3, 4, 3)), {"0": "quantised"}),
     "quantised on the fly": (lambda: quantized.dynamic.Conv2d(3, 4, 3), {"(model)": "quantised"}),
     "lazy": (lazy, {"0": "not initialised yet", "(linear layers)": "1,"}),
+    "fake": (lambda: nn.Sequential(fake()), {"0": ""}),
     "meta": (lambda: nn.Conv2d(3, 4, 3, device="meta"), {"(model)": "meta device"}),
     "complex": (lambda: nn.Conv2d(3, 4, 3, dtype=torch.cfloat), {"(model)": "complex64"}),
     "transposed": (lambda: nn.ConvTranspose2d(3, 4, 3), {"(model)": "transposed"}),
@@ -378,6 +381,11 @@ SKIPPED = {  # model -> what stands under "skipped"
 def nan_weight(module):
     if isinstance(module, nn.Conv2d):
         module.weight.data[0, 0, 0, 0] = torch.nan
+
+
+def fake():
+    with FakeTensorMode():
+        return nn.Conv2d(3, 4, 3)
 
 
 def zero(module):
@@ -454,6 +462,34 @@ def test_the_model_is_not_changed():
     assert all(torch.equal(v, model.state_dict()[n]) for n, v in before.items())
     assert isinstance(model.strange[0].weight, nn.parameter.UninitializedParameter)
     assert torch.equal(torch.random.get_rng_state(), state)
+
+
+class Remembers(nn.Module):
+    """Keeps its last activations and counts its calls."""
+
+    def __init__(self, traceable):
+        super().__init__()
+        self.conv, self.norm, self.last = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), None
+        self.register_buffer("calls", torch.zeros(()))
+        self.traceable = traceable
+
+    def forward(self, x):
+        if not self.traceable and x.shape[1] != 3:
+            raise ValueError("channels")
+        self.calls += 1
+        self.last = self.conv(x)
+        return self.norm(self.last)
+
+
+@pytest.mark.parametrize("traceable", [True, False])
+def test_nothing_is_left_in_the_model(traceable):
+    model, images = Remembers(traceable), torch.rand(2, 3, 8, 8)
+    assert analyze_model(model, folded=True).batchnorm.tolist() == ["norm"]
+    feature_spectra(model, images)
+    input_sensitivity(model, images)
+    assert model.last is None and model.calls == 0 and model.training
+    model(images)
+    assert model.calls == 1 and model.last is not None
 
 
 @pytest.mark.parametrize("size", [(16, 16), (32, 32), (31, 31), (51, 5), (5, 51), (13, 7)])

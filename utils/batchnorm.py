@@ -4,7 +4,7 @@ import re
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, fx, nn
@@ -111,19 +111,30 @@ def named_layers(model: nn.Module) -> dict[str, nn.Module]:
 
 @contextmanager
 def evaluation_mode(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode, without compiling; afterwards every module has the mode it had."""
-    training = [module for module in model.modules() if getattr(module, "training", False)]
-    for module in training:  # not by eval(), where some models merge weights
-        module.training = False
-    compiled = any(getattr(m, "_compiled_call_impl", None) for m in model.modules())
-    compiled = compiled or any("_orig_mod" in m._modules for m in model.modules())
-    stance = getattr(torch.compiler, "set_stance", nullcontext) if compiled else nullcontext
+    """Evaluation mode, uncompiled; afterwards modules have the attributes and buffers they had."""
+    modules, script = [*model.modules()], torch.jit.ScriptModule
+    training = [m for m in modules if isinstance(m, script) and getattr(m, "training", False)]
+    kept = [(m, {**vars(m)}) for m in modules if not isinstance(m, script)]
     try:
-        with stance("force_eager"):  # torch 2.6 and newer
-            yield
+        for module in training:
+            module.training = False
+        for module, attributes in kept:  # not by eval(), where some models merge weights
+            buffers = {n: _copy(values) for n, values in attributes["_buffers"].items()}
+            vars(module).update(training=False, _compiled_call_impl=None, _buffers=buffers)
+            if "_orig_mod" in module._modules:
+                vars(module)["forward"] = module._orig_mod
+        yield
     finally:
+        for module, attributes in kept:
+            vars(module).clear()
+            vars(module).update(attributes)
         for module in training:
             module.training = True
+
+
+def _copy(values: Tensor | None) -> Tensor | None:
+    lazy = values is None or isinstance(values, UninitializedTensorMixin)
+    return values if lazy else values.clone()
 
 
 def _exact(values: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from torch.nn.utils.parametrize import ParametrizationList
 
 from utils import batchnorm as norms
 from utils import frequency
-from utils.model_files import flat_state_dict
+from utils.model_files import flat_state_dict, one_line
 
 COLUMNS = ["layer", "kernel_size", "kernels", "energy", "ssr", "high_share", "corner_share"]
 
@@ -70,20 +70,17 @@ def measure(
             pairs, notes = norms.follow(model, example)
         except ValueError as error:
             notes = dict.fromkeys(weights, str(error))
-    pairs |= batchnorms or {}
+    pairs |= batchnorms or {} if folded else {}
     rows, levels, correlations = [], [], {}
     for name, weight in weights.items():
-        gain, fate = torch.ones(1, len(weight)), {}
-        if folded:
-            gain, *fate = _fold(weight, known, pairs.get(name), notes.get(name, ""))
-            fate = dict(zip(("batchnorm", "note"), fate))
         try:
+            gain, *fate = _fold(weight, known, pairs.get(name), notes.get(name, ""))
             correlation = frequency.kernel_autocorrelation(weight.detach(), gain)[0]
             spectrum = frequency.spectrum_from_autocorrelation(correlation)
             if spectrum.total == 0:
                 raise ValueError("all its kernels are zero")
-        except ValueError as error:
-            skipped[name] = str(error)
+        except Exception as error:  # noqa: BLE001 (tensors of other libraries can raise anything)
+            skipped[name] = one_line(error)
             continue
         white = spectrum.multiplicity[spectrum.radius > cutoff].sum() / spectrum.multiplicity.sum()
         high, corner = spectrum.high_share(cutoff), spectrum.corner_share
@@ -91,7 +88,8 @@ def measure(
         size = "{}x{}".format(*weight.shape[2:])
         ssr = (white - high) / white if white else np.nan
         values = [name, size, weight.shape[:2].numel(), spectrum.total, ssr, high, corner]
-        rows.append(dict(zip(COLUMNS, values)) | fate)
+        names = [*COLUMNS, "batchnorm", "note"] if folded else COLUMNS
+        rows.append(dict(zip(names, [*values, *fate])))
         dy, dx = (pd.RangeIndex(-(n // 2), n // 2 + 1) for n in correlation.shape)
         correlations[name] = pd.DataFrame(correlation, dy, dx).stack()
     table = pd.DataFrame(rows, columns=None if rows else COLUMNS)
