@@ -531,7 +531,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 
 def test_autocorrelation_table():
     model = randomize(nn.Sequential(nn.Conv2d(3, 4, (3, 2)), nn.BatchNorm2d(4)))
-    table = measure(model, folded=True)[1]
+    table = measure(model, True, 0.25)[1]
     kernels = fuse_conv_bn_eval(model[0], model[1]).weight.detach().double().numpy()
     expected = sum(signal.correlate2d(k, k) for k in kernels.reshape(12, 3, 2))
     found = table.pivot(index="dy", columns="dx", values="value")

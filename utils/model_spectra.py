@@ -50,11 +50,7 @@ def analyze_model(
 
 
 def measure(
-    model,
-    folded: bool,
-    cutoff: float = frequency.CUTOFF,
-    example=None,
-    batchnorms: dict | None = None,
+    model, folded: bool, cutoff: float, example=None, batchnorms: dict | None = None
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The table of `analyze_model`, and what every response follows from: the autocorrelation of
     every layer's kernels, rows of (layer, dy, dx, value)."""
