@@ -112,15 +112,17 @@ def named_layers(model: nn.Module) -> dict[str, nn.Module]:
 @contextmanager
 def evaluation_mode(model: nn.Module) -> Iterator[None]:
     """Evaluation mode, uncompiled; afterwards modules have the attributes and buffers they had."""
-    modules, script = [*model.modules()], torch.jit.ScriptModule
-    training = [m for m in modules if isinstance(m, script) and getattr(m, "training", False)]
-    kept = [(m, {**vars(m)}) for m in modules if not isinstance(m, script)]
+    training = [m for m in model.modules() if getattr(m, "training", False)]
+    kept = [(m, {**vars(m)}) for m in model.modules() if not isinstance(m, torch.jit.ScriptModule)]
     try:
-        for module in training:
+        for module in training:  # not by eval(), where some models merge weights
             module.training = False
-        for module, attributes in kept:  # not by eval(), where some models merge weights
-            buffers = {n: _copy(values) for n, values in attributes["_buffers"].items()}
-            vars(module).update(training=False, _compiled_call_impl=None, _buffers=buffers)
+        for module, attributes in kept:
+            buffers = {
+                n: b if b is None or isinstance(b, UninitializedTensorMixin) else b.clone()
+                for n, b in attributes["_buffers"].items()
+            }
+            vars(module).update(_buffers=buffers, _compiled_call_impl=None)
             if "_orig_mod" in module._modules:
                 vars(module)["forward"] = module._orig_mod
         yield
@@ -130,11 +132,6 @@ def evaluation_mode(model: nn.Module) -> Iterator[None]:
             vars(module).update(attributes)
         for module in training:
             module.training = True
-
-
-def _copy(values: Tensor | None) -> Tensor | None:
-    lazy = values is None or isinstance(values, UninitializedTensorMixin)
-    return values if lazy else values.clone()
 
 
 def _exact(values: Tensor) -> Tensor:
