@@ -42,7 +42,8 @@ SMALL = 49  # numbers of a kernel up to which second moments are cheaper than an
 
 def __getattr__(name: str):
     """What walks through a network is in files of its own, and found here too."""
-    files = {"analyze_model": "model_spectra", "following_batchnorms": "batchnorm"}
+    files = dict.fromkeys(("analyze_model", "measurable_convolutions"), "model_spectra")
+    files |= dict.fromkeys(("following_batchnorms", "batchnorm_scale"), "batchnorm")
     if name not in files:
         raise AttributeError(f"module {__name__} has no attribute {name!r}")
     return getattr(importlib.import_module(f"utils.{files[name]}"), name)
