@@ -126,21 +126,22 @@ def measure_network(s, source: Source, images: torch.Tensor, device) -> dict[str
     print(f"\n{len(images)} images of {size} x {size} pixels; sensitivity from {ways}", flush=True)
     features = feature_spectra(model[1], normalize(images), batch=8)
     power = input_sensitivity(model, images, batch=8)
-    spectrum = spectrum_from_power(power)
-    white = spectrum.multiplicity[spectrum.radius > s.cutoff].sum() / power.size
-    print(
-        f"{spectrum.high_share(s.cutoff):.3f} of the sensitivity lies above {s.cutoff:g} "
-        f"cycles/pixel (white: {white:.3f}); mean radius {spectrum.mean_radius:.3f} cycles/pixel; "
-        f"total {spectrum.total:.4g} per image, squared logits per squared pixel unit"
-    )
     say_left_out(features.attrs["skipped"], "No map")
-    fy, fx = (np.fft.fftshift(np.fft.fftfreq(n)) for n in power.shape)
-    by_frequency = pd.DataFrame(power, pd.Index(fy, name="fy"), pd.Index(fx, name="fx")).stack()
-    tables = {
-        "features": features,
-        "sensitivity": spectrum.table().assign(directions=ways),
-        "sensitivity_map": by_frequency.rename("power").reset_index(),
-    }
+    tables = {"features": features}
+    spectrum = spectrum_from_power(power)
+    if spectrum.total > 0:
+        white = spectrum.multiplicity[spectrum.radius > s.cutoff].sum() / power.size
+        print(
+            f"{spectrum.high_share(s.cutoff):.3f} of the sensitivity lies above {s.cutoff:g} "
+            f"cycles/pixel (white: {white:.3f}); mean radius {spectrum.mean_radius:.3f}; total "
+            f"{spectrum.total:.4g} per image, squared logits per squared pixel unit"
+        )
+        fy, fx = (np.fft.fftshift(np.fft.fftfreq(n)) for n in power.shape)
+        by_frequency = pd.DataFrame(power, pd.Index(fy, name="fy"), pd.Index(fx, name="fx")).stack()
+        tables["sensitivity"] = spectrum.table().assign(directions=ways)
+        tables["sensitivity_map"] = by_frequency.rename("power").reset_index()
+    else:  # torchvision's transformers start with a last layer of zeros
+        print("No sensitivity: the output does not depend on the images, or is not a number.")
     seen = {"images": f"{len(images)} images of {Path(s.images).name}"}
     return {f"{source.name}_{n}": results.with_columns(t, seen) for n, t in tables.items()}
 

@@ -289,6 +289,18 @@ def test_images_of_another_size_and_many_classes(monkeypatch, tmp_path, cifar10_
     assert (found.directions == "32 random signs per image").all()
 
 
+def test_an_output_that_does_not_depend_on_the_images(monkeypatch, tmp_path, cifar10_root, capsys):
+    tables = run(
+        monkeypatch,
+        tmp_path,
+        *("--model", "vit_b_32", "--weights", "random", "--images", "cifar10"),
+        *("--image-count", "1", "--data-root", cifar10_root),
+    )
+    assert "No sensitivity: the output does not depend" in capsys.readouterr().out
+    assert "analyze_vit_b_32_features" in tables and len(tables) == 3
+    assert imread(tmp_path / "figures" / "analyze_vit_b_32_features.png").std() > 0.05
+
+
 def test_weights_of_an_own_file_for_a_model_of_torchvision(monkeypatch, tmp_path):
     model = resnet18()
     model.bn1.running_var.fill_(4)

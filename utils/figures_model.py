@@ -23,9 +23,10 @@ def kernels(table: pd.DataFrame, correlations: pd.DataFrame) -> Figure:
     levels = table.filter(like="db_").set_axis(table.layer).T
     levels.index = [float(name.removeprefix("db_")) for name in levels.index]
     order = table.ssr.argsort()
-    chosen = {0: "first", len(table) - 1: "last"}
+    chosen = {0: "first", len(table) - 1: "last"} if len(table) > 1 else {0: "the only layer"}
     for number, text in ((order.iloc[-1], "most low-pass"), (order.iloc[0], "least low-pass")):
-        chosen[number] = f"{chosen[number]}, {text}" if number in chosen else text
+        if len(table) > 1:
+            chosen[number] = f"{chosen[number]}, {text}" if number in chosen else text
     for number in (len(table) // 3, 2 * len(table) // 3, *range(len(table))):
         if len(chosen) < 4:
             chosen.setdefault(number, "between")
@@ -35,8 +36,8 @@ def kernels(table: pd.DataFrame, correlations: pd.DataFrame) -> Figure:
     style = {"cmap": vis.DIVERGING, "vmin": -limit, "vmax": limit}
 
     figure = Figure(figsize=(vis.WIDTH, 6.6), layout="constrained")
-    names = [*range(len(responses))]
-    axes = figure.subplot_mosaic([["all"] * len(names), names], height_ratios=(1.3, 1))
+    names = [number if number < len(responses) else "." for number in range(4)]
+    axes = figure.subplot_mosaic([["all"] * 4, names], height_ratios=(1.3, 1))
     _by_layer(axes["all"], {n: levels[n].dropna() for n in levels}, **style)
     for ax, number in zip(map(axes.get, names), sorted(responses)):
         mesh = _map(ax, responses[number], **style)
@@ -45,7 +46,7 @@ def kernels(table: pd.DataFrame, correlations: pd.DataFrame) -> Figure:
     label = f"power against {table.reference[0]} (dB)"
     figure.colorbar(mesh, ax=[*axes.values()], label=label, extend="both", aspect=40)
     weights = "BatchNorm folded in" if table.folded[0] else "raw weights"
-    return _finish(figure, f"Kernels of all layers ({weights}), responses of four", table)
+    return _finish(figure, f"Kernels of all layers, and responses of some ({weights})", table)
 
 
 def features(table: pd.DataFrame) -> Figure:
@@ -55,7 +56,7 @@ def features(table: pd.DataFrame) -> Figure:
         db = _rings(rows, rows.power, max(rows.height.iloc[0], rows.width.iloc[0]))
         rings[name] = db - db.iloc[1]
     drawn = np.concatenate([db.iloc[1:] for db in rings.values()])
-    low = np.percentile(drawn[np.isfinite(drawn)], 1)
+    low = np.percentile([-1, *drawn[np.isfinite(drawn)]], 1)
     figure, (top, bottom) = vis.sections(3.5, 2.6)
     ax = top.subplots()
     mesh = _by_layer(ax, rings, cmap="viridis", vmin=low, vmax=0)
