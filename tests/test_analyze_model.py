@@ -19,6 +19,7 @@ import torch
 from conftest import ROOT
 from matplotlib.image import imread
 from PIL import Image
+from test_figures import assert_readable
 from torch import nn
 from torchvision.models import get_model, resnet18
 
@@ -39,8 +40,12 @@ def run(monkeypatch, results, *arguments):
     line = ["analyze_model.py", "--results-dir", results, "--device", "cpu", *arguments]
     monkeypatch.setattr(sys, "argv", [str(word) for word in line])
     assert script.main() == 0
-    folder = results / "data"
-    return {p.stem: pd.read_csv(p, dtype={"layer": str}) for p in folder.glob("*.csv")}
+    paths = (results / "data").glob("*.csv")
+    tables = {path.stem: pd.read_csv(path, dtype={"layer": str}) for path in paths}
+    shown = {name.removeprefix("analyze_"): table for name, table in tables.items()}
+    for name, figure in script.figures(shown).items():
+        assert_readable(figure, name)
+    return tables
 
 
 @pytest.fixture
