@@ -248,11 +248,13 @@ def test_spectrum_evolution(b):
     db, last = hidden_db(b["spectrum"]), b["training"][b["training"].epoch == 2]
     accuracy, scales = last.groupby("configuration").test_accuracy.mean(), set()
     for name, label in (("baseline", "baseline"), ("conv-l2=0.001", "conv-L2 1e-3")):
-        image = panel(figure, f"{label}, {accuracy[name]:.1f} %").images[0]
+        ax = panel(figure, f"{label}, {accuracy[name]:.1f} %")
+        (mesh,) = ax.collections
         expected = db.loc[name].groupby("step").mean().loc[[0, 10, 20]].T
-        np.testing.assert_allclose(image.get_array(), expected, atol=1e-9)
-        assert image.origin == "lower" and image.get_extent()[:2] == [-0.5, 2.5]
-        scales.add(image.get_clim())
+        np.testing.assert_allclose(mesh.get_array(), expected, atol=1e-9)
+        np.testing.assert_allclose(mesh.get_coordinates()[0, :, 0], [-0.5, 0.5, 1.5, 2.5])
+        assert ax.get_ylim() == (-0.5, 2.5)  # upwards
+        scales.add(mesh.get_clim())
     ((low, high),) = scales
     assert (
         low
@@ -261,16 +263,16 @@ def test_spectrum_evolution(b):
         or low == -high
     )
     difference = db.loc["l2=0.001"] - db.loc["baseline"]
-    image = panel(figure, "L2 1e-3 minus baseline").images[0]
+    mesh = panel(figure, "L2 1e-3 minus baseline").collections[0]
     expected = difference.groupby("step").mean().loc[[0, 10, 20]].T
-    np.testing.assert_allclose(image.get_array(), expected, atol=1e-9)
+    np.testing.assert_allclose(mesh.get_array(), expected, atol=1e-9)
     corner = db[2**0.5 / 3]
     curves = [ax for ax in figure.axes if "step" in ax.get_xlabel()]
     assert [len(ax.lines) for ax in curves] == [8 * 4 + 1, 7 * 4 + 1]
     mean = corner["l2=0.001"].unstack("seed").mean(axis=1)
     (line,) = (x for x in curves[0].lines if x.get_label() == "L2 1e-3")
     np.testing.assert_allclose(line.get_ydata(), mean)
-    assert line.get_xdata().tolist() == [0.5, 1, 2, 4, 8, 10, 20]
+    assert line.get_xdata().tolist() == [0, 1, 2, 4, 8, 10, 20]
     of_seed = [corner[name] - corner["baseline"] for name in EIGHT[1:]]
     assert_shown(figure, [*corner, *pd.concat(of_seed)])
 
@@ -280,7 +282,7 @@ def test_not_yet_trained_is_hatched(b):
     ahead = (b["spectrum"].configuration != "baseline") & (b["spectrum"].epoch > 1)
     figure = figures_b.spectrum_evolution(b["spectrum"][~ahead], b["training"])
     ax = next(ax for ax in figure.axes if ax.get_title().startswith("L2 1e-3,"))
-    assert np.ma.getmaskarray(ax.images[0].get_array()).tolist() == [[False, False, True]] * 3
+    assert np.ma.getmaskarray(ax.collections[0].get_array()).tolist() == [[False, False, True]] * 3
     assert ax.patch.get_hatch()
     alone = b["spectrum"][(b["spectrum"].configuration == "baseline") != (b["spectrum"].seed > 0)]
     figures_b.spectrum_evolution(alone, b["training"])  # no seed has both
@@ -300,7 +302,7 @@ def test_first_layer(b):
 
 
 def test_layer_evolution(b):
-    """Layers from the top, steps with their neighbours' geometric means between them."""
+    """The first layer on top; every step reaches half-way to the next."""
     spectrum = b["spectrum"]
     corner = spectrum[(spectrum.weights == "raw") & (spectrum.radius > 0.4)]
     db = 10 * np.log10(corner.set_index(["configuration", "seed", "layer", "step"]).share * 9 / 4)
@@ -310,13 +312,14 @@ def test_layer_evolution(b):
         ("L2 1e-3 minus baseline", db["l2=0.001"] - db["baseline"]),
     ):
         ax = panel(figure, title)
-        expected = values.groupby(["layer", "step"]).mean().unstack().loc[LAYERS]
+        expected = values.groupby(["layer", "step"]).mean().unstack().loc[LAYERS[::-1]]
         np.testing.assert_allclose(ax.collections[0].get_array(), expected, atol=1e-9)
-        assert ax.get_ylim() == (16.5, -0.5) and ax.get_xscale() == "log"
+        assert ax.get_yticks().tolist() == [*range(17)] and ax.get_xscale() == "symlog"
+        assert [t.get_text() for t in ax.get_yticklabels()][-2:] == ["0.1", "conv1"]
         edges = ax.collections[0].get_coordinates()[0, :, 0]
-        np.testing.assert_allclose(edges[1:3], [0.5**0.5, 2**0.5])
+        np.testing.assert_allclose(edges, [-0.5, 0.5, 1.5, 3, 6, 9, 15, 25])
         separators = {line.get_ydata()[0] for line in ax.lines}
-        assert separators == {0.5, 4.5, 8.5, 12.5}
+        assert separators == {3.5, 7.5, 11.5, 15.5}  # conv1, then four of each stage
 
 
 def test_response():
@@ -363,9 +366,10 @@ def test_evolution(b):
     film = b["response"].assign(value=lambda t: t.value + t.epoch * (t.dy == 1) / 9)
     animation = figures_b.evolution(b["spectrum"], film)
     figure = animation._fig
-    assert list(animation.new_frame_seq()) == [0, 2]
+    assert [*dict.fromkeys(animation.new_frame_seq())] == [0, 2]
     animation._func(0)
-    up, down = (ax.images[0] for ax in figure.axes if ax.get_title() == "baseline")
+    up, down = (ax for ax in figure.axes if ax.get_title() == "baseline")
+    (up,), (down,) = up.images, down.collections
     before = up.get_array().copy()
     assert np.ma.getmaskarray(down.get_array()).tolist() == [[False, True, True]] * 3
     animation._func(2)
@@ -373,6 +377,11 @@ def test_evolution(b):
     assert (up.get_array() != before).any() and "epoch 2" in figure.get_suptitle()
     expected = hidden_db(b["spectrum"]).loc["baseline", 0].loc[[0, 10, 20]].T
     np.testing.assert_allclose(down.get_array(), expected, atol=1e-9)
+    lost = film[(film.configuration != "baseline") | (film.epoch > 0)]  # weights that were not kept
+    animation = figures_b.evolution(b["spectrum"], lost)
+    animation._func(0)
+    (up, _) = (ax for ax in animation._fig.axes if ax.get_title() == "baseline")
+    assert np.isnan(np.ma.filled(up.images[0].get_array(), np.nan)).all() and up.patch.get_hatch()
 
 
 def test_ssr_comparison(b):
@@ -532,16 +541,17 @@ def test_figures_of_experiment_a():
     means = frequency.groupby(key)[["explained_variance", "amplitude_ratio"]].mean()
     assert_shown(curves, [*frequency.explained_variance, *means.explained_variance])
     figure = figures_a.spectral_bias(frequency)
-    ratio = means.amplitude_ratio[0.01].unstack().loc[[50, 20, 5]]  # the highest on top
+    ratio = means.amplitude_ratio[0.01].unstack()  # the highest on top
     mesh = panel(figure, "penalty 0.01").collections[0]
     np.testing.assert_allclose(mesh.get_array(), ratio)
-    animation = figures_a.fit_animation(tables["fit"])
+    assert panel(figure, "penalty 0.01").get_ylim() == (-0.5, 2.5)
+    animation = figures_a.comparison(tables["fit"])
     animation._func(900)
     last = tables["fit"][tables["fit"].step == 900]
     assert as_set([*last.fit, *last[last.strength == 0].signal]) <= drawn(animation._fig) | as_set(
         tables["fit"].signal
     )
-    wave = figures_a.decomposition(tables["learned"]).axes[0].lines
+    wave = figures_a.frequency_decomp(tables["learned"]).axes[0].lines
     assert [line.get_label() for line in wave] == ["signal", "fits", "fits", "fits"]
     one = tables["learned"].query("strength == 0 and frequency == 50 and seed == 1").iloc[0]
     turn = 2 * np.pi * wave[2].get_xdata()

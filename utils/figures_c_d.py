@@ -11,14 +11,14 @@ from utils import configurations, published
 from utils import visualizer as vis
 from utils.statistics import is_published_setting, summarize
 
-LEVELS = {  # what the level of a corruption means, and whether a lower one is worse
-    "Gaussian noise": ("sigma (pixel units)", False),
-    "band noise": ("centre of the band (cycles/pixel)", False),
-    "low resolution, bilinear": ("pixels along an edge", True),
-    "low resolution, antialiased": ("pixels along an edge", True),
-    "Gaussian blur": ("size of the kernel (pixels)", False),
-    "ideal low-pass": ("cutoff (cycles/pixel)", True),
-    "ideal high-pass": ("cutoff (cycles/pixel)", False),
+LEVELS = {  # what the level of a corruption means, whether a lower one is worse, and in short
+    "Gaussian noise": ("sigma (pixel units)", False, "sigma {:g}"),
+    "band noise": ("centre of the band (cycles/pixel)", False, "around {:g}"),
+    "low resolution, bilinear": ("pixels along an edge", True, "{:g} pixels"),
+    "low resolution, antialiased": ("pixels along an edge", True, "{:g} pixels"),
+    "Gaussian blur": ("size of the kernel (pixels)", False, "{:g} pixels"),
+    "ideal low-pass": ("cutoff (cycles/pixel)", True, "cutoff {:g}"),
+    "ideal high-pass": ("cutoff (cycles/pixel)", False, "cutoff {:g}"),
 }
 CLAIMED = {"Gaussian noise": 0.05, "low resolution, bilinear": 24}  # arXiv:2512.22192
 CHANCE = 10  # percent, of ten classes
@@ -34,7 +34,7 @@ def robustness(
     sets = list(dict.fromkeys(accuracy.images))
     figure, parts = vis.sections(*[2.8] * len(corruptions))
     for part, corruption in zip(parts, corruptions):
-        text, reverse = LEVELS[corruption]
+        text, reverse, _ = LEVELS[corruption]
         part.suptitle(corruption, fontsize=11)
         part.supxlabel(f"{text}, falling" if reverse else text, fontsize=10)
         axes = vis.panels(part, len(sets) + (len(leads) > 0), sharex=True)
@@ -67,7 +67,7 @@ def _accuracies(ax, accuracy: pd.DataFrame, corruption: str) -> None:
         levels = published.ACCURACY.get(corruption, {})
         for name, values in zip(published.CONFIGURATIONS, zip(*levels.values())):
             style = {"color": vis.look(name)["color"], "marker": "x", "linestyle": ""}
-            ax.plot(list(levels), values, **style, label=f"{published.SOURCE}, same colours")
+            ax.plot(list(levels), values, **style, label=published.SOURCE)
 
 
 def _leads(ax, leads: pd.DataFrame, corruption: str) -> None:
@@ -96,9 +96,9 @@ def fourier_heatmap(heatmap: pd.DataFrame) -> Figure:
     """
     excess = _both_halves(heatmap.assign(excess=heatmap.error - heatmap.clean_error))
     grids = vis.means(excess, "fy", "fx", "excess")
-    figure, (part,) = vis.sections(vis.map_height(grids, 2.3, 3))
+    figure, (part,) = vis.sections(2 * vis.map_rows(grids))
     label = "error beyond clean (points)"
-    vis.map_panels(part, grids, vis.frequency_map, label, *vis.FREQUENCIES, 3, centred=False)
+    vis.map_panels(part, grids, vis.frequency_map, label, *vis.FREQUENCIES, centred=False)
     models = heatmap.n_images.iloc[0] * heatmap.seed.nunique()
     noise = f"mean; noise of one mode up to {50 / models**0.5:.1f} points (s.d.)"
     title = f"Error under one Fourier mode of norm {heatmap.norm.iloc[0]:g} per image"
@@ -140,8 +140,8 @@ def examples(pixels: pd.DataFrame) -> Figure:
             ax.set_axis_off()
         text = "clean"
         if corruption in LEVELS:
-            text = f"{corruption}, {LEVELS[corruption][0].split(' (')[0]} {level:g}"
-        text = textwrap.fill(text, 110 // len(columns), break_on_hyphens=False)
+            level = LEVELS[corruption][2].format(level)
+            text = f"{textwrap.fill(corruption, 110 // len(columns))}\n{level}"
         column[0].set_title(text, fontsize=9)
     vis.finish(figure, "Test images under the corruptions", pixels)
     return figure
