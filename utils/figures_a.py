@@ -45,8 +45,7 @@ def frequency_curves(frequency: pd.DataFrame) -> Figure:
         vis.step_axis(ax, table.step)
     low, high = axes[0].get_ylim()
     axes[0].set(ylabel="explained variance", ylim=(max(low, -0.5), high))
-    vis.finish(figure, "What is learned of each frequency", frequency)
-    return figure
+    return vis.finish(figure, "What is learned of each frequency", frequency)
 
 
 def spectral_bias(frequency: pd.DataFrame) -> Figure:
@@ -69,8 +68,7 @@ def spectral_bias(frequency: pd.DataFrame) -> Figure:
         vis.step_axis(ax, steps, every=1 + len(axes) // 4)
         vis.numbers(ax, grid, ".2f")
         ax.set_yticks(range(len(grid)), grid.index)
-    vis.finish(figure, "Spectral bias: low frequencies first", frequency, "mean")
-    return figure
+    return vis.finish(figure, "Spectral bias: low frequencies first", frequency, "mean")
 
 
 def frequency_decomp(learned: pd.DataFrame) -> Figure:
@@ -100,8 +98,7 @@ def frequency_decomp(learned: pd.DataFrame) -> Figure:
     for ax in axes[-1]:
         ax.set_xlabel("periods of the component")
     title = f"Components of the fit after {learned.step.max():,} steps"
-    vis.finish(figure, title, learned, "a line each")
-    return figure
+    return vis.finish(figure, title, learned, "a line each")
 
 
 def comparison(fit: pd.DataFrame) -> FuncAnimation:

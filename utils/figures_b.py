@@ -13,7 +13,7 @@ from utils.statistics import is_published_setting, minus_baseline
 from utils.suppression import HIDDEN, MEAN, MODEL, POOLED
 
 RADIUS_LABELS = ["0", "1/3", r"$\sqrt{2}/3$"]  # of a 3x3 kernel, cycles/pixel
-SCALE_COLORS = ["#0072B2", "#D55E00", "#000000", "#CC79A7", "#56B4E9", "#E69F00"]
+SCALE_COLORS = ["#56B4E9", "#D55E00", "#000000", "#CC79A7"]
 DOTS = "a dot each; bar: 95 % interval"
 
 
@@ -44,8 +44,7 @@ def spectrum_evolution(spectra: pd.DataFrame, history: pd.DataFrame) -> Figure:
         vis.model_curves(ax, rows, "step", "db")
         _finish_steps(ax, rows.step, text)
     title = "Spectrum of the kernels (raw weights, mean over hidden layers; %: test accuracy)"
-    vis.finish(figure, title, spectra)
-    return figure
+    return vis.finish(figure, title, spectra)
 
 
 def first_layer(spectra: pd.DataFrame) -> Figure:
@@ -54,14 +53,13 @@ def first_layer(spectra: pd.DataFrame) -> Figure:
     Its SSR is the fall of the lower curves from epoch 1 to the end, relative to epoch 1.
     """
     levels = _levels(spectra[spectra.layer == spectra.layer.iloc[0]])
-    key = ["configuration", "seed", "step"]
-    zero = levels[levels.radius == 0].set_index(key).db
-    levels["db"] -= levels.join(zero.rename("zero"), on=key).zero
+    run = ["configuration", "seed"]
+    levels["db"] -= levels.groupby([*run, "step"]).db.transform("first")  # of radius 0
     grids = _by_epoch(levels)
     figure, (top, bottom) = vis.sections(1.8 * vis.map_rows(grids), 2.5)
     _epoch_maps(top, grids, "against zero (dB)")
     high = levels[(levels.radius > 0) & (levels.epoch % 1 == 0)]
-    high = high.assign(h=10 ** (high.db / 10)).groupby([*key[:2], "epoch"], sort=False).h.sum()
+    high = high.assign(h=10 ** (high.db / 10)).groupby([*run, "epoch"], sort=False).h.sum()
     ax = bottom.subplots()
     vis.model_curves(ax, high.reset_index(), "epoch", "h")
     ax.axvline(1, color="0.4", linestyle=":", linewidth=1)
@@ -69,9 +67,10 @@ def first_layer(spectra: pd.DataFrame) -> Figure:
     ax.text(1, 0.93, " published SSR: from here on", **text)
     ax.set(xlabel="epoch", ylabel="both upper rows added\n(ratio to zero frequency)")
     vis.log_axis(ax.yaxis)
-    vis.epoch_axis(ax)
-    vis.finish(figure, "The first convolution relative to zero frequency, raw weights", spectra)
-    return figure
+    ax.locator_params(**vis.EPOCHS)
+    return vis.finish(
+        figure, "The first convolution relative to zero frequency, raw weights", spectra
+    )
 
 
 def layer_evolution(spectra: pd.DataFrame) -> Figure:
@@ -87,8 +86,9 @@ def layer_evolution(spectra: pd.DataFrame) -> Figure:
         for place in _stages(layers):
             ax.axhline(len(layers) - 1 - place, color="white", linewidth=2)
         ax.set_yticks(range(len(layers)), _short(layers), fontsize=8)
-    vis.finish(figure, "The corner of every layer during training, raw weights", spectra, "mean")
-    return figure
+    return vis.finish(
+        figure, "The corner of every layer during training, raw weights", spectra, "mean"
+    )
 
 
 def response(correlation: pd.DataFrame) -> Figure:
@@ -99,8 +99,7 @@ def response(correlation: pd.DataFrame) -> Figure:
     raw = correlation[correlation.weights == "raw"]
     figure = vis.frequency_figure(_responses(raw[raw.layer != raw.layer.iloc[0]]), "response")
     title = "Response of the kernels (raw weights, mean over hidden layers; circles: the corner)"
-    vis.finish(figure, title, correlation)
-    return figure
+    return vis.finish(figure, title, correlation)
 
 
 def evolution(spectra: pd.DataFrame, correlation: pd.DataFrame) -> FuncAnimation:
@@ -191,11 +190,9 @@ def ssr_comparison(ssr: pd.DataFrame) -> Figure:
         below[2].set(title="Suppression against the baseline")
         below[2].set_ylabel("ratio (above 1: more suppressed)")
         vis.log_axis(below[2].yaxis)
-    for name in names:
-        label = configurations.label(name)
-        top[0].plot([], [], label=label, **vis.look(name) | {"linestyle": ""})
-    vis.finish(figure, "Suppression of high frequencies, from the initialisation on", ssr, DOTS)
-    return figure
+    return vis.finish(
+        figure, "Suppression of high frequencies, from the initialisation on", ssr, DOTS
+    )
 
 
 def _groups(ax, groups: dict[str, tuple], names: list[str], **options) -> None:
@@ -205,10 +202,9 @@ def _groups(ax, groups: dict[str, tuple], names: list[str], **options) -> None:
         wide = table.pivot(index="configuration", columns="seed", values=column).reindex(names)
         places = []
         for name in names:
-            x = position + _place(name, names)
-            places.append(
-                vis.dots(ax, x, wide.loc[name], vis.look(name), width, text=few, **options)
-            )
+            x, look = position + _place(name, names), vis.look(name)
+            look["label"] = configurations.label(name)
+            places.append(vis.dots(ax, x, wide.loc[name], look, width, text=few, **options))
         ax.plot(places, wide, color="0.75", linewidth=0.6, zorder=1)
     ax.axhline(1 if "ratio" in options else 0, color="0.3", linewidth=1, zorder=1)
     ax.set_xticks(range(len(groups)), groups)
@@ -244,10 +240,8 @@ def layers(ssr: pd.DataFrame) -> Figure:
             vis.dots(axes[0], x, rows.corner_final, vis.look(name), **style)
         axes[0].axhline(0, color="0.3", linewidth=1)
         of = paired[paired.configuration == other].corner_final.dropna()
-        text = (
-            f"has less corner than its baseline in {(of < 0).sum()} of {len(of)} (layers x seeds)"
-        )
-        axes[0].set_title(f"{configurations.label(other)} {text}")
+        text = f"less corner than its baseline in {(of < 0).sum()} of {len(of)} (layers x seeds)"
+        axes[0].set_title(f"{configurations.label(other)}: {text}")
         axes[0].set_ylabel("corner share,\nminus baseline")
     for ax in axes:
         ax.set_xticks(range(len(names)), _short(names), rotation=45, ha="right", fontsize=9)
@@ -255,8 +249,7 @@ def layers(ssr: pd.DataFrame) -> Figure:
         for place in _stages(names):
             ax.axvline(place, color="0.6", linewidth=1)
         ax.grid(axis="x", visible=False)
-    vis.finish(figure, "The corner of every layer after training, raw weights", ssr, DOTS)
-    return figure
+    return vis.finish(figure, "The corner of every layer after training, raw weights", ssr, DOTS)
 
 
 def training(history: pd.DataFrame) -> Figure:
@@ -275,7 +268,7 @@ def training(history: pd.DataFrame) -> Figure:
         rows = history[history[name].notna()]
         vis.model_curves(ax, rows, "epoch", name)
         ax.set(ylabel=text, xlabel="epoch")
-        vis.epoch_axis(ax)
+        ax.locator_params(**vis.EPOCHS)
         if "loss" in name:  # one far above that at the start would make the others unreadable
             ax.set_yscale("log")
             top = 1.5 * rows[rows.epoch <= 1][name].median()
@@ -284,8 +277,7 @@ def training(history: pd.DataFrame) -> Figure:
                 ax.set_title(f"clipped: up to {rows[name].max():.3g}", fontsize=9)
             vis.log_axis(ax.yaxis)
     title = "Training (training images augmented, dropout active; epoch 0: initialisation)"
-    vis.finish(figure, title, history)
-    return figure
+    return vis.finish(figure, title, history)
 
 
 def dose_response(dose: pd.DataFrame) -> Figure:
@@ -306,19 +298,18 @@ def dose_response(dose: pd.DataFrame) -> Figure:
             ax.set(xlabel=f"strength of {name} (0: baseline)", ylabel=text)
             if family != "dropout":
                 ax.set_xscale("symlog", linthresh=table.strength[table.strength > 0].min())
-    vis.finish(figure, "Dose and response", dose)
-    return figure
+    return vis.finish(figure, "Dose and response", dose)
 
 
 def corner_over_steps(spectra: dict[str, pd.DataFrame]) -> Figure:
     """Below zero, L2 has pushed the corner further down than its baseline has.
 
     Args:
-        spectra: spectrum tables by name; those with a baseline and another are drawn.
+        spectra: spectrum tables, up to four by name, with a baseline and another.
     """
     figure, (part,) = vis.sections(3.4)
     ax, steps = part.subplots(), set()
-    looks = zip(SCALE_COLORS * 2, ["-", "--", "-.", ":"] * 3, "osD^vPX" * 2)
+    looks = zip(SCALE_COLORS, ["-", "--", "-.", ":"], "osD^")
     for (name, table), (color, line, marker) in zip(spectra.items(), looks):
         corner = _corner(_levels(table, hidden=True))
         rows = vis.differences(corner, "db", ["step"])
@@ -330,8 +321,7 @@ def corner_over_steps(spectra: dict[str, pd.DataFrame]) -> Figure:
     both = pd.concat(spectra.values())[["dataset", "scale", "device"]].drop_duplicates()
     both = both.apply(lambda column: "; ".join(dict.fromkeys(column))).to_frame().T
     title = r"Corner ($\sqrt{2}/3$) of the hidden layers, L2 minus baseline; thin: each seed"
-    vis.finish(figure, title, both)
-    return figure
+    return vis.finish(figure, title, both)
 
 
 def _levels(spectra: pd.DataFrame, hidden: bool = False) -> pd.DataFrame:
@@ -363,7 +353,7 @@ def _epoch_maps(part, grids: dict, label: str) -> list:
     for ax, grid in zip(axes, grids.values()):
         vis.numbers(ax, grid, "+.1f", " dB")
         ax.set_yticks(range(3), RADIUS_LABELS)
-        vis.epoch_axis(ax)
+        ax.locator_params(**vis.EPOCHS)
     return axes
 
 

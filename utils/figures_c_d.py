@@ -35,7 +35,8 @@ def robustness(
     figure, parts = vis.sections(*[2.8] * len(corruptions))
     for part, corruption in zip(parts, corruptions):
         text, reverse, _ = LEVELS[corruption]
-        part.suptitle(corruption, fontsize=11)
+        if len(corruptions) > 1:
+            part.suptitle(corruption, fontsize=11)
         part.supxlabel(f"{text}, falling" if reverse else text, fontsize=10)
         axes = vis.panels(part, len(sets) + (len(leads) > 0), sharex=True)
         for ax, images in zip(axes, sets):
@@ -52,8 +53,7 @@ def robustness(
                 ax.axvline(CLAIMED[corruption], **style, label="claimed point")
         if reverse:
             axes[0].invert_xaxis()
-    vis.finish(figure, title, accuracy, "thin: each, thick: mean; bar: 95 % interval")
-    return figure
+    return vis.finish(figure, title, accuracy, "thin: each, thick: mean; bar: 95 % interval")
 
 
 def _accuracies(ax, accuracy: pd.DataFrame, corruption: str) -> None:
@@ -73,24 +73,28 @@ def _accuracies(ax, accuracy: pd.DataFrame, corruption: str) -> None:
 def _leads(ax, leads: pd.DataFrame, corruption: str) -> None:
     """Lead over the baseline by level, with 95 % intervals; dotted: on clean images."""
     ax.axhline(0, color="0.3", linewidth=1)
-    groups = leads.groupby(["configuration", "comparison"], sort=False)
+    groups = list(leads.groupby(["configuration", "comparison"], sort=False))
+    rows = leads[leads.corruption == corruption]
     for number, ((name, comparison), run) in enumerate(groups):
         style, label = vis.look(name), configurations.label(name)
         if comparison != "last epoch":
             style = {"color": "0.35", "linestyle": ":", "marker": "D"}
             label = f"{label}, {comparison}"
-        rows = run[run.corruption == corruption]
-        vis.curves(ax, rows, "level", "lead", label, **style)
-        means = summarize(rows, ["level"], "lead").dropna()
+        chosen = run[run.corruption == corruption]
+        vis.curves(ax, chosen, "level", "lead", label, **style)
+        means = summarize(chosen, ["level"], "lead").dropna()
         bars = {"color": style["color"], "linestyle": "", "linewidth": 1, "capsize": 2}
         beside = 0.008 * np.ptp(rows.level) * (number - (len(groups) - 1) / 2)
         ax.errorbar(means.level + beside, means["mean"], means.half, **bars)
         clean = run[run.corruption == "none"].lead.mean()
         ax.axhline(clean, color=style["color"], linestyle=":", linewidth=1)
+    low, high = rows.lead.min(), rows.lead.max()  # of two or three seeds intervals go far beyond
+    room = max(high - low, 2) / 2
+    ax.set_ylim(min(low, 0) - room, max(high, 0) + room)
 
 
 def fourier_heatmap(heatmap: pd.DataFrame) -> Figure:
-    """The frequencies that a model cannot bear: light where one Fourier mode costs accuracy.
+    """The frequencies that a model cannot bear: dark where one Fourier mode costs accuracy.
 
     Error beyond that on the same images without it, and L2 minus baseline.
     """
@@ -102,8 +106,7 @@ def fourier_heatmap(heatmap: pd.DataFrame) -> Figure:
     models = heatmap.n_images.iloc[0] * heatmap.seed.nunique()
     noise = f"mean; noise of one mode up to {50 / models**0.5:.1f} points (s.d.)"
     title = f"Error under one Fourier mode of norm {heatmap.norm.iloc[0]:g} per image"
-    vis.finish(figure, title, heatmap, noise)
-    return figure
+    return vis.finish(figure, title, heatmap, noise)
 
 
 def sensitivity(maps: pd.DataFrame) -> Figure:
@@ -115,8 +118,7 @@ def sensitivity(maps: pd.DataFrame) -> Figure:
     mean = table.groupby(["configuration", "seed", "epoch"]).power.transform("mean")
     figure = vis.frequency_figure(table.assign(db=10 * np.log10(table.power / mean)), "sensitivity")
     title = "Input sensitivity against white (circles: the corner of 3x3 kernels)"
-    vis.finish(figure, title, maps)
-    return figure
+    return vis.finish(figure, title, maps)
 
 
 def _both_halves(modes: pd.DataFrame) -> pd.DataFrame:
@@ -143,5 +145,4 @@ def examples(pixels: pd.DataFrame) -> Figure:
             level = LEVELS[corruption][2].format(level)
             text = f"{textwrap.fill(corruption, 110 // len(columns))}\n{level}"
         column[0].set_title(text, fontsize=9)
-    vis.finish(figure, "Test images under the corruptions", pixels)
-    return figure
+    return vis.finish(figure, "Test images under the corruptions", pixels)

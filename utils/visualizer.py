@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.animation import FuncAnimation
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import FixedLocator, Formatter, LogLocator, MaxNLocator, NullLocator
 
 from utils import configurations, published
 from utils.statistics import interval
@@ -26,6 +26,7 @@ FAMILIES = {
     "conv-l2+dropout": ("#56B4E9", (0, (1, 1)), "P"),
 }
 FREQUENCIES = ("horizontal (cycles/pixel)", "vertical (cycles/pixel)")
+EPOCHS = {"axis": "x", "integer": True, "nbins": 6, "min_n_ticks": 1}  # of `locator_params`
 MINUS = " minus baseline"  # how titles of differences end
 USUAL = {"l2": 1e-3, "conv-l2": 1e-3, "dropout": 0.5}  # strengths in a family's own colour
 # Below zero blue and dark, above it yellow and light: in grey, too, the sign can be seen.
@@ -51,14 +52,11 @@ def look(configuration: str) -> dict:
     """Colour, line and marker of a family; weaker than usual is light and hollow, stronger dark."""
     family = configurations.family(configuration)
     color, line, marker = FAMILIES.get(family, ("#555555", ":", "X"))
-    logs = [
-        np.log10(max(s, 1e-9) / USUAL[t])
-        for t, s in configurations.strengths(configuration).items()
-    ]
-    shade = float(np.clip(0.55 * sum(logs), -0.7, 0.7))
-    towards = np.array([1.0, 1.0, 1.0]) if shade < 0 else np.zeros(3)
-    rgb = np.array(matplotlib.colors.to_rgb(color)) * (1 - abs(shade)) + towards * abs(shade)
-    color = matplotlib.colors.to_hex(rgb)
+    strengths = configurations.strengths(configuration).items()
+    logs = sum(np.log10(max(strength, 1e-9) / USUAL[term]) for term, strength in strengths)
+    shade = np.clip(0.55 * logs, -0.7, 0.7)  # from the colour towards white, below 0, or black
+    rgb = np.array(matplotlib.colors.to_rgb(color)) * (1 - abs(shade)) + max(0, -shade)
+    color = matplotlib.colors.to_hex(rgb.clip(0, 1))
     filling = "white" if shade < 0 else color
     return {"color": color, "linestyle": line, "marker": marker, "markerfacecolor": filling}
 
@@ -140,9 +138,8 @@ def map_panels(part, grids: dict, draw, label: str, x: str, y: str, centred=True
     rows = map_rows(grids)
     wide = math.ceil(len(usual) / rows)
     parts = part.subfigures(1, 2, width_ratios=(wide + 0.3, 1.6)) if compared else [part]
-    titles = {
-        title: textwrap.fill(title, 24 if wide < 4 or MINUS in title else 17) for title in grids
-    }
+    letters = {3: 20, 4: 17}.get(wide, 24)
+    titles = {t: textwrap.fill(t, 24 if t in compared else letters) for t in grids}
     lines = max(title.count("\n") for title in titles.values())  # of every title, so that all
     drawn = []  # images are of one height
     for place, group in zip(parts, (usual, compared)):
@@ -182,17 +179,19 @@ def heat_map(ax, grid: pd.DataFrame, low: float, high: float, colors):
 
 def numbers(ax, grid: pd.DataFrame, digits: str, unit: str = "") -> None:
     """The latest values of the rows of a heat map in numbers, at its right edge."""
-    style = {"xytext": (-3, 0), "textcoords": "offset points", "ha": "right", "va": "center"}
-    style |= {"bbox": {"fc": "white", "ec": "none", "alpha": 0.8, "pad": 1.5}, "fontsize": 9}
+    style = {"ha": "right", "va": "center", "fontsize": 9}
+    style["bbox"] = {"fc": "white", "ec": "none", "alpha": 0.8, "pad": 1.5}
     for row, value in enumerate(grid.ffill(axis=1).iloc[:, -1]):
-        text = f"{value:{digits}}{unit}".replace("-", "\N{MINUS SIGN}")
-        ax.annotate(text, (ax.get_xlim()[1], row), **style)
+        text = Formatter.fix_minus(f"{value:{digits}}{unit} ")
+        ax.text(ax.get_xlim()[1], row, text, **style)
 
 
 def frequency_map(ax, grid: pd.DataFrame, low: float, high: float, colors):
     """Square image by frequency, pixel centres in place; circles: the corner of 3x3 kernels."""
     third, half = np.array([-1, 1]) / 3, 0.5 / len(grid)
-    ax.plot(np.repeat(third, 2), np.tile(third, 2), "o", mfc="none", mec="black", ms=5)
+    for color, width in (("white", 2.5), ("black", 1)):  # one of them can be seen anywhere
+        style = {"mfc": "none", "mec": color, "mew": width, "ms": 5}
+        ax.plot(np.repeat(third, 2), np.tile(third, 2), "o", **style)
     ax.set(xticks=[-0.4, 0, 0.4], yticks=[-0.4, 0, 0.4])
     edges = (grid.index[0] - half, grid.index[-1] + half) * 2
     return ax.imshow(grid, vmin=low, vmax=high, cmap=colors, extent=edges, origin="lower")
@@ -267,7 +266,7 @@ def dots(
     if text:
         style = {"xytext": (0, 3), "textcoords": "offset points", "ha": "center", "fontsize": 8}
         top = np.nanmax([*values, *(ends if bar else [])])
-        ax.annotate(f"{mean:.2f}".replace("-", "\N{MINUS SIGN}"), (x, top), **style)
+        ax.annotate(Formatter.fix_minus(f"{mean:.2f}"), (x, top), **style)
     return places
 
 
@@ -292,14 +291,9 @@ def log_axis(axis) -> None:
     axis.set_minor_locator(NullLocator())
 
 
-def epoch_axis(ax) -> None:
-    """Whole numbers, also where there are one or two."""
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6, min_n_ticks=1))
-
-
 def finish(
     figure: Figure, title: str, table: pd.DataFrame, says: str = "thin: each, thick: mean"
-) -> None:
+) -> Figure:
     """Title and legend above; below the conditions, red where the data are not CIFAR-10."""
     first = table.iloc[0]
     handles = {}
@@ -309,10 +303,10 @@ def finish(
     if handles:
         widths = [len(label) + 8 for label in handles]  # in letters; there is room for 112
         parts = (np.array_split(widths, n) for n in range(1, len(widths) + 1))
-        columns = sum(len(part) < 2 or sum(map(max, part)) < 112 for part in parts)
+        columns = max(n for n, p in enumerate(parts, 1) if n == 1 or sum(map(max, p)) < 112)
         columns = math.ceil(len(handles) / math.ceil(len(handles) / columns))
-        options = {"loc": "outside upper center", "ncols": columns, "title_fontsize": 13}
-        figure.legend(handles.values(), handles, title=title, **options)
+        style = {"loc": "outside upper center", "ncols": columns, "title_fontsize": 13}
+        figure.legend(handles.values(), handles, title=title, **style)
     else:
         figure.suptitle(title, fontsize=13)
     scale = f"scale {first.scale}" if "scale" in table else f"setting {first.setting}"
@@ -326,6 +320,7 @@ def finish(
     style = {"color": "#C00000", "weight": "bold"} if planted else {"color": "0.3"}
     text = textwrap.fill("  |  ".join([*parts, first.device]), 130 if planted else 150)
     figure.supxlabel(text, fontsize=9, **style)
+    return figure
 
 
 def film(figure: Figure, show, frames: list) -> FuncAnimation:
