@@ -1,5 +1,6 @@
 """The figures of experiment A. The first line of a function says what to see in its figure."""
 
+import itertools
 import math
 
 import matplotlib
@@ -79,24 +80,20 @@ def frequency_decomp(learned: pd.DataFrame) -> Figure:
     strengths = list(dict.fromkeys(learned.strength))
     frequencies = sorted(set(learned.frequency), reverse=True)
     frequencies = frequencies[:: math.ceil(len(frequencies) / 4)]
-    figure, (part,) = vis.sections(1.5 * len(frequencies))
-    sharing = {"sharex": True, "sharey": True, "squeeze": False}
-    axes = part.subplots(len(frequencies), len(strengths), **sharing)
+    pairs = list(itertools.product(frequencies, strengths))
+    figure, (part,) = vis.sections(1.6 * len(frequencies))
+    axes = vis.panels(part, len(pairs), len(strengths), sharex=True, sharey=True)
     periods = np.linspace(0, 4, 200)
     turn = 2 * np.pi * periods
-    for row, k in zip(axes, frequencies):
-        row[0].set_ylabel(f"k = {k}")
-        for ax, strength in zip(row, strengths):
-            chosen = learned[(learned.frequency == k) & (learned.strength == strength)]
-            truth = chosen.amplitude.iloc[0] * np.sin(turn)  # phases relative to the signal's
-            ax.plot(periods, truth, color="0.7", linewidth=4, label="signal")
-            for one in chosen.itertuples():
-                wave = np.sin(turn + one.phase_error) * one.amplitude_ratio
-                ax.plot(periods, one.amplitude * wave, color=FIT, linewidth=1, label="fits")
-    for ax, strength in zip(axes[0], strengths):
-        ax.set_title(f"penalty {strength:g}")
-    for ax in axes[-1]:
-        ax.set_xlabel("periods of the component")
+    for ax, (k, strength) in zip(axes, pairs):
+        chosen = learned[(learned.frequency == k) & (learned.strength == strength)]
+        truth = chosen.amplitude.iloc[0] * np.sin(turn)  # phases relative to the signal's
+        ax.plot(periods, truth, color="0.7", linewidth=4, label="signal")
+        for one in chosen.itertuples():
+            wave = np.sin(turn + one.phase_error) * one.amplitude_ratio
+            ax.plot(periods, one.amplitude * wave, color=FIT, linewidth=1, label="fits")
+        ax.set_title(f"k = {k}, penalty {strength:g}")
+    part.supxlabel("periods of the component", fontsize=10)
     title = f"Components of the fit after {learned.step.max():,} steps"
     return vis.finish(figure, title, learned, "a line each")
 

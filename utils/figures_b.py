@@ -25,8 +25,8 @@ def spectrum_evolution(spectra: pd.DataFrame, history: pd.DataFrame) -> Figure:
     levels = _levels(spectra, hidden=True)
     done = history.dropna(subset="test_accuracy").groupby(["configuration", "seed"], sort=False)
     done = done.test_accuracy.last().groupby(level=0, sort=False).mean()
-    titles = {n: f"{configurations.label(n)}, {x:.1f}\N{NO-BREAK SPACE}%" for n, x in done.items()}
-    grids = _by_epoch(levels, titles)
+    percent = {configurations.label(n): f", {x:.1f}\N{NO-BREAK SPACE}%" for n, x in done.items()}
+    grids = {title + percent.get(title, ""): grid for title, grid in _by_epoch(levels).items()}
     figure, (top, bottom) = vis.sections(1.8 * vis.map_rows(grids), 2.7)
     cutoff = spectra.cutoff.iloc[0]
     place = (levels.drop_duplicates("radius").radius <= cutoff).sum() - 0.5
@@ -196,16 +196,19 @@ def ssr_comparison(ssr: pd.DataFrame) -> Figure:
 
 
 def _groups(ax, groups: dict[str, tuple], names: list[str], **options) -> None:
-    """Dots of every configuration in groups of (table, column), joined by seed."""
-    width, few = 0.84 / len(names), len(names) < 5
+    """Dots of every configuration in groups of (table, column); where there is room, joined by seed
+    and with numbers."""
+    width, few = 0.84 / len(names), len(groups) < 4
     for position, (table, column) in enumerate(groups.values()):
         wide = table.pivot(index="configuration", columns="seed", values=column).reindex(names)
         places = []
         for name in names:
-            x, look = position + _place(name, names), vis.look(name)
-            look["label"] = configurations.label(name)
-            places.append(vis.dots(ax, x, wide.loc[name], look, width, text=few, **options))
-        ax.plot(places, wide, color="0.75", linewidth=0.6, zorder=1)
+            x, style = position + _place(name, names), vis.look(name)
+            style["label"] = configurations.label(name)
+            options["text"] = few and len(names) < 5
+            places.append(vis.dots(ax, x, wide.loc[name], style, width, **options))
+        if few:
+            ax.plot(places, wide, color="0.75", linewidth=0.6, zorder=1)
     ax.axhline(1 if "ratio" in options else 0, color="0.3", linewidth=1, zorder=1)
     ax.set_xticks(range(len(groups)), groups)
     ax.set(xlim=(-0.5, len(groups) - 0.5), yscale="log" if "ratio" in options else "linear")
@@ -234,18 +237,16 @@ def layers(ssr: pd.DataFrame) -> Figure:
     if other:
         paired = vis.differences(single, "corner_final", ["layer"])
         others = list(dict.fromkeys(paired.configuration))
-        style = {"width": 0.84 / len(others), "bar": len(others) < 4}
-        for (name, place), rows in paired.groupby(["configuration", "place"], sort=False):
-            x = place + _place(name, others)
-            vis.dots(axes[0], x, rows.corner_final, vis.look(name), **style)
-        axes[0].axhline(0, color="0.3", linewidth=1)
+        groups = {
+            name: (rows, "corner_final") for name, rows in paired.groupby("layer", sort=False)
+        }
+        _groups(axes[0], groups, others, bar=len(others) < 4)
         of = paired[paired.configuration == other].corner_final.dropna()
         text = f"less corner than its baseline in {(of < 0).sum()} of {len(of)} (layers x seeds)"
         axes[0].set_title(f"{configurations.label(other)}: {text}")
         axes[0].set_ylabel("corner share,\nminus baseline")
     for ax in axes:
         ax.set_xticks(range(len(names)), _short(names), rotation=45, ha="right", fontsize=9)
-        ax.set_xlim(-0.6, len(names) - 0.4)
         for place in _stages(names):
             ax.axvline(place, color="0.6", linewidth=1)
         ax.grid(axis="x", visible=False)
@@ -298,7 +299,7 @@ def dose_response(dose: pd.DataFrame) -> Figure:
             ax.set(xlabel=f"strength of {name} (0: baseline)", ylabel=text)
             if family != "dropout":
                 ax.set_xscale("symlog", linthresh=table.strength[table.strength > 0].min())
-    return vis.finish(figure, "Dose and response", dose)
+    return vis.finish(figure, "Dose and response: what the strength does", dose)
 
 
 def corner_over_steps(spectra: dict[str, pd.DataFrame]) -> Figure:
@@ -318,8 +319,7 @@ def corner_over_steps(spectra: dict[str, pd.DataFrame]) -> Figure:
         vis.curves(ax, rows, "step", "db", f"{name}, n = {rows.seed.nunique()}", **style)
         steps |= set(rows.step)
     _finish_steps(ax, steps, "L2 minus baseline (dB)")
-    both = pd.concat(spectra.values())[["dataset", "scale", "device"]].drop_duplicates()
-    both = both.apply(lambda column: "; ".join(dict.fromkeys(column))).to_frame().T
+    both = pd.concat(spectra.values()).drop(columns="seed")
     title = r"Corner ($\sqrt{2}/3$) of the hidden layers, L2 minus baseline; thin: each seed"
     return vis.finish(figure, title, both)
 
@@ -342,9 +342,9 @@ def _corner(levels: pd.DataFrame) -> pd.DataFrame:
     return levels[levels.radius == levels.radius.max()]
 
 
-def _by_epoch(levels: pd.DataFrame, titles: dict | None = None) -> dict:
+def _by_epoch(levels: pd.DataFrame) -> dict:
     whole = levels[levels.epoch % 1 == 0].astype({"epoch": int})
-    return vis.means(whole, "radius", "epoch", "db", titles)
+    return vis.means(whole, "radius", "epoch", "db")
 
 
 def _epoch_maps(part, grids: dict, label: str) -> list:

@@ -1,6 +1,7 @@
 """One look for all figures, which are drawn from tables alone: styles, panels, curves, captions."""
 
 import math
+import re
 import textwrap
 
 import matplotlib
@@ -83,11 +84,10 @@ def differences(table: pd.DataFrame, column: str, at: list[str]) -> pd.DataFrame
     return others.assign(**{column: others[column] - paired})
 
 
-def means(table: pd.DataFrame, rows: str, columns: str, value: str, titles=None) -> dict:
-    """Grids of means over seeds: of every configuration, by title, and of L2 minus baseline."""
+def means(table: pd.DataFrame, rows: str, columns: str, value: str) -> dict:
+    """Grids of means over seeds: of every configuration, by label, and of L2 minus baseline."""
     names = dict.fromkeys(table.configuration)
-    titles = titles or {name: configurations.label(name) for name in names}
-    parts = {titles[name]: table[table.configuration == name] for name in names}
+    parts = {configurations.label(name): table[table.configuration == name] for name in names}
     other = contrast(names)
     paired = differences(table, value, [rows, columns]).dropna(subset=value)
     if other in set(paired.configuration):
@@ -138,10 +138,11 @@ def map_panels(part, grids: dict, draw, label: str, x: str, y: str, centred=True
     rows = map_rows(grids)
     wide = math.ceil(len(usual) / rows)
     parts = part.subfigures(1, 2, width_ratios=(wide + 0.3, 1.6)) if compared else [part]
-    letters = {3: 20, 4: 17}.get(wide, 24)
-    titles = {t: textwrap.fill(t, 24 if t in compared else letters) for t in grids}
-    lines = max(title.count("\n") for title in titles.values())  # of every title, so that all
-    drawn = []  # images are of one height
+    letters = {3: 20, 4: 17}.get(wide, 24)  # that a title has room for
+    titles = {t: re.sub(r" (?=\d)", "\N{NO-BREAK SPACE}", t) for t in grids}
+    titles = {t: textwrap.fill(titles[t], 24 if t in compared else letters) for t in grids}
+    lines = max(title.count("\n") for title in titles.values())  # of all, for images of one height
+    drawn = []
     for place, group in zip(parts, (usual, compared)):
         axes = panels(place, len(group), rows=rows, sharex=True, sharey=True)
         values = np.concatenate([np.ravel(grids[title]) for title in group])
@@ -295,7 +296,6 @@ def finish(
     figure: Figure, title: str, table: pd.DataFrame, says: str = "thin: each, thick: mean"
 ) -> Figure:
     """Title and legend above; below the conditions, red where the data are not CIFAR-10."""
-    first = table.iloc[0]
     handles = {}
     for ax in figure.axes:
         for handle, label in zip(*ax.get_legend_handles_labels()):
@@ -309,16 +309,18 @@ def finish(
         figure.legend(handles.values(), handles, title=title, **style)
     else:
         figure.suptitle(title, fontsize=13)
-    scale = f"scale {first.scale}" if "scale" in table else f"setting {first.setting}"
-    parts = [first.dataset, scale]
+    names = ("dataset", "scale", "setting", "device")
+    said = {name: "; ".join(table[name].unique()) for name in names if name in table}
+    scale = f"scale {said['scale']}" if "scale" in said else f"setting {said['setting']}"
+    parts = [said["dataset"], scale]
     if "n_images" in table:
         parts.append(f"{table.n_images.max():,} test images")
     if "seed" in table:
         seeds = table.seed.nunique()
         parts.append(f"n = {seeds} seeds, {says}" if seeds > 1 else "n = 1 seed")
-    planted = "PLANTED" in first.dataset
+    planted = "PLANTED" in said["dataset"]
     style = {"color": "#C00000", "weight": "bold"} if planted else {"color": "0.3"}
-    text = textwrap.fill("  |  ".join([*parts, first.device]), 130 if planted else 150)
+    text = textwrap.fill("  |  ".join([*parts, said["device"]]), 130 if planted else 150)
     figure.supxlabel(text, fontsize=9, **style)
     return figure
 
