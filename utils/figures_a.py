@@ -1,4 +1,4 @@
-"""The figures of experiment A. The first line of a function says what to see in its figure."""
+"""The figures of experiment A. The first sentence of a function says what to see."""
 
 import itertools
 import math
@@ -18,7 +18,8 @@ PUBLISHED_STEP = 500  # of the published explained variances
 
 
 def frequency_curves(frequency: pd.DataFrame) -> Figure:
-    """Low frequencies (dark) are learned first; the stronger the penalty, the later each rises.
+    """Low frequencies (dark) rise first, and later the stronger the penalty: a curve that still rises
+    at the end is slower, not suppressed.
 
     Crosses: published values, in the published setting (more steps go through the same).
     """
@@ -94,6 +95,7 @@ def frequency_decomp(learned: pd.DataFrame) -> Figure:
             ax.plot(periods, one.amplitude * wave, color=FIT, linewidth=1, label="fits")
         ax.set_title(f"k = {k}, penalty {strength:g}")
     part.supxlabel("periods of the component", fontsize=10)
+    part.supylabel("value", fontsize=10)
     title = f"Components of the fit after {learned.step.max():,} steps"
     return vis.finish(figure, title, learned, "a line each")
 

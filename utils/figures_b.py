@@ -1,4 +1,4 @@
-"""The figures of experiment B. The first line of a function says what to see in its figure."""
+"""The figures of experiment B. The first sentence of a function says what to see."""
 
 import math
 
@@ -25,7 +25,7 @@ def spectrum_evolution(spectra: pd.DataFrame, history: pd.DataFrame) -> Figure:
     levels = _levels(spectra, hidden=True)
     done = history.dropna(subset="test_accuracy").groupby(["configuration", "seed"], sort=False)
     done = done.test_accuracy.last().groupby(level=0, sort=False).mean()
-    percent = {configurations.label(n): f", {x:.1f}\N{NO-BREAK SPACE}%" for n, x in done.items()}
+    percent = {configurations.label(n): f", {x:.1f} %" for n, x in done.items()}
     grids = {title + percent.get(title, ""): grid for title, grid in _by_epoch(levels).items()}
     figure, (top, bottom) = vis.sections(1.8 * vis.map_rows(grids), 2.7)
     cutoff = spectra.cutoff.iloc[0]
@@ -153,7 +153,8 @@ def _responses(raw: pd.DataFrame) -> pd.DataFrame:
     modes = pd.MultiIndex.from_product([f, f], names=["fy", "fx"])
     waves = np.cos(2 * np.pi * offsets @ modes.to_frame().to_numpy().T)  # (13, 1024)
     power = pd.DataFrame(mean.to_numpy() * count @ waves, mean.index, modes)
-    return (10 * np.log10(power)).melt(ignore_index=False, value_name="db").reset_index()
+    db = 10 * np.log10(power.stack(["fy", "fx"], future_stack=True))
+    return db.rename("db").reset_index()
 
 
 def ssr_comparison(ssr: pd.DataFrame) -> Figure:
@@ -204,7 +205,7 @@ def _groups(ax, groups: dict[str, tuple], names: list[str], **options) -> None:
         places = []
         for name in names:
             x, style = position + _place(name, names), vis.look(name)
-            style["label"] = configurations.label(name)
+            style |= {"label": configurations.label(name)} if few else {}
             options["text"] = few and len(names) < 5
             places.append(vis.dots(ax, x, wide.loc[name], style, width, **options))
         if few:
@@ -237,9 +238,7 @@ def layers(ssr: pd.DataFrame) -> Figure:
     if other:
         paired = vis.differences(single, "corner_final", ["layer"])
         others = list(dict.fromkeys(paired.configuration))
-        groups = {
-            name: (rows, "corner_final") for name, rows in paired.groupby("layer", sort=False)
-        }
+        groups = {n: (t, "corner_final") for n, t in paired.groupby("layer", sort=False)}
         _groups(axes[0], groups, others, bar=len(others) < 4)
         of = paired[paired.configuration == other].corner_final.dropna()
         text = f"less corner than its baseline in {(of < 0).sum()} of {len(of)} (layers x seeds)"

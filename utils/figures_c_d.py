@@ -1,4 +1,4 @@
-"""The figures of experiments C and D. The first line of a function says what to see in its figure."""
+"""The figures of experiments C and D. The first sentence of a function says what to see."""
 
 import base64
 import textwrap
@@ -27,9 +27,10 @@ CHANCE = 10  # percent, of ten classes
 def robustness(
     accuracy: pd.DataFrame, leads: pd.DataFrame, corruptions: list[str], title: str
 ) -> Figure:
-    """Left, how accuracy falls; right, the lead over the baseline of the same seed.
+    """Left, how accuracy falls; right, the lead over the baseline of the same seed, which speaks of
+    robustness where it lies above its dotted line, that on clean images.
 
-    A row per corruption. A lead above its dotted line, that on clean images, is one of robustness.
+    A row per corruption.
     """
     sets = list(dict.fromkeys(accuracy.images))
     figure, parts = vis.sections(*[2.8] * len(corruptions))

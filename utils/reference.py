@@ -67,10 +67,7 @@ def page(folder: Path) -> str:
     missing = [name for name in (*SCALES, *QUESTIONS) if name not in places]
     if missing:
         parts.append(f"Not run yet: {', '.join(missing)}.")
-    if (folder / "scales.png").exists():
-        parts.append(f"## Figures\n\n![scales](scales.png)\n\n{_says(figures_b.corner_over_steps)}")
-    parts += _figures(places)
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join([*parts, *_figures(folder, places)]) + "\n"
 
 
 def _places(folder: Path) -> dict[str, Path]:
@@ -78,24 +75,22 @@ def _places(folder: Path) -> dict[str, Path]:
     return {path.name: path for path in sorted(folder.iterdir()) if _settings(path)}
 
 
-def _figures(places: dict[str, Path]) -> list[str]:
+def _figures(folder: Path, places: dict[str, Path]) -> list[str]:
     """Every figure of the largest scale that has it (of experiment A all), and what to see in it."""
-    ordered = sorted(places, key=lambda name: -SCALES.index(name) if name in SCALES else 1)
-    found = {}
-    for place in ordered:
+    found = {"scales.png": ["scales.png"]} if (folder / "scales.png").exists() else {}
+    for place in sorted(places, key=lambda name: -SCALES.index(name) if name in SCALES else 1):
         for path in sorted(places[place].glob("exp_?_*.*")):
             if path.suffix in (".png", ".gif"):
                 found.setdefault(path.name, []).append(f"{place}/{path.name}")
-    parts = []
+    parts = ["## Figures, and what to see in them"]
     for name, paths in sorted(found.items()):
-        module, title = FIGURES[name[4]], Path(name).stem[6:].removeprefix("rahaman_")
-        shown = [f"![{path}]({path})" for path in (paths if name[4] == "a" else paths[:1])]
-        parts += [f"### {name}", *shown, _says(getattr(module, title, figures_c_d.robustness))]
+        letter, title = name[4], Path(name).stem[6:].removeprefix("rahaman_")
+        draws = getattr(FIGURES.get(letter), title, figures_c_d.robustness)
+        draws = figures_b.corner_over_steps if name == "scales.png" else draws
+        shown = [f"![{path}]({path})" for path in (paths if letter == "a" else paths[:1])]
+        says = draws.__doc__.split("\n\n")[0]  # its first sentence
+        parts += [f"### {name}", *shown, " ".join(says.split())]
     return parts
-
-
-def _says(figure) -> str:
-    return figure.__doc__.splitlines()[0]
 
 
 def _table(places: dict[str, Path], folder: str, name: str) -> pd.DataFrame:

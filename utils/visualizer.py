@@ -139,8 +139,9 @@ def map_panels(part, grids: dict, draw, label: str, x: str, y: str, centred=True
     wide = math.ceil(len(usual) / rows)
     parts = part.subfigures(1, 2, width_ratios=(wide + 0.3, 1.6)) if compared else [part]
     letters = {3: 20, 4: 17}.get(wide, 24)  # that a title has room for
-    titles = {t: re.sub(r" (?=\d)", "\N{NO-BREAK SPACE}", t) for t in grids}
-    titles = {t: textwrap.fill(titles[t], 24 if t in compared else letters) for t in grids}
+    whole = {t: re.sub(r"(?<!,) (?=[\d%])", "_", t) for t in grids}  # no line ends before a number
+    titles = {t: textwrap.fill(whole[t], 24 if t in compared else letters) for t in grids}
+    titles = {t: title.replace("_", " ") for t, title in titles.items()}
     lines = max(title.count("\n") for title in titles.values())  # of all, for images of one height
     drawn = []
     for place, group in zip(parts, (usual, compared)):
