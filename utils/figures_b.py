@@ -6,10 +6,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.animation import FuncAnimation
 from matplotlib.figure import Figure
+from matplotlib.ticker import Formatter
 
 from utils import configurations, published
 from utils import visualizer as vis
-from utils.statistics import is_published_setting, minus_baseline
+from utils.statistics import interval, is_published_setting, minus_baseline
 from utils.suppression import HIDDEN, MEAN, MODEL, POOLED
 
 RADIUS_LABELS = ["0", "1/3", r"$\sqrt{2}/3$"]  # of a 3x3 kernel, cycles/pixel
@@ -35,12 +36,9 @@ def spectrum_evolution(spectra: pd.DataFrame, history: pd.DataFrame) -> Figure:
         text = {"transform": ax.get_yaxis_transform(), "va": "bottom", "fontsize": 8}
         ax.text(0.02, place, f"cutoff {cutoff:g}", **text)
     corner, label = _corner(levels), r"corner, $\sqrt{2}/3$, against white (dB)"
-    curves = {
-        label: corner,
-        "the same, minus baseline (dB)": vis.differences(corner, "db", ["step"]),
-    }
-    curves = {text: rows for text, rows in curves.items() if len(rows)}
-    for ax, (text, rows) in zip(vis.panels(bottom, len(curves)), curves.items()):
+    paired = vis.differences(corner, "db", ["step"])
+    axes = vis.panels(bottom, 1 + (len(paired) > 0))
+    for ax, rows, text in zip(axes, (corner, paired), (label, "the same, minus baseline (dB)")):
         vis.model_curves(ax, rows, "step", "db")
         _finish_steps(ax, rows.step, text)
     title = "Spectrum of the kernels (raw weights, mean over hidden layers; %: test accuracy)"
@@ -63,8 +61,7 @@ def first_layer(spectra: pd.DataFrame) -> Figure:
     ax = bottom.subplots()
     vis.model_curves(ax, high.reset_index(), "epoch", "h")
     ax.axvline(1, color="0.4", linestyle=":", linewidth=1)
-    text = {"transform": ax.get_xaxis_transform(), "fontsize": 9}
-    ax.text(1, 0.93, " published SSR: from here on", **text)
+    ax.text(1, 0.93, " published SSR: from here on", transform=ax.get_xaxis_transform())
     ax.set(xlabel="epoch", ylabel="both upper rows added\n(ratio to zero frequency)")
     vis.log_axis(ax.yaxis)
     ax.locator_params(**vis.EPOCHS)
@@ -114,7 +111,8 @@ def evolution(spectra: pd.DataFrame, correlation: pd.DataFrame) -> FuncAnimation
     epochs = sorted(set(db.epoch))
     epochs = epochs[:: -math.ceil(len(epochs) / 20)][::-1]
     maps = db.set_index(["configuration", "epoch", "fy", "fx"]).db.unstack("fx")
-    none = maps.loc[names[0], db.epoch.iloc[0]] * np.nan
+    every = [sorted(names), epochs, maps.index.levels[-1]]  # NaN where weights were not kept
+    maps = maps.reindex(pd.MultiIndex.from_product(every))
     levels = _levels(spectra[spectra.seed == db.seed.iloc[0]], hidden=True)
     grids = _by_epoch(levels[levels.configuration.isin(names)])
     figure, (top, bottom) = vis.sections(2.4, 1.8)
@@ -128,8 +126,7 @@ def evolution(spectra: pd.DataFrame, correlation: pd.DataFrame) -> FuncAnimation
     def show(epoch):
         figure.texts[0].set_text(f"Kernels after epoch {epoch}")
         for (label, name), up, down in zip(labels.items(), above, below):
-            kept = (name, epoch) in maps.index.droplevel("fy")
-            up.images[0].set_data(maps.loc[name, epoch] if kept else none)
+            up.images[0].set_data(maps.loc[name, epoch])
             seen = np.where(grids[label].columns <= epoch, grids[label], np.nan)
             down.collections[0].set_array(np.ma.masked_invalid(seen))
             for number in down.texts:
@@ -196,23 +193,42 @@ def ssr_comparison(ssr: pd.DataFrame) -> Figure:
     )
 
 
-def _groups(ax, groups: dict[str, tuple], names: list[str], **options) -> None:
-    """Dots of every configuration in groups of (table, column); where there is room, joined by seed
-    and with numbers."""
+def _groups(ax, groups: dict[str, tuple], names: list[str], ratio=False, bar=False) -> None:
+    """A dot per seed and a line at their mean (of ratios, that of the logarithms), with `bar` its
+    95 % interval, for every configuration in groups of (table, column).
+
+    Where there is room, means are told in numbers and the dots of a seed joined.
+    """
     width, few = 0.84 / len(names), len(groups) < 4
+    small = {"fontsize": 8, "ha": "center"}
     for position, (table, column) in enumerate(groups.values()):
         wide = table.pivot(index="configuration", columns="seed", values=column).reindex(names)
-        places = []
-        for name in names:
-            x, style = position + _place(name, names), vis.look(name)
-            style |= {"label": configurations.label(name)} if few else {}
-            options["text"] = few and len(names) < 5
-            places.append(vis.dots(ax, x, wide.loc[name], style, width, **options))
+        middles = position + np.array([_place(name, names) for name in names])
+        places = middles[:, None] + width * np.linspace(-0.35, 0.35, wide.shape[1] + 2)[1:-1]
         if few:
             ax.plot(places, wide, color="0.75", linewidth=0.6, zorder=1)
-    ax.axhline(1 if "ratio" in options else 0, color="0.3", linewidth=1, zorder=1)
+        for name, x, dots in zip(names, middles, places):
+            style, values = vis.look(name), wide.loc[name]
+            if values.isna().all():
+                style = small | {"transform": ax.get_xaxis_transform(), "rotation": 90}
+                ax.text(x, 0.05, "not defined", **style)
+                continue
+            mean, *ends = interval(values, ratio)
+            marks = {"linestyle": "", "markersize": 4 if width > 0.1 else 3, "alpha": 0.8}
+            ax.plot(
+                dots, values, label=configurations.label(name) if few else None, **style | marks
+            )
+            line = [x - 0.42 * width, x + 0.42 * width]
+            ax.plot(line, [mean, mean], color=style["color"], linewidth=2)
+            if bar:
+                ax.plot([x, x], ends, color="0.2", linewidth=1, marker="_", markersize=6)
+            if few and len(names) < 5:
+                top = np.nanmax([*values, *(ends if bar else [])])
+                text = Formatter.fix_minus(f"{mean:.2f}")
+                ax.annotate(text, (x, top), (0, 3), textcoords="offset points", **small)
+    ax.axhline(1 if ratio else 0, color="0.3", linewidth=1, zorder=1)
     ax.set_xticks(range(len(groups)), groups)
-    ax.set(xlim=(-0.5, len(groups) - 0.5), yscale="log" if "ratio" in options else "linear")
+    ax.set(xlim=(-0.5, len(groups) - 0.5), yscale="log" if ratio else "linear")
     ax.grid(axis="x", visible=False)
     ax.margins(y=0.12)  # room for the numbers
 
@@ -292,10 +308,12 @@ def dose_response(dose: pd.DataFrame) -> Figure:
     for part, family in zip(parts, families):
         table = dose[dose.family == family]
         usual = f"{family}={vis.USUAL[family]:g}"
+        part.supxlabel(
+            f"strength of {configurations.label(usual).split()[0]} (0: baseline)", fontsize=10
+        )
         for ax, (column, text) in zip(vis.panels(part, 3), columns.items()):
             vis.curves(ax, table, "strength", column, **vis.look(usual))
-            name = configurations.label(usual).split()[0]
-            ax.set(xlabel=f"strength of {name} (0: baseline)", ylabel=text)
+            ax.set_ylabel(text)
             if family != "dropout":
                 ax.set_xscale("symlog", linthresh=table.strength[table.strength > 0].min())
     return vis.finish(figure, "Dose and response: what the strength does", dose)
@@ -309,12 +327,11 @@ def corner_over_steps(spectra: dict[str, pd.DataFrame]) -> Figure:
     """
     figure, (part,) = vis.sections(3.4)
     ax, steps = part.subplots(), set()
-    looks = zip(SCALE_COLORS, ["-", "--", "-.", ":"], "osD^")
-    for (name, table), (color, line, marker) in zip(spectra.items(), looks):
+    for (name, table), *look in zip(spectra.items(), SCALE_COLORS, ["-", "--", "-.", ":"], "osD^"):
+        style = dict(zip(("color", "linestyle", "marker"), look))
         corner = _corner(_levels(table, hidden=True))
         rows = vis.differences(corner, "db", ["step"])
         rows = rows[rows.configuration == vis.contrast(corner.configuration)]
-        style = {"color": color, "linestyle": line, "marker": marker}
         vis.curves(ax, rows, "step", "db", f"{name}, n = {rows.seed.nunique()}", **style)
         steps |= set(rows.step)
     _finish_steps(ax, steps, "L2 minus baseline (dB)")

@@ -14,7 +14,6 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, Formatter, LogLocator, MaxNLocator, NullLocator
 
 from utils import configurations, published
-from utils.statistics import interval
 
 WIDTH = 9.6  # inches of every figure: 10 points are 13 pixels where it is shown 900 wide
 # One look per family in every figure: colour, line and marker, distinct in grey too.
@@ -242,34 +241,6 @@ def curves(ax, table: pd.DataFrame, x: str, y: str, label: str | None = None, **
         ax.plot(wide.index, wide, color=style["color"], linewidth=0.7, alpha=0.55)
     style = {"linewidth": 2, "markersize": 4.5, "markevery": 0.1 if len(mean) > 12 else 1} | style
     ax.plot(mean.index, mean, label=label, **style)
-
-
-def dots(
-    ax, x: float, values: pd.Series, style: dict, width: float, ratio=False, bar=False, text=False
-) -> np.ndarray:
-    """A dot per seed and a line at their mean; returns where the dots are.
-
-    Args:
-        ratio: the mean is that of the logarithms.
-        bar: with the 95 % interval of the mean.
-        text: with the mean in numbers.
-    """
-    places = x + width * np.linspace(-0.35, 0.35, len(values) + 2)[1:-1]
-    if values.isna().all():
-        style = {"rotation": 90, "ha": "center", "fontsize": 8}
-        ax.text(x, 0.05, "not defined", transform=ax.get_xaxis_transform(), **style)
-        return places
-    mean, *ends = interval(values, ratio)
-    marks = {"linestyle": "", "markersize": 4 if width > 0.1 else 3, "alpha": 0.8}
-    ax.plot(places, values, **style | marks)
-    ax.plot([x - 0.42 * width, x + 0.42 * width], [mean] * 2, color=style["color"], linewidth=2)
-    if bar:
-        ax.plot([x, x], ends, color="0.2", linewidth=1, marker="_", markersize=6)
-    if text:
-        style = {"xytext": (0, 3), "textcoords": "offset points", "ha": "center", "fontsize": 8}
-        top = np.nanmax([*values, *(ends if bar else [])])
-        ax.annotate(Formatter.fix_minus(f"{mean:.2f}"), (x, top), **style)
-    return places
 
 
 def step_axis(ax, steps, every: int = 1) -> None:
