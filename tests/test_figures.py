@@ -481,6 +481,9 @@ def test_robustness():
         if np.allclose([s[1][1] - s[0][1] for s in c.get_segments()][1], 2 * half)
     )
     assert len(bars.get_segments()) == 3
+    low, high = figure.axes[1].get_ylim()  # for the seeds, not for intervals far beyond them
+    assert low < lead.min() and high > lead.max()
+    assert high - low < 2.01 * (max(lead.max(), 0) - min(lead.min(), 0))
     assert_shown(figure, [*shown, *clean.groupby("configuration").mean(), 10])
 
 
