@@ -161,7 +161,7 @@ def figures(tables: dict[str, pd.DataFrame]) -> dict:
     tested = tables["robustness"], tables["lead"]
     sigma = tables["robustness"].norm.max() / (3 * 32 * 32) ** 0.5
     noise = "Accuracy under Gaussian noise"
-    bands = f"Accuracy under noise in bands, of the energy of Gaussian noise of sigma {sigma:.2g}"
+    bands = f"Accuracy under noise in bands (equal energy, as Gaussian noise of sigma {sigma:.2f})"
     return {
         "robustness": figures_c_d.robustness(*tested, ["Gaussian noise"], noise),
         "band_noise": figures_c_d.robustness(*tested, ["band noise"], bands),
