@@ -174,15 +174,14 @@ def draw_evolution(s, folder: Path, jobs: list, labels: dict) -> None:
     """Spectra of all runs, as far as they are."""
     spectra = results.read_run_tables(folder, jobs, "spectra.csv").assign(cutoff=s.cutoff)
     history = results.read_run_tables(folder, jobs, "history.csv")
-    labels = add_device(labels, folder, jobs)
+    labels = add_device(labels, results.read_run_tables(folder, jobs, "starts.csv"))
     figure = figures_b.spectrum_evolution(results.with_columns(spectra, labels), history)
     path = Path(s.results_dir) / "figures" / "exp_b_spectrum_evolution.png"
     results.write_figure(path, figure)
 
 
-def add_device(labels: dict, folder: Path, jobs: list) -> dict:
+def add_device(labels: dict, starts: pd.DataFrame) -> dict:
     """Labels with the device of the starts that trained the epochs, not of this start."""
-    starts = results.read_run_tables(folder, jobs, "starts.csv")
     return labels | {"device": "; ".join(dict.fromkeys(starts.device))}
 
 
@@ -193,11 +192,9 @@ def merge(s, folder: Path, jobs: list, labels: dict, problem: str) -> int:
         training.write_tables(state, folder / run.name)
     problems = [problem, *(state["diverged"] for state in states.values())]
     short = [run for run in jobs if states[run]["epoch"] < s.epochs]
-    labels = add_device(labels, folder, jobs)
+    labels = add_device(labels, training.table(states.values(), "starts"))
     files = {"training": "history", "spectrum": "spectra", "autocorrelation": "autocorrelation"}
-    tables = {
-        name: results.read_run_tables(folder, jobs, f"{file}.csv") for name, file in files.items()
-    }
+    tables = {name: training.table(states.values(), file) for name, file in files.items()}
     tables["spectrum"] = tables["spectrum"].assign(cutoff=s.cutoff)
     if len(short) < len(jobs):
         history = tables["training"]

@@ -54,13 +54,7 @@ def replacing(path: Path, strict: bool = False) -> Iterator[Path]:
         yield temporary
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
-        try:
-            rename(temporary, path)
-        except PermissionError as error:
-            if strict:
-                raise
-            text = f"warning: {path} stays as it was ({error.strerror}): is it open elsewhere?"
-            tqdm.write(text, file=sys.stderr)
+        rename(temporary, path, strict)
     except OSError as error:
         raise _cannot_write(path, error) from error
     finally:
@@ -68,14 +62,22 @@ def replacing(path: Path, strict: bool = False) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
-def rename(old: Path, new: Path) -> None:
-    """Replace `new`; again after a moment where Windows refuses, as virus scanners open files."""
-    for seconds in (0.1, 0.2, 0.4):
-        with suppress(PermissionError):
+def rename(old: Path, new: Path, strict: bool = True) -> None:
+    """Replace `new`; again after a moment where Windows refuses, as virus scanners open files.
+
+    Raises:
+        PermissionError: it still refuses; unless strict, that is a warning.
+    """
+    for seconds in (0.1, 0.2, 0.4, 0):
+        try:
             old.replace(new)
             return
+        except PermissionError as error:
+            problem = error
         time.sleep(seconds)
-    old.replace(new)
+    if strict:
+        raise problem
+    warn(f"{new} stays as it was ({problem.strerror}): is it open elsewhere?")
 
 
 def clean(folder: Path) -> None:
@@ -107,7 +109,7 @@ def hold(path: Path) -> IO:
         holder = file.read().strip() or "another process"
         raise BusyError(f"{path.parent} is in use by {holder}") from None
     except OSError as error:  # network disks without locks say so in many ways
-        _warn_once(f"this disk has no locks ({error.strerror}); start nothing twice at once")
+        warn_once(f"this disk has no locks ({error.strerror}); start nothing twice at once")
     file.truncate(0)
     now = datetime.now().astimezone()
     file.write(f"process {os.getpid()} on {socket.gethostname()} since {now:%Y-%m-%d %H:%M:%S}\n")
@@ -172,9 +174,11 @@ def _is_gone(process: int) -> bool:
     return False
 
 
-@functools.cache
-def _warn_once(text: str) -> None:
+def warn(text: str) -> None:
     tqdm.write(f"warning: {text}", file=sys.stderr)
+
+
+warn_once = functools.cache(warn)
 
 
 def _cannot_write(path: Path, error: OSError) -> OSError:

@@ -65,5 +65,5 @@ def note_latest(settings: SimpleNamespace, folder: Path, labels: dict) -> None:
     """Write which job was started last, for experiments C and D."""
     latest = {"folder": folder.name, "scale": labels["scale"]}
     latest |= {name: list(getattr(settings, name)) for name in ("configurations", "seeds")}
-    with checkpoints.replacing(folder.parent / "latest.json") as path:
+    with checkpoints.replacing(folder.parent / "latest.json", strict=True) as path:
         path.write_text(json.dumps(latest, indent=2) + "\n", "utf-8")

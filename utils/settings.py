@@ -12,6 +12,7 @@ says.
 import argparse
 import codecs
 import contextlib
+import io
 import math
 import re
 import sys
@@ -255,7 +256,8 @@ def run_script(main: Callable[[], int | None], stopped: str = "Stopped."):
     """Run main; the errors a user can cause or mend end it with one line, not a traceback."""
     codecs.register_error("plain", _plain)
     for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="plain")
+        if isinstance(stream, io.TextIOWrapper):  # notebooks have streams of their own
+            stream.reconfigure(errors="plain")
     try:
         sys.exit(main())
     except OSError as error:

@@ -129,7 +129,7 @@ def _find_job(settings: SimpleNamespace) -> Job:
     if (folder / latest["folder"]).is_dir():
         return _read_job(folder / latest["folder"], latest, settings)
     if settings.run != "latest":
-        there = sorted(path.parent.name for path in folder.glob("*/*/"))
+        there = sorted(path.parts[-3] for path in folder.glob("*/*/settings.json"))
         raise checkpoints.CheckpointError(
             f"RUN is {settings.run!r}; allowed: latest, or a folder in {folder}: "
             f"{', '.join(dict.fromkeys(there)) or 'there is none'}"

@@ -1,10 +1,11 @@
 """One training run: the loop, the record of spectra, and going on after an interruption."""
 
 import copy
+import io
 import math
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -64,7 +65,18 @@ def write_tables(state: dict, folder: Path) -> None:
     """The tables of a run, all made from its state: they can always be made again."""
     for name in TABLES if state["epoch"] >= 0 else ():
         with checkpoints.replacing(folder / f"{name}.csv") as path:
-            pd.DataFrame(state[name]).to_csv(path, index=False, float_format=FLOAT)
+            path.write_text(_csv([state], name), "utf-8")
+
+
+def table(states: Iterable[dict], name: str) -> pd.DataFrame:
+    """A table of several runs, as their files are read: one open elsewhere may be an old one."""
+    text = _csv(states, name)
+    return pd.read_csv(io.StringIO(text)) if text.strip() else pd.DataFrame()
+
+
+def _csv(states: Iterable[dict], name: str) -> str:
+    rows = pd.DataFrame([row for state in states for row in state[name]])
+    return rows.to_csv(index=False, float_format=FLOAT)
 
 
 def train(
@@ -266,6 +278,6 @@ def _save(state: dict, folder: Path) -> None:
     """The checkpoint first: it holds all rows, so the tables can always be made from it."""
     last = folder / "last.pt"
     if last.exists():
-        last.replace(folder / "previous.pt")
+        checkpoints.rename(last, folder / "previous.pt", strict=False)
     checkpoints.save(state, last)
     write_tables(state, folder)
