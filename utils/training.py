@@ -121,33 +121,35 @@ def train(
     for epoch in range(state["epoch"] + 1, settings.epochs + 1):
         start = time.perf_counter()
         key = {"configuration": run.configuration, "seed": run.seed, "epoch": epoch}
-        row = key | {"learning_rate": math.nan, "train_loss": math.nan}
-        row |= {"train_accuracy": math.nan, "diverged": ""}
-        spectra = []
+        row = key | dict.fromkeys(["learning_rate", "train_loss", "train_accuracy"], math.nan)
+        row["diverged"], spectra = "", []
+        title = f"{run.name} epoch {epoch}/{settings.epochs}"
         if epoch > 0:
-            progress.describe(f"{run.name} epoch {epoch}/{settings.epochs}")
+            progress.describe(title)
             try:
                 numbers, spectra = _train_epoch(
-                    model, optimizer, train_set, windows, batchnorms, run, epoch, settings, progress
+                    model, optimizer, train_set, windows, batchnorms, key, settings, progress
                 )
             except DivergedError as error:  # the state keeps the weights of the epoch before
-                state["diverged"] = str(error)
-                state["history"].append(row | {"diverged": str(error)})
+                state["diverged"] = (
+                    f"{run.name} diverged: {error} in epoch {epoch} is not a finite number "
+                    f"(LEARNING_RATE {settings.learning_rate:g}; a lower one may train)"
+                )
+                state["history"].append(row | {"diverged": state["diverged"]})
                 _save(state, folder)
-                raise
+                raise DivergedError(state["diverged"]) from None
             row |= numbers
         inference = for_inference(model)
         for name, images in test_sets.items():
             loss, accuracy = evaluate(inference, images)
             name = name.replace(" ", "_")
             row |= {f"{name}_loss": loss, f"{name}_accuracy": accuracy}
-        last = {"step": epoch * steps_per_epoch(settings)}
-        spectra += [last | r for r in records.spectra(model, batchnorms)]
-        state["spectra"] += [key | _time(r.pop("step"), settings) | r for r in spectra]
+        step = {"step": epoch * steps_per_epoch(settings)}
+        spectra += [key | step | r for r in records.spectra(model, batchnorms)]
+        state["spectra"] += spectra
         if epoch in (0, settings.epochs):
-            state["autocorrelation"] += [
-                key | r for r in records.autocorrelations(model, batchnorms)
-            ]
+            rows = records.autocorrelations(model, batchnorms)
+            state["autocorrelation"] += [key | r for r in rows]
         state["epoch"] = epoch
         state["model"] = copy.deepcopy(model.state_dict())
         state["optimizer"] = copy.deepcopy(optimizer.state_dict())
@@ -157,7 +159,7 @@ def train(
             weights = {name: state[name] for name in ("identity", "epoch", "model")}
             checkpoints.save(weights, folder / f"epoch-{epoch:03d}.pt")
         _save(state, folder)
-        text = f"{run.name} epoch {epoch}/{settings.epochs}: test {row['test_accuracy']:.1f} %"
+        text = f"{title}: test {row['test_accuracy']:.1f} %"
         progress.epoch(text, state["times"][-1]["seconds"])
         yield epoch
 
@@ -189,17 +191,17 @@ def steps_per_epoch(settings: SimpleNamespace) -> int:
 
 
 def _train_epoch(
-    model, optimizer, train_set, windows, batchnorms, run, epoch, settings, progress
+    model, optimizer, train_set, windows, batchnorms, key, settings, progress
 ) -> tuple[dict, list[dict]]:
     """One pass over the training images.
 
     Returns loss, accuracy and last learning rate, and spectra after steps 1, 2, 4, 8, ... of the
     first epoch.
     """
+    seed, epoch, steps = key["seed"], key["epoch"], steps_per_epoch(settings)
     labels, normalize = train_set.labels, Normalize(train_set)
-    batches = training_batches(windows, labels, settings.batch_size, run.seed, epoch)
-    torch.manual_seed(run.seed * 1_000_003 + epoch + DROPOUT_SEEDS)  # also after a resume
-    steps = steps_per_epoch(settings)
+    batches = training_batches(windows, labels, settings.batch_size, seed, epoch)
+    torch.manual_seed(seed * 1_000_003 + epoch + DROPOUT_SEEDS)  # also after a resume
     model.train()
     losses, correct, count, spectra = [], 0, 0, []
     for step, (images, labels) in enumerate(batches, 1):
@@ -217,26 +219,21 @@ def _train_epoch(
         losses.append(loss.detach() * len(labels))
         correct += (logits.detach().argmax(1) == labels).sum()
         if epoch == 1 and step < steps and step & (step - 1) == 0:  # 1, 2, 4, 8, ...
-            _check_weights(model, step, run, epoch, settings)
-            spectra += [{"step": step} | r for r in records.spectra(model, batchnorms)]
+            _check_weights(model, step)
+            now = {"epoch": step / steps, "step": step}
+            spectra += [key | now | row for row in records.spectra(model, batchnorms)]
         numbers = {}
         if step % 20 == 0 or step == steps:  # now and then, as reading waits for the device
-            _check(losses, run, epoch, settings)
+            _check_losses(losses)
             numbers["loss"] = f"{float(losses[-1]) / len(labels):.3f}"
             numbers["accuracy"] = f"{100 * int(correct) / count:.1f} %"
         progress.step(**numbers)
-    _check_weights(model, steps, run, epoch, settings)
+    _check_weights(model, steps)
     return {
         "learning_rate": optimizer.param_groups[0]["lr"],
         "train_loss": math.fsum(torch.stack(losses).tolist()) / count,
         "train_accuracy": 100 * int(correct) / count,
     }, spectra
-
-
-def _time(step: int, settings) -> dict:
-    """Training time of a record in steps and in epochs, a fraction within the first."""
-    epochs = step / steps_per_epoch(settings)
-    return {"epoch": int(epochs) if epochs.is_integer() else epochs, "step": step}
 
 
 def _note_start(run: Run, state: dict, conditions: dict) -> None:
@@ -254,24 +251,15 @@ def _note_start(run: Run, state: dict, conditions: dict) -> None:
     state["starts"].append(key | {"from_epoch": state["epoch"] + 1} | conditions)
 
 
-def _check(losses: list[Tensor], run: Run, epoch: int, settings) -> None:
-    """Raise DivergedError at the first loss of the epoch that is not finite."""
+def _check_losses(losses: list[Tensor]) -> None:
     finite = torch.stack(losses).isfinite()
     if not finite.all():
-        step = int(finite.int().argmin()) + 1
-        raise _diverged(f"the loss of step {step}", run, epoch, settings)
+        raise DivergedError(f"the loss of step {int(finite.int().argmin()) + 1}")
 
 
-def _check_weights(model: nn.Module, step: int, run: Run, epoch: int, settings) -> None:
+def _check_weights(model: nn.Module, step: int) -> None:
     if not all(w.isfinite().all() for w in model.state_dict().values()):
-        raise _diverged(f"a weight after step {step}", run, epoch, settings)
-
-
-def _diverged(what: str, run: Run, epoch: int, settings) -> DivergedError:
-    return DivergedError(
-        f"{run.name} diverged: {what} in epoch {epoch} is not a finite number "
-        f"(LEARNING_RATE {settings.learning_rate:g}; a lower one may train)"
-    )
+        raise DivergedError(f"a weight after step {step}")
 
 
 def _save(state: dict, folder: Path) -> None:
