@@ -69,6 +69,10 @@ def environments(ranks) -> list[dict]:
     return [shared | dict.fromkeys(["RANK", "LOCAL_RANK"], str(rank)) for rank in range(ranks)]
 
 
+def set_environment(values: dict) -> None:
+    os.environ.update(values)
+
+
 def as_a_user(line, results, *arguments, **environment) -> subprocess.CompletedProcess:
     """Run a script as a user would, in the folder that gets results/."""
     return subprocess.run(

@@ -1,7 +1,6 @@
 """Experiments C and D through their command lines, on tiny models of experiment B."""
 
 import functools
-import os
 import re
 import shutil
 
@@ -11,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from test_exp_b import THREADS, TINY
+from test_exp_b import TINY
 from tqdm import tqdm
 
 from data import batches, corruptions, planted
@@ -31,11 +30,11 @@ LINE_D += "--low-pass-cutoffs 0.75 0.2 --high-pass-cutoffs 0.1"
 def finished(tmp_path_factory):
     """C, which has to train first, then D, in one results folder; and what they printed."""
     results = tmp_path_factory.mktemp("robustness") / "results"
-    c = job.as_a_user(LINE_C, results, f"--training-flags={MODELS}", **THREADS)
-    assert c.returncode == 0, c.stderr
-    reference, log = ("--save-reference", "tiny"), results.parent / "log"
-    assert job.finish(results, *reference, line=LINE_D, log=log, pictures=True) == 0
-    return results, c.stdout, log.read_text()
+    logs = [results.parent / "c", results.parent / "d"]
+    lines = [(f"--training-flags={MODELS}",), ("--save-reference", "tiny")]
+    for line, more, log in zip((LINE_C, LINE_D), lines, logs):
+        assert job.finish(results, *more, line=line, log=log, pictures=True) == 0, log.read_text()
+    return results, *(log.read_text() for log in logs)
 
 
 def test_trains_first_and_says_so(finished):
@@ -223,7 +222,7 @@ def test_what_is_narrowed_and_who_starts_it(finished, tmp_path):
         ({"WORLD_SIZE": "2", "RANK": "0"}, "MASTER_ADDR is not there"),
         (job.environments(2)[0], "start it with python, not torchrun"),
     ):
-        before = functools.partial(os.environ.update, environment)
+        before = functools.partial(job.set_environment, environment)
         assert job.finish(tmp_path / "no", line=D, before=before, log=tmp_path / "log") == 1
         assert re.fullmatch(f"error: .*{said}.*\n", (tmp_path / "log").read_text())
 
