@@ -4,6 +4,7 @@ import ast
 import errno
 import importlib.util
 import io
+import itertools
 import os
 import re
 import runpy
@@ -24,7 +25,7 @@ import torch
 from conftest import ROOT, tables
 
 from data import batches, planted
-from utils import checkpoints, devices, evaluation, processes, runs, settings, training
+from utils import checkpoints, devices, evaluation, processes, results, runs, settings, training
 
 A = "exp_a_synthetic.py --steps 6 --seeds 0 1 --width 8 --records 3"
 SCRIPTS = sorted((ROOT / "experiments").glob("*.py"))
@@ -433,6 +434,30 @@ def test_the_compiler_is_not_imported():
     )
     after = 1 - 0.5 - 0.5 * 1.9
     assert process.stdout == f"{after:.2f} {after:.2f} {after:.2f} False\n"
+
+
+class Drawings:
+    """Before a job: a clock that goes `seconds` ahead whenever it is read, and a line per figure."""
+
+    def __init__(self, seconds):
+        self.seconds = seconds
+
+    def __call__(self):
+        clock, original = itertools.count(step=self.seconds), results.write_figure
+        time.monotonic = lambda: next(clock)
+
+        def write_figure(path, figure):
+            print("drawn", path.name)
+            return original(path, figure)
+
+        results.write_figure = write_figure
+
+
+@pytest.mark.parametrize("seconds, drawn", [(1, 1), (30, 10)])
+def test_drawing_takes_little_of_the_time(tmp_path, seconds, drawn):
+    """Of nine epochs in nine seconds only the end is drawn; one that takes 20 s is drawn too."""
+    assert job.finish(tmp_path / "results", before=Drawings(seconds), log=tmp_path / "log") == 0
+    assert (tmp_path / "log").read_text().count("drawn exp_b_spectrum_evolution.png") == drawn
 
 
 def meet(environment, folder, failing):

@@ -98,8 +98,10 @@ def test_three_steps_equal_those_of_a_plain_loop(tmp_path, images, configuration
     found = torch.load(path, weights_only=True)["model"]
     expected = plain_loop(configuration, images, *recipe)
     assert found.keys() == expected.keys()
-    for name, value in expected.items():
-        np.testing.assert_allclose(found[name], value, atol=1e-5, err_msg=name)
+    before = torch.load(path.with_name("epoch-000.pt"), weights_only=True)["model"]
+    for name, value in expected.items():  # rounding may turn an activation next to 0 on or off
+        wrong, moved = (value - found[name]).float().norm(), (value - before[name]).float().norm()
+        assert wrong <= 0.01 * moved + 1e-6, (name, wrong, moved)
 
 
 def test_decay_on_all_and_on_kernels_adds_up():
@@ -181,3 +183,19 @@ def test_dropout_and_batch_order_have_seeds_of_their_own():
     used = {seed * 1_000_003 + epoch for seed in range(50) for epoch in (1, 2, 10, 100_000)}
     dropout = {seed + training.DROPOUT_SEEDS for seed in used}
     assert not used & dropout
+
+
+def test_a_step_does_not_wait_for_the_device(tmp_path, images, monkeypatch):
+    """Numbers are read from tensors after every 20th step and the last one only."""
+    settings = SimpleNamespace(**vars(SETTINGS) | {"batch_size": 1})
+    loop = train("l2=0.05", images, tmp_path, settings)
+    next(loop), next(loop)
+    happened = []
+    for name in ("item", "tolist", "__bool__", "__int__", "__float__", "__index__"):
+        original = getattr(torch.Tensor, name)
+        noted = lambda self, f=original: happened.append("read") or f(self)
+        monkeypatch.setattr(torch.Tensor, name, noted)
+    monkeypatch.setattr(progress.Progress, "step", lambda *_, **__: happened.append("step"))
+    next(loop)
+    read = [happened[:i].count("step") + 1 for i, what in enumerate(happened) if what == "read"]
+    assert happened.count("step") == 40 and set(read) == {20, 40, 41}

@@ -142,8 +142,8 @@ def load(path: Path, identity: str) -> dict:
         content = Path(path).read_bytes()
     except FileNotFoundError:
         raise CheckpointError(f"checkpoint {path} is missing") from None
-    archive, digest = content[:-DIGEST], content[-DIGEST:]
-    if hashlib.sha256(archive).digest() != digest:
+    archive = content[:-DIGEST]
+    if hashlib.sha256(archive).digest() != content[-DIGEST:]:
         raise CheckpointError(f"checkpoint {path} is damaged: its SHA-256 does not match")
     try:
         state = torch.load(io.BytesIO(archive), map_location="cpu", weights_only=True)
@@ -167,11 +167,10 @@ def set_aside(path: Path) -> Path:
 def _is_gone(process: int) -> bool:
     if os.name == "nt":  # there, asking would end it
         return False
-    try:
+    with suppress(ProcessLookupError):
         os.kill(process, 0)
-    except ProcessLookupError:
-        return True
-    return False
+        return False
+    return True
 
 
 def warn(text: str) -> None:
@@ -182,6 +181,4 @@ warn_once = functools.cache(warn)
 
 
 def _cannot_write(path: Path, error: OSError) -> OSError:
-    if isinstance(error, (CheckpointError, BusyError)):
-        return error
     return OSError(f"cannot write {path} ({error.strerror or error}); earlier results stay")

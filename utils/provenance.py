@@ -25,9 +25,8 @@ def scale_label(settings: SimpleNamespace, scale: str | None = None) -> str:
     scale = scale or getattr(settings, "scale", None) or settings.setting
     if not settings.changed:
         return scale
-    return f"{scale}{', ' if ', changed: ' in scale else ', changed: '}" + ", ".join(
-        settings.changed
-    )
+    between = ", " if ", changed: " in scale else ", changed: "
+    return scale + between + ", ".join(settings.changed)
 
 
 def versions() -> dict:

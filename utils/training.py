@@ -97,8 +97,7 @@ def train(
     Args:
         state: from `load_state`.
         train_set: on the device to use; windows: `data.batches.crop_windows` of its images.
-        test_sets: evaluated after every epoch, never used for selection. "test" must be
-            among them.
+        test_sets: evaluated after every epoch, never used for selection; "test" among them.
         folder: gets last.pt, previous.pt, the weights of chosen epochs and tables.
         conditions: device, threads, versions: noted with the epochs of this start.
         progress: of the whole job.
@@ -171,16 +170,11 @@ def build(
     torch.manual_seed(run.seed)
     model = ResNet18(settings.width, run.strengths.get("dropout", 0))
     model = model.to(device, memory_format=memory_format(device))
-    layers = [m for m in model.modules() if isinstance(m, (nn.Conv2d, nn.Linear))]
-    kernels = {id(layer.weight) for layer in layers}
-    everywhere = run.strengths.get("l2", 0)
-    groups = [  # a group's weight_decay * theta is added to the gradient
-        {
-            "params": [p for p in model.parameters() if (id(p) in kernels) == inside],
-            "weight_decay": everywhere + inside * run.strengths.get("conv-l2", 0),
-        }
-        for inside in (True, False)
-    ]
+    groups = []  # a group's weight_decay * theta is added to the gradient
+    for kernels in (True, False):  # of convolutions and linear layers; the rest has one axis
+        decay = run.strengths.get("l2", 0) + kernels * run.strengths.get("conv-l2", 0)
+        some = [p for p in model.parameters() if (p.ndim > 1) == kernels]
+        groups.append({"params": some, "weight_decay": decay})
     return model, without_compiler(torch.optim.SGD)(
         groups, lr=settings.learning_rate, momentum=settings.momentum, fused=device.type != "mps"
     )
@@ -242,11 +236,8 @@ def _note_start(run: Run, state: dict, conditions: dict) -> None:
     names = ("device", "processor", "torch")
     changed = [f"{n} {before[n]} -> {conditions[n]}" for n in names if before[n] != conditions[n]]
     if changed:
-        tqdm.write(
-            f"{run.name} goes on under other conditions ({'; '.join(changed)}): it will not end "
-            "with the same numbers, byte for byte",
-            file=sys.stderr,
-        )
+        text = f"{run.name} goes on under other conditions ({'; '.join(changed)}): it will not end "
+        tqdm.write(text + "with the same numbers, byte for byte", file=sys.stderr)
     key = {"configuration": run.configuration, "seed": run.seed}
     state["starts"].append(key | {"from_epoch": state["epoch"] + 1} | conditions)
 
