@@ -46,9 +46,8 @@ def replacing(path: Path, strict: bool = False) -> Iterator[Path]:
     Raises:
         OSError: one sentence that names `path`.
     """
-    path = Path(path)
-    name = f".{path.name}{MARK}{os.getpid()}-{secrets.token_hex(4)}{path.suffix}"
-    temporary = path.with_name(name)
+    own = f"{MARK}{os.getpid()}-{secrets.token_hex(4)}"
+    temporary = path.with_name(f".{path.name}{own}{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -82,7 +81,7 @@ def rename(old: Path, new: Path, strict: bool = True) -> None:
 
 def clean(folder: Path) -> None:
     """Remove temporary files a day old, and those of this machine's processes that are gone."""
-    for path in Path(folder).glob(".*.tmp-*"):
+    for path in folder.glob(".*.tmp-*"):
         with suppress(OSError, ValueError, OverflowError):  # what cannot be removed is left
             old = time.time() - path.stat().st_mtime > 24 * 3600
             _, ours, rest = path.name.partition(MARK)
@@ -139,7 +138,7 @@ def load(path: Path, identity: str) -> dict:
         CheckpointError: missing, altered since it was written, or of another run.
     """
     try:
-        content = Path(path).read_bytes()
+        content = path.read_bytes()
     except FileNotFoundError:
         raise CheckpointError(f"checkpoint {path} is missing") from None
     archive = content[:-DIGEST]
