@@ -31,10 +31,6 @@ class CheckpointError(OSError):
     """A checkpoint cannot be used; the message is one sentence for the user."""
 
 
-class BusyError(OSError):
-    """Another living process works on the same files."""
-
-
 @contextmanager
 def replacing(path: Path, strict: bool = False) -> Iterator[Path]:
     """Give a temporary name to write to; it becomes `path` once complete and on the disk.
@@ -93,7 +89,7 @@ def hold(path: Path) -> IO:
     """Lock a file until it is closed or the process ends, in whatever way.
 
     Raises:
-        BusyError: a living process holds it; says which, and since when.
+        OSError: a living process holds it; says which, and since when.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -106,7 +102,7 @@ def hold(path: Path) -> IO:
     except BlockingIOError:
         file.seek(0)
         holder = file.read().strip() or "another process"
-        raise BusyError(f"{path.parent} is in use by {holder}") from None
+        raise OSError(f"{path.parent} is in use by {holder}") from None
     except OSError as error:  # network disks without locks say so in many ways
         warn_once(f"this disk has no locks ({error.strerror}); start nothing twice at once")
     file.truncate(0)
