@@ -316,7 +316,9 @@ def test_terminals(monkeypatch, encoding):
 def test_out_of_memory_is_one_line(capsys):
     """The CPU's allocator and a GPU's raise RuntimeErrors; others are faults, with a trace."""
     torches = RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried")
-    for error in (torches, torch.cuda.OutOfMemoryError("CUDA out of memory."), MemoryError()):
+    cublas = RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate")
+    gpus = torch.cuda.OutOfMemoryError("CUDA out of memory.")
+    for error in (torches, cublas, gpus, MemoryError()):
 
         def main(error=error):
             raise error
