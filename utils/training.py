@@ -65,7 +65,7 @@ def write_tables(state: dict, folder: Path) -> None:
     """The tables of a run, all made from its state: they can always be made again."""
     for name in TABLES if state["epoch"] >= 0 else ():
         with checkpoints.replacing(folder / f"{name}.csv") as path:
-            path.write_text(_csv([state], name), "utf-8")
+            path.write_bytes(_csv([state], name).encode())
 
 
 def table(states: Iterable[dict], name: str) -> pd.DataFrame:
