@@ -28,16 +28,17 @@ sys.path.insert(0, str(ROOT))
 import utils  # noqa: F401 (before all else)
 
 # isort: split
+import numpy as np
 import pandas as pd
 import torch
 from torch import nn
 
 from data import datasets, pictures
-from data.corruptions import half_plane
 from utils import devices, figures_model, processes, results, settings
 from utils.frequency import spectrum_from_power
+from utils.model_files import one_line
 from utils.model_sources import Source, find_model
-from utils.model_spectra import analyze_model, autocorrelation_table
+from utils.model_spectra import measure
 from utils.network_spectra import EXACT, PROBES, count_outputs, feature_spectra, input_sensitivity
 
 MODEL = "resnet18"  # a model of torchvision, a file of weights, or a run's folder of experiment B
@@ -69,15 +70,13 @@ def main() -> int:
     images = load_images(s, source) if s.images else None
     print(f"Model    {source.about}\nAgainst  {reference}\n", flush=True)
 
-    kernels = analyze_model(source.model, s.folded, s.cutoff)
+    kernels, correlations = measure(source.model, s.folded, s.cutoff)
     if not len(kernels):
         say_left_out(kernels.attrs["skipped"], "Skipped")
         raise OSError(f"{source.about} has no convolution larger than 1x1 that can be measured")
-    correlations = autocorrelation_table(source.model, s.folded)
     if other:
-        kernels = compare(kernels, analyze_model(other.model, s.folded, s.cutoff))
-        theirs = autocorrelation_table(other.model, s.folded).rename(columns={"value": "other"})
-        correlations = correlations.merge(theirs, "left", ["layer", "dy", "dx"])
+        theirs = measure(other.model, s.folded, s.cutoff)
+        kernels, correlations = compare(kernels, correlations, *theirs)
     say_kernels(s, kernels, reference)
     tables = {source.name: kernels, f"{source.name}_autocorrelation": correlations}
     if s.images:
@@ -87,20 +86,20 @@ def main() -> int:
     return results.write(s, "analyze", labels, tables, figures, [])
 
 
-def compare(table: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
+def compare(table, correlations, other, theirs) -> tuple[pd.DataFrame, pd.DataFrame]:
     """SSR and levels against another model's layers of the same names and kernel sizes."""
     pairs = table.merge(other, "inner", ["layer", "kernel_size"], suffixes=("", "_other"))
     if not len(pairs):
         raise OSError("the two models have no layer of the same name and kernel size in common")
-    for name in table:
-        if name.startswith("db_") and name in other:
-            pairs[name] -= pairs[f"{name}_other"]
+    for name in pairs.filter(regex="^db_.*_other$"):
+        pairs[name.removesuffix("_other")] -= pairs[name]
     pairs["ssr"] = 1 - pairs.high_share / pairs.high_share_other
-    missing = [layer for layer in table.layer if layer not in set(pairs.layer)]
+    missing = set(table.layer) - set(pairs.layer)
     pairs = pairs[list(table)]
-    pairs.attrs["skipped"] = dict.fromkeys(missing, "the other model has no such layer")
+    pairs.attrs["skipped"] = dict.fromkeys(sorted(missing), "the other model has no such layer")
     pairs.attrs["skipped"] |= table.attrs["skipped"]
-    return pairs
+    theirs = theirs.rename(columns={"value": "other"})
+    return pairs, correlations.merge(theirs, "left", ["layer", "dy", "dx"])
 
 
 def load_images(s, source: Source) -> torch.Tensor:
@@ -120,28 +119,29 @@ def measure_network(s, source: Source, images: torch.Tensor, device) -> dict[str
     try:
         outputs = count_outputs(model, images)
     except Exception as error:
-        raise OSError(f"IMAGES: {source.about} fails on them ({error})") from error
+        text = f"IMAGES: {source.about} fails on them ({one_line(error)})"
+        raise OSError(text) from error
     ways = f"all {outputs} classes" if outputs <= EXACT else f"{PROBES} random signs per image"
     size = images.shape[-1]
     print(f"\n{len(images)} images of {size} x {size} pixels; sensitivity from {ways}", flush=True)
     features = feature_spectra(model[1], normalize(images), batch=8)
     power = input_sensitivity(model, images, batch=8)
-    spectrum = spectrum_from_power(power)
-    white = spectrum.multiplicity[spectrum.radius > s.cutoff].sum() / power.size
-    print(
-        f"{spectrum.high_share(s.cutoff):.3f} of the sensitivity lies above {s.cutoff:g} "
-        f"cycles/pixel (white: {white:.3f}); mean radius {spectrum.mean_radius:.3f} cycles/pixel; "
-        f"total {spectrum.total:.4g} per image, squared logits per squared pixel unit"
-    )
     say_left_out(features.attrs["skipped"], "No map")
-    middle = size // 2
-    modes = [(u, v, power[(u + middle) % size, (v + middle) % size]) for u, v in half_plane(size)]
-    tables = {
-        "features": features,
-        "sensitivity": spectrum.table(),
-        "sensitivity_map": pd.DataFrame(modes, columns=["u", "v", "power"]),
-    }
-    tables["sensitivity"]["directions"] = ways
+    tables = {"features": features}
+    spectrum = spectrum_from_power(power)
+    if spectrum.total > 0:
+        white = spectrum.multiplicity[spectrum.radius > s.cutoff].sum() / power.size
+        print(
+            f"{spectrum.high_share(s.cutoff):.3f} of the sensitivity lies above {s.cutoff:g} "
+            f"cycles/pixel (white: {white:.3f}); mean radius {spectrum.mean_radius:.3f}; total "
+            f"{spectrum.total:.4g} per image, squared logits per squared pixel unit"
+        )
+        fy, fx = (np.fft.fftshift(np.fft.fftfreq(n)) for n in power.shape)
+        by_frequency = pd.DataFrame(power, pd.Index(fy, name="fy"), pd.Index(fx, name="fx")).stack()
+        tables["sensitivity"] = spectrum.table().assign(directions=ways)
+        tables["sensitivity_map"] = by_frequency.rename("power").reset_index()
+    else:  # torchvision's transformers start with a last layer of zeros
+        print("No sensitivity: the output does not depend on the images, or is not a number.")
     seen = {"images": f"{len(images)} images of {Path(s.images).name}"}
     return {f"{source.name}_{n}": results.with_columns(t, seen) for n, t in tables.items()}
 
@@ -156,15 +156,15 @@ def say_kernels(s, table: pd.DataFrame, reference: str) -> None:
     say_left_out(table.attrs["skipped"], "Skipped")
     if s.folded:
         say_left_out({n: t for n, t in zip(table.layer, table.note) if t}, "Not folded")
-    mean, less = table.ssr.mean(), (table.ssr > 0).sum()
-    ordered = table.sort_values("ssr", ascending=False)
-    names = [f"{layer} ({ssr:.2f})" for layer, ssr in zip(ordered.layer, ordered.ssr)]
+    ordered = table.dropna(subset="ssr").sort_values("ssr", ascending=False)
+    mean, less = ordered.ssr.mean(), (ordered.ssr > 0).sum()
+    names = [f"{layer} ({ssr:.3f})" for layer, ssr in zip(ordered.layer, ordered.ssr)]
     print(
-        f"\nThe kernels' share above {s.cutoff:g} cycles/pixel is {100 * abs(mean):.1f} % "
-        f"{'lower' if mean > 0 else 'higher'} than in {reference} (mean SSR over "
-        f"{len(table)} layers: {mean:.3f}); it is lower in {less} of them.",
+        f"\nThe kernels' share of energy above {s.cutoff:g} cycles/pixel is {100 * abs(mean):.1f} % "
+        f"{'lower' if mean > 0 else 'higher'} than in {reference} (mean SSR over {len(ordered)} "
+        f"layers: {mean:.3f}); it is lower in {less} of them.",
         f"Most low-pass, by SSR: {', '.join(names[:3])}.",
-        f"Least: {', '.join(names[:-4:-1])}.",
+        f"Least low-pass: {', '.join(names[:-4:-1])}.",
         sep="\n",
     )
 
@@ -183,7 +183,7 @@ def figures(tables: dict[str, pd.DataFrame]) -> dict:
     for name, table in tables.items():
         if f"{name}_autocorrelation" in tables:
             drawn[name] = figures_model.kernels(table, tables[f"{name}_autocorrelation"])
-        elif name.endswith("_features"):
+        elif name.endswith("_features") and len(table):
             drawn[name] = figures_model.features(table)
         elif name.endswith("_sensitivity"):
             drawn[name] = figures_model.sensitivity(table, tables[f"{name}_map"])

@@ -177,16 +177,11 @@ def test_large_kernels_and_gains_agree_with_brute_force(size, filters, n):
     )
 
 
-def test_moments():
+def test_per_filter():
     weight = RNG.normal(size=(4, 3, 2, 3))
-    vectors = weight.reshape(-1, 6)
-    moments = fq.kernel_moments(weight)
-    assert moments.dtype == torch.float64
-    np.testing.assert_allclose(moments, vectors.T @ vectors)
-    assert fq.filter_moments(weight).shape == (4, 6, 6)
-    np.testing.assert_allclose(
-        fq.filter_moments(weight)[2], weight[2].reshape(3, 6).T @ weight[2].reshape(3, 6)
-    )
+    for found, kernels in zip(fq.kernel_autocorrelation(weight, np.eye(4)), weight):
+        expected = sum(signal.correlate2d(k, k) for k in kernels)
+        np.testing.assert_allclose(found, expected, atol=1e-12)
 
 
 def test_high_share_of_white_kernels_and_cutoff():
@@ -231,7 +226,7 @@ def test_responses_follow_the_definition(shape):
 @pytest.mark.parametrize("shape", [(3, 3), (3, 5), (1, 1), (4, 2), (1, 7)])
 def test_autocorrelation(shape):
     kernels = RNG.normal(size=(6, *shape))
-    found = fq.autocorrelation(fq.kernel_moments(kernels), *shape)
+    found = fq.kernel_autocorrelation(kernels)
     expected = sum(signal.correlate2d(k, k) for k in kernels)
     assert found.shape == (2 * shape[0] - 1, 2 * shape[1] - 1)
     np.testing.assert_allclose(found, expected, atol=1e-12)
@@ -310,9 +305,8 @@ def test_no_energy_is_nan_and_a_warning():
     ],
 )
 def test_wrong_weights_are_named(weight, found):
-    for function in (fq.radial_spectrum, fq.kernel_moments):
-        with pytest.raises(ValueError, match=f"weight.*{found}"):
-            function(weight)
+    with pytest.raises(ValueError, match=f"weight.*{found}"):
+        fq.radial_spectrum(weight)
 
 
 def test_other_wrong_arguments_are_named():

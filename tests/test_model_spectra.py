@@ -13,6 +13,7 @@ from conftest import ROOT
 from scipy import signal
 from test_frequency import brute_force
 from torch import nn
+from torch._subclasses import FakeTensorMode
 from torch.ao.nn import quantized
 from torch.nn import functional as F
 from torch.nn.utils import prune
@@ -24,7 +25,8 @@ from torchvision.ops import FrozenBatchNorm2d
 from models.resnet import ResNet18
 from utils.batchnorm import following_batchnorms, is_batchnorm
 from utils.evaluation import for_inference
-from utils.model_spectra import analyze_model, autocorrelation_table
+from utils.model_spectra import analyze_model, measure
+from utils.network_spectra import feature_spectra, input_sensitivity
 
 
 def randomize(model):
@@ -135,8 +137,8 @@ WAYS = {
     "kernels used elsewhere": (lambda s, x: s.n(s.c(x)) + F.conv2d(x, s.c.weight, None, 1, 1), {}),
     "norm's numbers used": (lambda s, x: s.n(s.c(x)) * s.n.weight.view(-1, 1, 1), {}),
     "through an activation": (lambda s, x: s.n(torch.relu(s.c(x))), {}),
-    "its shape is asked for": (lambda s, x: s.n((y := s.c(x))).view(y.shape[0], -1), {"c": "n"}),
-    "its size is asked for": (lambda s, x: s.n((y := s.c(x))).view(y.size(0), -1), {"c": "n"}),
+    "its shape is asked for": (lambda s, x: s.n(y := s.c(x)).view(y.shape[0], -1), {"c": "n"}),
+    "its size is asked for": (lambda s, x: s.n(y := s.c(x)).view(y.size(0), -1), {"c": "n"}),
     "plain": (lambda s, x: s.n(s.d(torch.relu(s.m(s.c(x))))), {"c": "m", "d": "n"}),
 }
 
@@ -219,6 +221,28 @@ def test_a_layer_of_two_names_is_folded_under_both():
     folded = for_inference(model)
     assert not any(isinstance(layer, nn.BatchNorm2d) for layer in folded.modules())
     torch.testing.assert_close(folded(x), model(x), rtol=1e-4, atol=1e-4)
+
+
+class Conv2d(nn.Conv2d):
+    """As in detectron2: norm and activation inside the convolution."""
+
+    def __init__(self, *args, norm=None):
+        super().__init__(*args)
+        self.norm = norm
+
+    def forward(self, x):
+        return torch.relu(self.norm(F.conv2d(x, self.weight, self.bias)))
+
+
+def test_a_batchnorm_inside_its_convolution():
+    inner, plain = Conv2d(3, 4, 3, norm=nn.BatchNorm2d(4)), nn.Conv2d(3, 4, 3)
+    model = randomize(nn.Sequential(inner, nn.Conv2d(4, 4, 3), nn.BatchNorm2d(4)))
+    plain.load_state_dict(inner.state_dict(), strict=False)
+    table = analyze_model(model, folded=True)
+    assert table.batchnorm.tolist() == ["0.norm", "2"]
+    assert table.energy[0] == pytest.approx(energy(plain.eval(), inner.norm).sum(), rel=1e-5)
+    x = torch.randn(2, 3, 8, 8)
+    torch.testing.assert_close(for_inference(model)(x), model(x), rtol=1e-4, atol=1e-4)
 
 
 class DetrFrozenBatchNorm2d(nn.Module):
@@ -319,6 +343,7 @@ SKIPPED = {  # model -> what stands under "skipped"
     "quantised": (lambda: nn.Sequential(quantized.Conv2d(3, 4, 3)), {"0": "quantised"}),
     "quantised on the fly": (lambda: quantized.dynamic.Conv2d(3, 4, 3), {"(model)": "quantised"}),
     "lazy": (lazy, {"0": "not initialised yet", "(linear layers)": "1,"}),
+    "fake": (lambda: nn.Sequential(fake()), {"0": ""}),
     "meta": (lambda: nn.Conv2d(3, 4, 3, device="meta"), {"(model)": "meta device"}),
     "complex": (lambda: nn.Conv2d(3, 4, 3, dtype=torch.cfloat), {"(model)": "complex64"}),
     "transposed": (lambda: nn.ConvTranspose2d(3, 4, 3), {"(model)": "transposed"}),
@@ -330,6 +355,7 @@ SKIPPED = {  # model -> what stands under "skipped"
         lambda: nn.Sequential(nn.Conv2d(3, 4, 3)).apply(lambda m: nan_weight(m)),
         {"0": "NaN"},
     ),
+    "zero": (lambda: nn.Sequential(zero(nn.Conv2d(3, 4, 3))), {"0": "all its kernels are zero"}),
     "linear": (lambda: nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2)), {"(linear layers)": "2,"}),
     "nothing": (nn.ReLU, {"(model)": "no layer"}),
     "an empty dictionary": (dict, {"(model)": "no layer"}),
@@ -355,6 +381,16 @@ SKIPPED = {  # model -> what stands under "skipped"
 def nan_weight(module):
     if isinstance(module, nn.Conv2d):
         module.weight.data[0, 0, 0, 0] = torch.nan
+
+
+def fake():
+    with FakeTensorMode():
+        return nn.Conv2d(3, 4, 3)
+
+
+def zero(module):
+    nn.init.zeros_(module.weight)
+    return module
 
 
 @pytest.mark.parametrize("folded", [False, True])
@@ -428,6 +464,34 @@ def test_the_model_is_not_changed():
     assert torch.equal(torch.random.get_rng_state(), state)
 
 
+class Remembers(nn.Module):
+    """Keeps its last activations and counts its calls."""
+
+    def __init__(self, traceable):
+        super().__init__()
+        self.conv, self.norm, self.last = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), None
+        self.register_buffer("calls", torch.zeros(()))
+        self.traceable = traceable
+
+    def forward(self, x):
+        if not self.traceable and x.shape[1] != 3:
+            raise ValueError("channels")
+        self.calls += 1
+        self.last = self.conv(x)
+        return self.norm(self.last)
+
+
+@pytest.mark.parametrize("traceable", [True, False])
+def test_nothing_is_left_in_the_model(traceable):
+    model, images = Remembers(traceable), torch.rand(2, 3, 8, 8)
+    assert analyze_model(model, folded=True).batchnorm.tolist() == ["norm"]
+    feature_spectra(model, images)
+    input_sensitivity(model, images)
+    assert model.last is None and model.calls == 0 and model.training
+    model(images)
+    assert model.calls == 1 and model.last is not None
+
+
 @pytest.mark.parametrize("size", [(16, 16), (32, 32), (31, 31), (51, 5), (5, 51), (13, 7)])
 def test_large_kernels_and_their_columns(size):
     conv = nn.Conv2d(4, 6, size, groups=2)
@@ -467,14 +531,12 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 
 def test_autocorrelation_table():
     model = randomize(nn.Sequential(nn.Conv2d(3, 4, (3, 2)), nn.BatchNorm2d(4)))
-    table = autocorrelation_table(model, folded=True)
+    table = measure(model, True, 0.25)[1]
     kernels = fuse_conv_bn_eval(model[0], model[1]).weight.detach().double().numpy()
     expected = sum(signal.correlate2d(k, k) for k in kernels.reshape(12, 3, 2))
-    assert len(table) == 8  # of 5 x 3 offsets
-    for row in table.itertuples():
-        for sign in (1, -1):
-            value = expected[2 + sign * row.dy, 1 + sign * row.dx]
-            assert row.value == pytest.approx(value, rel=1e-5, abs=1e-6)
+    found = table.pivot(index="dy", columns="dx", values="value")
+    assert [*found.index] == [-2, -1, 0, 1, 2] and [*found.columns] == [-1, 0, 1]
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_the_core_works_alone(tmp_path):

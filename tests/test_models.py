@@ -97,3 +97,10 @@ def test_folded_for_inference_it_is_the_same_function():
     assert model.training
     torch.testing.assert_close(folded(x), model.eval()(x), rtol=1e-9, atol=1e-9)
     assert all(torch.equal(v, before[n]) for n, v in model.state_dict().items())
+
+
+def test_it_can_be_scripted():
+    model, x = ResNet18(4, dropout=0.5).eval(), torch.randn(2, 3, 16, 16)
+    scripted = torch.jit.script(model)
+    torch.testing.assert_close(scripted(x), model(x))
+    assert not torch.equal(scripted.train()(x), model(x))

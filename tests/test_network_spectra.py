@@ -1,5 +1,8 @@
 """Spectra of what networks see: closed forms, numpy's FFT and finite differences."""
 
+from collections import OrderedDict, namedtuple
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -77,6 +80,16 @@ def test_a_model_that_changes_its_input_in_place():
     assert torch.equal(images, before)
 
 
+@pytest.mark.parametrize("wrap", [nn.DataParallel, torch.compile, lambda m: m.compile() or m])
+def test_wrapped_models_are_measured_and_not_compiled(wrap, monkeypatch):
+    model, images = ResNet18(2).eval(), torch.rand(2, 3, 16, 16)
+    expected, table = input_sensitivity(model, images), feature_spectra(model, images)
+    monkeypatch.setattr("torch._inductor.compile_fx.compile_fx", None)
+    model = wrap(model)
+    np.testing.assert_allclose(input_sensitivity(model, images), expected)
+    assert feature_spectra(model, images).equals(table)
+
+
 def test_the_model_stays_as_it_was():
     model = ResNet18(2, dropout=0.5).train()
     model.bn1.eval()
@@ -90,8 +103,72 @@ def test_the_model_stays_as_it_was():
     assert all(p.grad is None and p.requires_grad for p in model.parameters())
     again = input_sensitivity(model.eval(), images.double() / 255)
     np.testing.assert_allclose(found, again, rtol=1e-4)
-    with pytest.raises(ValueError, match=r"images.*\(3, 8, 8\)"):
-        input_sensitivity(model, images[0])
+
+
+@pytest.mark.parametrize(
+    "images, found",
+    [
+        (torch.rand(3, 8, 8), r"float32 \(3, 8, 8\)"),
+        (torch.rand(0, 3, 8, 8), r"\(0, 3, 8, 8\)"),
+        (torch.ones(2, 3, 8, 8, dtype=torch.int64), "int64"),
+        (torch.ones(2, 3, 8, 8, dtype=torch.bool), "bool"),
+        (torch.ones(2, 3, 8, 8, dtype=torch.cfloat), "complex64"),
+        ([[0.5]], "list"),
+        (None, "NoneType"),
+    ],
+)
+def test_other_images_are_refused(images, found):
+    for function in (input_sensitivity, feature_spectra):
+        with pytest.raises(ValueError, match=f"images must be .*found.*{found}"):
+            function(ResNet18(2), images)
+
+
+class Returns(nn.Module):
+    """Logits among other things."""
+
+    def __init__(self, pack):
+        super().__init__()
+        self.linear, self.pack = nn.Linear(48, 5), pack
+
+    def forward(self, x):
+        return self.pack(self.linear(x.flatten(1)))
+
+
+Pair = namedtuple("Pair", "loss logits")
+PACKS = {
+    "tuple": lambda z: (z, None),
+    "loss first": lambda z: {"loss": z.sum(), "logits": z},
+    "named": lambda z: Pair(None, z),
+    "nested": lambda z: [None, (z,)],
+    "object": lambda z: SimpleNamespace(loss=z.sum(), logits=z),
+    "segmentation": lambda z: OrderedDict(out=z[:, :, None, None]),
+}
+
+
+@pytest.mark.parametrize("name", PACKS)
+def test_logits_are_found(name):
+    model, images = Returns(PACKS[name]), torch.rand(4, 3, 4, 4)
+    weight = model.linear.weight.detach().double().numpy().reshape(5, 3, 4, 4)
+    with torch.inference_mode():
+        found = input_sensitivity(model, images)
+        assert (
+            feature_spectra(model, images).attrs["skipped"]["linear"].startswith("returns (4, 5)")
+        )
+    expected = power(weight - weight.mean(0)).sum((0, 1))
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("pack", [lambda z: None, lambda z: z.argmax(1), lambda z: z.sum()])
+def test_without_logits_is_said(pack):
+    with pytest.raises(ValueError, match="no tensor that depends on each image smoothly"):
+        input_sensitivity(Returns(pack), torch.rand(4, 3, 4, 4))
+
+
+def test_one_number_per_image():
+    model = Returns(lambda z: z[:, 0])
+    weight = model.linear.weight.detach().double().numpy()[0].reshape(3, 4, 4)
+    found = input_sensitivity(model, torch.rand(4, 3, 4, 4))
+    np.testing.assert_allclose(found, power(weight).sum(0), rtol=1e-5, atol=1e-7)
 
 
 def test_radial_profile_of_a_power_map():

@@ -15,9 +15,12 @@ from torch.optim.swa_utils import AveragedModel
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
+from utils.model_files import one_line
+
 WRAPPERS = (nn.DataParallel, DistributedDataParallel, AveragedModel)
 WHOLE = "(model)"  # the name of a model that has no parts
 SIZES = (64, 224, 32)  # pixels of the noise image that is tried where no example is given
+SHAPES = ("shape", "size", "dim", "ndim", "dtype", "device")  # no use of a tensor's values
 
 
 def following_batchnorms(model: nn.Module, example=None, traced: bool = False) -> dict[str, str]:
@@ -39,23 +42,25 @@ def following_batchnorms(model: nn.Module, example=None, traced: bool = False) -
 
 def follow(model: nn.Module, example=None, traced: bool = False) -> tuple[dict, dict]:
     """Convolution -> its BatchNorm as above, and convolution -> why it has none after all."""
-    layers = named_layers(model)
+    layers, model = named_layers(model), bare(model)
     kinds = {m: n for n, m in layers.items() if isinstance(m, nn.Conv2d) or is_batchnorm(m)}
     with evaluation_mode(model), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            calls, readers = _trace(bare(model), kinds)
+            calls, readers = _trace(model, kinds)
         except Exception as error:  # of the model's code, so of any kind
-            problem = f"torch.fx cannot trace {type(bare(model)).__name__} ({_short(error)})"
+            problem = f"torch.fx cannot trace {type(model).__name__} ({one_line(error)})"
             if traced:
                 raise ValueError(problem) from error
-            calls, readers = _run(bare(model), kinds, example, problem)
+            calls, readers = _run(model, kinds, example, problem)
     pairs, notes = {}, {}
     for conv in (name for layer, name in kinds.items() if not is_batchnorm(layer)):
-        found = [name for name in readers[conv] if name in layers and is_batchnorm(layers[name])]
+        # detectron2, and torch for training with quantisation, put it inside the convolution
+        inner = [kinds[m] for m in layers[conv].modules() if is_batchnorm(m)]
+        found = inner or [n for n in readers[conv] if n in layers and is_batchnorm(layers[n])]
         if calls[conv] != 1:
             notes[conv] = f"it is used {calls[conv]} times"
-        elif found and len(readers[conv]) > 1:
+        elif found and len(inner or readers[conv]) > 1:
             notes[conv] = f"its output goes to {found[0]} and elsewhere"
         elif found and calls[found[0]] > 1:
             notes[conv] = f"{found[0]} is used {calls[found[0]]} times"
@@ -73,11 +78,10 @@ def batchnorm_scale(bn: nn.Module) -> Tensor:
     Raises:
         ValueError: it keeps no running variance, or not a finite one.
     """
-    if bn.running_var is None:
-        raise ValueError("it keeps no running variance (track_running_stats=False)")
-    if isinstance(bn.running_var, UninitializedTensorMixin) or bn.running_var.is_meta:
-        raise ValueError("its running variance has no values yet")
-    scale = (_exact(bn.running_var) + getattr(bn, "eps", 1e-5)).rsqrt()
+    variance = bn.running_var
+    if variance is None or isinstance(variance, UninitializedTensorMixin) or variance.is_meta:
+        raise ValueError("it keeps no running variance, or none with values yet")
+    scale = (_exact(variance) + getattr(bn, "eps", 1e-5)).rsqrt()
     scale = scale if bn.weight is None else scale * _exact(bn.weight)
     if not scale.isfinite().all():
         raise ValueError("its scale is not finite")
@@ -92,6 +96,8 @@ def is_batchnorm(layer: nn.Module) -> bool:
 
 def bare(model: nn.Module) -> nn.Module:
     """The model inside DataParallel, DistributedDataParallel, torch.compile and averages."""
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model must be an nn.Module, found {type(model).__name__}")
     while isinstance(model, WRAPPERS) or "_orig_mod" in model._modules:
         model = model.module if isinstance(model, WRAPPERS) else model._orig_mod
     return model
@@ -105,13 +111,25 @@ def named_layers(model: nn.Module) -> dict[str, nn.Module]:
 
 @contextmanager
 def evaluation_mode(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode; afterwards every module has the mode it had."""
-    training = [module for module in model.modules() if getattr(module, "training", False)]
-    for module in training:  # not by eval(), where some models merge weights
-        module.training = False
+    """Evaluation mode, uncompiled; afterwards modules have the attributes and buffers they had."""
+    training = [m for m in model.modules() if getattr(m, "training", False)]
+    kept = [(m, {**vars(m)}) for m in model.modules() if not isinstance(m, torch.jit.ScriptModule)]
     try:
+        for module in training:  # not by eval(), where some models merge weights
+            module.training = False
+        for module, attributes in kept:
+            buffers = {
+                n: b if b is None or isinstance(b, UninitializedTensorMixin) else b.clone()
+                for n, b in attributes["_buffers"].items()
+            }
+            vars(module).update(_buffers=buffers, _compiled_call_impl=None)
+            if "_orig_mod" in module._modules:
+                vars(module)["forward"] = module._orig_mod
         yield
     finally:
+        for module, attributes in kept:
+            vars(module).clear()
+            vars(module).update(attributes)
         for module in training:
             module.training = True
 
@@ -128,26 +146,21 @@ def _trace(model: nn.Module, kinds: dict[nn.Module, str]) -> tuple[Counter, dict
     def name(node: fx.Node) -> str:
         return kinds.get(modules.get(node.target), f"{node.op} {node}")
 
-    for node in _Tracer(kinds).trace(model).nodes:
+    tracer = _Tracer()
+    tracer.kinds = kinds
+    for node in tracer.trace(model).nodes:
         if node.op == "call_module":
             calls[name(node)] += 1
-            readers[name(node)] |= {name(n) for n in node.users if not _asks_for_shape(n)}
+            for user in node.users:
+                if (user.args[1] if user.target is getattr else user.target) not in SHAPES:
+                    readers[name(node)].add(name(user))
         elif node.op == "get_attr":  # a parameter, read from outside its layer
             calls[kinds.get(modules.get(node.target.rpartition(".")[0]))] += 1
     return calls, readers
 
 
-def _asks_for_shape(node: fx.Node) -> bool:
-    asked = node.args[1] if node.target is getattr else node.target
-    return asked in ("shape", "size", "dim", "ndim", "dtype", "device")
-
-
 class _Tracer(fx.Tracer):
     """Looks inside modules that contain layers of interest, and through wrappers."""
-
-    def __init__(self, kinds: dict[nn.Module, str]):
-        super().__init__()
-        self.kinds = kinds
 
     def is_leaf_module(self, module: nn.Module, name: str) -> bool:
         inside = any(part in self.kinds for part in module.modules())
@@ -166,13 +179,16 @@ def _run(model: nn.Module, kinds: dict, example, problem: str) -> tuple[Counter,
         raise ValueError(f"{problem}; some of its layers are not initialised yet")
     for given in _noise(kinds) if example is None else [example]:
         args, kwargs = ((), given) if isinstance(given, Mapping) else (given, {})
+        watch = _Watch(kinds)
+        before = register_module_forward_pre_hook(watch.begin)
+        after = register_module_forward_hook(watch.end)
         try:
-            with _Watch(kinds) as watch, torch.no_grad():
+            with before, after, watch, torch.no_grad():
                 output = model(*(args if isinstance(args, tuple) else (args,)), **kwargs)
                 watch.note("output", output)
             return watch.calls, watch.readers
         except Exception as error:  # noqa: BLE001 (as above)
-            failed = f"; it fails on an example ({_short(error)})"
+            failed = f"; it fails on an example ({one_line(error)})"
     raise ValueError(f"{problem}{failed}; give an example that fits, or batchnorms")
 
 
@@ -185,21 +201,10 @@ class _Watch(TorchFunctionMode):
         self.calls, self.readers = Counter(), defaultdict(set)
         self.owners = {id(p): n for m, n in kinds.items() for p in m.parameters(recurse=False)}
 
-    def __enter__(self):
-        before = register_module_forward_pre_hook(self._begin)
-        self.hooks = [before, register_module_forward_hook(self._end)]
-        return super().__enter__()
-
-    def __exit__(self, *error):
-        for hook in self.hooks:
-            hook.remove()
-        return super().__exit__(*error)
-
     def __torch_function__(self, function, types, args=(), kwargs=None):
         result = function(*args, **(kwargs or {}))
         if any(isinstance(leaf, Tensor) for leaf in tree_leaves(result)):  # not x.shape
-            reader = self.inside[-1] if self.inside else function.__name__
-            self.note(reader, (args, kwargs))
+            self.note(self.inside[-1] if self.inside else function.__name__, (args, kwargs))
         return result
 
     def note(self, reader: str, values) -> None:
@@ -210,12 +215,12 @@ class _Watch(TorchFunctionMode):
             if owner != reader:  # a parameter, read from outside its layer
                 self.calls[owner] += 1
 
-    def _begin(self, module, inputs) -> None:
+    def begin(self, module, inputs) -> None:
         if module in self.kinds:
             self.calls[self.kinds[module]] += 1
             self.inside.append(self.kinds[module])
 
-    def _end(self, module, inputs, output) -> None:
+    def end(self, module, inputs, output) -> None:
         if module in self.kinds:
             name = self.inside.pop()
             self.written[id(output)] = (name, output)  # kept, so that no other has its id
@@ -225,10 +230,5 @@ def _noise(kinds: dict[nn.Module, str]) -> Iterator[Tensor]:
     first = next(layer for layer in kinds if isinstance(layer, nn.Conv2d))
     generator = torch.Generator().manual_seed(0)
     for size in SIZES:
-        noise = torch.rand(1, first.in_channels, size, size, generator=generator)
+        noise = torch.rand(1, first.in_channels, size, size, generator=generator, device="cpu")
         yield noise.to(first.weight.device, first.weight.dtype)
-
-
-def _short(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0][:120] if lines else type(error).__name__

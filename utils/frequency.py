@@ -39,19 +39,14 @@ CUTOFF = 0.25  # cycles/pixel, half the Nyquist frequency: the high band lies ab
 CHUNK = 2**17  # numbers made float64 at a time: few enough to stay in the cache
 SMALL = 49  # numbers of a kernel up to which second moments are cheaper than an FFT
 
-# What walks through a network is in files of its own, and found here too.
-ELSEWHERE = {
-    "analyze_model": "utils.model_spectra",
-    "measurable_convolutions": "utils.model_spectra",
-    "following_batchnorms": "utils.batchnorm",
-    "batchnorm_scale": "utils.batchnorm",
-}
-
 
 def __getattr__(name: str):
-    if name not in ELSEWHERE:
+    """What walks through a network is in files of its own, and found here too."""
+    files = dict.fromkeys(("analyze_model", "measurable_convolutions"), "model_spectra")
+    files |= dict.fromkeys(("following_batchnorms", "batchnorm_scale"), "batchnorm")
+    if name not in files:
         raise AttributeError(f"module {__name__} has no attribute {name!r}")
-    return getattr(importlib.import_module(ELSEWHERE[name]), name)
+    return getattr(importlib.import_module(f"utils.{files[name]}"), name)
 
 
 @lru_cache
@@ -129,73 +124,26 @@ class RadialSpectrum:
         columns = ["radius", "multiplicity", "energy", "density", "share", "white_db"]
         return pd.DataFrame({name: getattr(self, name) for name in columns})
 
-    def high_energy(self, cutoff: float = CUTOFF) -> float:
-        """Energy at radii above `cutoff` (cycles/pixel)."""
-        return float(self.energy[self._high(cutoff)].sum())
-
     def high_share(self, cutoff: float = CUTOFF) -> float:
         """Share of the radii above `cutoff` (cycles/pixel)."""
-        high = self.share[self._high(cutoff)]
-        return float(high.sum()) if self.total > 0 else np.nan
-
-    def _high(self, cutoff: float) -> np.ndarray:
         if not 0 <= cutoff < np.inf:
             raise ValueError(f"cutoff must be a radius >= 0, found {cutoff}")
-        return self.radius > cutoff
-
-
-def filter_moments(weight) -> Tensor:
-    """Second moments of the kernels of each filter (output channel).
-
-    Args:
-        weight: real floating-point tensor or array (..., n, kh, kw) of any dtype and device.
-
-    Returns:
-        float64 (filters, k, k) with k = kh * kw: sum over a filter's n kernels of w w^T, on
-        the weight's device (the CPU where the device has no float64).
-
-    Raises:
-        ValueError: fewer than two dimensions, empty, not floating point, NaN or infinity.
-    """
-    weight = _as_filters(weight)
-    k = weight[0, 0].numel()
-    moments = torch.zeros(len(weight), k, k, dtype=torch.float64, device=weight.device)
-    for part, kernels in _parts(weight, k):
-        moments[part] += kernels.mT @ kernels
-    return _finite(moments, weight)
-
-
-def kernel_moments(weight) -> Tensor:
-    """Second-moment matrix G = sum_n w_n w_n^T of all kernels of a (..., kh, kw) tensor.
-
-    Returns float64 (k, k), k = kh * kw. Arguments and errors as in `filter_moments`.
-    """
-    weight = _as_filters(weight)
-    parts = _parts(weight, weight[0, 0].numel())
-    return _finite(sum((kernels.mT @ kernels).sum(0) for _, kernels in parts), weight)
-
-
-def autocorrelation(moments: Tensor, kh: int, kw: int) -> np.ndarray:
-    """Autocorrelation of kernels of kh x kw pixels from their (k, k) second moments.
-
-    Entry (dy, dx) is sum_n sum_y,x w_n(y, x) w_n(y + dy, x + dx), the second moments summed
-    along equal offsets. It is symmetric: of 3x3 kernels 13 numbers are independent.
-
-    Returns float64 (2 kh - 1, 2 kw - 1), offset zero in the middle.
-    """
-    y, x = np.divmod(np.arange(kh * kw), kw)
-    index = (y[:, None] - y + kh - 1) * (2 * kw - 1) + x[:, None] - x + kw - 1
-    return np.bincount(index.ravel(), moments.cpu().numpy().ravel()).reshape(2 * kh - 1, -1)
+        high = self.share[self.radius > cutoff]
+        return float(high.sum()) if self.total > 0 else np.nan
 
 
 def kernel_autocorrelation(weight, gains=None) -> np.ndarray:
-    """Autocorrelation of all kernels of a (..., n, kh, kw) tensor, from one pass over them.
+    """Autocorrelation sum_n sum_y,x w_n(y, x) w_n(y + dy, x + dx) of all kernels, in one pass.
 
     Args:
-        weight: as in `filter_moments`.
+        weight: real floating-point tensor or array (..., n, kh, kw) of any dtype and device.
         gains: (g, filters), factors of the power of each filter, for g results at once.
 
-    Returns float64 (2 kh - 1, 2 kw - 1) as `autocorrelation`; with gains (g, 2 kh - 1, 2 kw - 1).
+    Returns float64 (2 kh - 1, 2 kw - 1), offset (dy, dx) = (0, 0) in the middle; with gains
+    (g, 2 kh - 1, 2 kw - 1). It is symmetric: of 3x3 kernels 13 numbers are independent.
+
+    Raises:
+        ValueError: fewer than two dimensions, empty, not floating point, NaN or infinity.
     """
     weight = _as_filters(weight)
     kh, kw = weight.shape[-2:]
@@ -205,14 +153,20 @@ def kernel_autocorrelation(weight, gains=None) -> np.ndarray:
     total = 0.0
     for part, kernels in _parts(weight, kh * kw if small else 1):
         if small:
-            power = kernels.mT @ kernels
+            power = kernels.mT @ kernels  # second moments of each filter
         else:  # zeros around a kernel keep the ends of its correlation apart
             padded = (2 * kh, 2 * kw)
             power = torch.fft.rfft2(kernels.unflatten(2, (kh, kw)), padded).abs().square().sum(1)
         total = total + (factors[:, part] @ power.flatten(1)).unflatten(1, power.shape[1:])
-    total = _finite(total, weight)
-    if small:
-        found = np.stack([autocorrelation(moments, kh, kw) for moments in total])
+    if not torch.isfinite(total).all():
+        if all(torch.isfinite(kernels).all() for _, kernels in _parts(weight, 1)):
+            raise ValueError("weight is so large that its energy overflows float64")
+        raise ValueError("weight must be finite, found NaN or infinity")
+    if small:  # the moments summed along equal offsets
+        y, x = np.divmod(np.arange(kh * kw), kw)
+        offset = (y[:, None] - y + kh - 1) * (2 * kw - 1) + x[:, None] - x + kw - 1
+        sums = [np.bincount(offset.ravel(), moments) for moments in total.flatten(1).cpu().numpy()]
+        found = np.reshape(sums, (-1, 2 * kh - 1, 2 * kw - 1))
     else:
         found = torch.fft.irfft2(total, padded).cpu().numpy()
         found = np.fft.fftshift(found, axes=(1, 2))[:, 1:, 1:]
@@ -222,7 +176,7 @@ def kernel_autocorrelation(weight, gains=None) -> np.ndarray:
 def spectrum_from_autocorrelation(correlation) -> RadialSpectrum:
     """Radial spectrum of kernels from their autocorrelation."""
     kh, kw = (n // 2 + 1 for n in np.shape(correlation))
-    return spectrum_from_power(np.fft.fftshift(_power(correlation, kh, kw)) / (kh * kw))
+    return spectrum_from_power(response_from_autocorrelation(correlation, kh, kw) / (kh * kw))
 
 
 def spectrum_from_power(power) -> RadialSpectrum:
@@ -240,47 +194,45 @@ def spectrum_from_power(power) -> RadialSpectrum:
     return RadialSpectrum(radii, energy, multiplicities)
 
 
-def response_from_autocorrelation(correlation, size: int) -> np.ndarray:
-    """Power |H|^2 on a size x size grid of frequencies, as `frequency_response`.
+def response_from_autocorrelation(correlation, height: int, width: int | None = None) -> np.ndarray:
+    """Power |H|^2, summed over the kernels, on a grid of frequencies, square without `width`.
 
-    Args:
-        correlation: from `autocorrelation`.
+    H(fu, fv) is the transform of a kernel at any frequency. |H|^2 is the DFT of the
+    autocorrelation (Wiener-Khinchin), whose offsets count modulo the size of the grid.
+
+    Returns float64 (height, width), frequencies fftshift(fftfreq(n)) cycles/pixel along both
+    axes, zero frequency at index n // 2. At a size that is a multiple of the kernel's, the DFT
+    coefficients of the kernel are among the samples.
     """
-    if size < 1:
-        raise ValueError(f"size must be at least 1, found {size}")
-    return np.fft.fftshift(_power(correlation, size, size))
+    width = height if width is None else width
+    if min(height, width) < 1:
+        raise ValueError(f"size must be at least 1, found {height} x {width}")
+    y, x = (np.arange(n) - n // 2 for n in np.shape(correlation))
+    wrapped = np.zeros((height, width))
+    np.add.at(wrapped, (y[:, None] % height, x % width), correlation)
+    power = np.maximum(np.fft.fft2(wrapped).real, 0)  # rounding can leave -1e-17 for nothing
+    return np.fft.fftshift(power)
 
 
 def radial_spectrum(weight) -> RadialSpectrum:
     """Discrete radial profile of all kernels of a (..., kh, kw) tensor or array.
 
     The energies agree with a float64 FFT of every kernel to rounding, about 1e-15 of their
-    sum, whatever the scale.
-    Arguments and errors as in `filter_moments`.
+    sum, whatever the scale. Arguments and errors as in `kernel_autocorrelation`.
     """
     return spectrum_from_autocorrelation(kernel_autocorrelation(weight))
 
 
 def frequency_response(weight, size: int) -> np.ndarray:
-    """Power |H|^2 of the filter bank on a size x size grid of frequencies.
-
-    H(fu, fv) is the transform of a kernel at any frequency; |H|^2 is summed over the kernels.
-
-    Returns float64 (size, size), frequencies fftshift(fftfreq(size)) cycles/pixel along both
-    axes, zero frequency at index size // 2. At a size that is a multiple of the kernel's, the
-    DFT coefficients of the kernel are among the samples.
-    """
+    """Power |H|^2 of the filter bank (size, size), as `response_from_autocorrelation`."""
     return response_from_autocorrelation(kernel_autocorrelation(weight), size)
 
 
 def radial_response(weight, radii) -> np.ndarray:
     """Mean of |H|^2 over all angles at each radius, summed over the kernels.
 
-    With J0 the Bessel function and A the autocorrelation, the mean over the angle is exact:
-    sum over offsets d of A(d) J0(2 pi r |d|).
-
     Args:
-        weight: as in `filter_moments`.
+        weight: as in `kernel_autocorrelation`.
         radii: (n,) cycles/pixel, not negative.
 
     Returns float64 (n,). For white kernels of variance s^2 it is N kh kw s^2 at every radius.
@@ -290,9 +242,14 @@ def radial_response(weight, radii) -> np.ndarray:
         raise ValueError(f"radii must be finite and not negative, found {radii}")
     correlation = kernel_autocorrelation(weight)
     dy, dx = (np.arange(n) - n // 2 for n in correlation.shape)
-    squared, index = np.unique(dy[:, None] ** 2 + dx**2, return_inverse=True)
-    rings = np.bincount(index.ravel(), correlation.ravel())  # per squared distance
-    return np.maximum(_bessel_j0(2 * np.pi * np.outer(radii, np.sqrt(squared))) @ rings, 0)
+    means = []
+    for phase in 2 * np.pi * radii:  # the error of so many angles falls like a Bessel function
+        count = 32 + 2 * int(np.ceil(phase * np.hypot(dy[-1], dx[-1])))
+        angles = 2 * np.pi * np.arange(count) / count
+        along_y = np.exp(1j * phase * np.outer(np.sin(angles), dy))  # (angles, offsets)
+        along_x = np.exp(1j * phase * np.outer(np.cos(angles), dx))
+        means.append((along_y @ correlation * along_x).sum(1).real.mean())
+    return np.maximum(means, 0)
 
 
 def spectral_suppression_ratio(
@@ -328,19 +285,12 @@ def _as_filters(weight) -> Tensor:
     if not isinstance(weight, Tensor):
         weight = np.asarray(weight)
         if weight.dtype.kind == "f":
-            weight = weight.astype(np.float64)
-        elif weight.dtype.kind not in "biuc":
-            raise ValueError(f"weight must hold numbers, found {weight.dtype}")
-        weight = torch.from_numpy(np.ascontiguousarray(weight))
-    if not weight.is_floating_point():
-        raise ValueError(f"weight must be real floating point, found {weight.dtype}")
-    if weight.ndim < 2:
-        raise ValueError(
-            f"weight must have at least 2 dimensions, found {weight.ndim} "
-            f"(shape {tuple(weight.shape)})"
-        )
-    if weight.numel() == 0:
-        raise ValueError(f"weight is empty, shape {tuple(weight.shape)}")
+            weight = torch.from_numpy(np.array(weight, dtype=np.float64, order="C"))
+    if not (isinstance(weight, Tensor) and weight.is_floating_point()):
+        raise ValueError(f"weight must be real floating-point numbers, found {weight.dtype}")
+    if weight.ndim < 2 or weight.numel() == 0:
+        shape = tuple(weight.shape)
+        raise ValueError(f"weight must have 2 dimensions or more, and not be empty, found {shape}")
     weight = weight.detach()
     weight = weight.cpu() if weight.device.type == "mps" else weight  # no float64 there
     n = weight.shape[-3] if weight.ndim > 2 else 1
@@ -363,34 +313,6 @@ def _parts(weight: Tensor, room: int) -> Iterator[tuple[slice, Tensor]]:
         for part in weight[start : start + step].split(most, dim=1):
             kernels = buffer[: part.numel()].view(part.shape)
             yield slice(start, start + step), kernels.copy_(part).flatten(2)
-
-
-def _finite(result: Tensor, weight: Tensor) -> Tensor:
-    if torch.isfinite(result).all():
-        return result
-    if all(torch.isfinite(kernels).all() for _, kernels in _parts(weight, 1)):
-        raise ValueError("weight is so large that its energy overflows float64")
-    raise ValueError("weight must be finite, found NaN or infinity")
-
-
-def _power(correlation, rows: int, columns: int) -> np.ndarray:
-    """|H|^2 summed over kernels at fftfreq(rows) x fftfreq(columns) cycles/pixel.
-
-    It is the DFT of the autocorrelation (Wiener-Khinchin), whose offsets are taken modulo the
-    size of the grid.
-    """
-    y, x = (np.arange(n) - n // 2 for n in np.shape(correlation))
-    wrapped = np.zeros((rows, columns))
-    np.add.at(wrapped, (y[:, None] % rows, x % columns), correlation)
-    # Rounding can leave -1e-17 where there is nothing.
-    return np.maximum(np.fft.fft2(wrapped).real, 0)
-
-
-def _bessel_j0(x: np.ndarray) -> np.ndarray:
-    """J0(x) = mean of cos(x cos t) over a period; equidistant t make it exact to rounding."""
-    count = 32 + 2 * int(np.ceil(x.max()))  # the error falls like the Bessel function J_count
-    angles = 2 * np.pi * np.arange(count) / count
-    return np.mean([np.cos(x * np.cos(angle)) for angle in angles], axis=0)
 
 
 def _relative_fall(before: float, after: float) -> float:

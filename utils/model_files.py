@@ -5,6 +5,7 @@ import codecs
 import re
 import warnings
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,10 @@ import torch
 from torch import Tensor
 
 KEYS = ("state_dict", "model_state_dict", "model", "ema")  # whose weights are taken, first first
-SCALAR = np.float64(0).__reduce__()[0]  # what makes a saved number of numpy
-HARMLESS = [argparse.Namespace, SCALAR, codecs.encode, np.dtype]
-HARMLESS += {type(np.dtype(code)) for code in "?bhilqfd"}
+# What checkpoints hold beside weights; the last two make saved arrays and numbers of numpy.
+HARMLESS = [argparse.Namespace, codecs.encode, datetime, type(Path())]
+HARMLESS += [np.dtype, np.ndarray, *{type(np.dtype(code)) for code in "?bhilqBfd"}]
+HARMLESS += [np.zeros(0).__reduce__()[0], np.float64(0).__reduce__()[0]]
 
 
 class WeightsError(OSError):
@@ -30,6 +32,7 @@ def load_weights(path: Path) -> dict[str, Tensor]:
     """
     path = Path(path)
     try:
+        path.stat()  # a missing file is told as such
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
 
@@ -86,3 +89,9 @@ def _state_dicts(content, depth: int = 4) -> Iterator[dict[str, Tensor]]:
 
 def _is_kernel(name: str, values: Tensor) -> bool:
     return values.ndim == 4 and name.rpartition(".")[2] == "weight"
+
+
+def one_line(error: Exception) -> str:
+    """What other people's code says went wrong, on one line of some length."""
+    text = " ".join(str(getattr(error, "reason", error)).split())
+    return text[:200] or type(error).__name__

@@ -1,13 +1,13 @@
 """A network by what a user calls it: a name of torchvision's, a file of weights, a run's folder."""
 
-import contextlib
 import difflib
 import inspect
 import io
 import json
 import re
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from data import batches
 from data.cifar10 import torchvision
 from models.resnet import ResNet18
-from utils.model_files import WeightsError, load_weights
+from utils.model_files import WeightsError, load_weights, one_line
 
 SUFFIXES = r"(\.(pt|pth|tar|ckpt|bin|safetensors))+$"  # of files of weights
 AS_PIXELS = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
@@ -49,7 +49,7 @@ def find_model(source: str, weights: str) -> Source:
     if source in names:
         return _torchvision(source, weights)
     if path.is_dir():
-        return _run(path)
+        return _run(path.resolve())
     if path.exists() or re.search(SUFFIXES, path.name):
         name = re.sub(r"[^\w-]+", "_", re.sub(SUFFIXES, "", path.name))
         return Source(name, path.name, load_weights(path))
@@ -61,28 +61,28 @@ def find_model(source: str, weights: str) -> Source:
 
 
 def _torchvision(name: str, weights: str) -> Source:
-    models = torchvision("models")
+    models, words = torchvision("models"), io.StringIO()  # torchvision's words about a download
     default = models.get_model_weights(name).DEFAULT
-    builder = inspect.signature(models.get_model_builder(name))
-    options = {"weights_backbone": None} if "weights_backbone" in builder.parameters else {}
-    options["weights"] = default if weights == "default" else None
+    options = {"weights": default if weights == "default" else None}
+    if "weights_backbone" in inspect.signature(models.get_model_builder(name)).parameters:
+        options["weights_backbone"] = None
     torch.manual_seed(0)
     try:
-        with warnings.catch_warnings(), _silence():
+        with warnings.catch_warnings(), redirect_stdout(words), redirect_stderr(words):
             warnings.simplefilter("ignore")
             model = models.get_model(name, **options)
-    except Exception as error:  # noqa: BLE001 (no network, a damaged file)
-        reason = " ".join(str(getattr(error, "reason", error)).split())
-        raise WeightsError(
-            f"the weights of {name} are not here and cannot be downloaded ({reason}); "
-            "--weights random needs none"
-        ) from None
-    if weights not in ("default", "random"):
-        try:
+        if weights not in ("default", "random"):
             model.load_state_dict(load_weights(Path(weights).expanduser()))
-        except RuntimeError as error:
-            reason = " ".join(str(error).split())[:200]
-            raise WeightsError(f"{weights} does not fit {name}: {reason} ...") from None
+    except WeightsError:
+        raise
+    except Exception as error:  # noqa: BLE001 (no network, a damaged file)
+        text = f"{weights} does not fit {name}: {one_line(error)} ..."
+        if weights == "default":
+            text = (
+                f"the weights of {name} are not here and cannot be downloaded ({one_line(error)})"
+            )
+            text += "; --weights random needs none"
+        raise WeightsError(text) from None
     about = f"{name}, {default.name if weights == 'default' else weights} weights"
     try:
         pixels, preset = default.transforms(**AS_PIXELS), default.transforms()
@@ -90,13 +90,6 @@ def _torchvision(name: str, weights: str) -> Source:
         return Source(name, about, model)
     normalize = torchvision("transforms").Normalize(preset.mean, preset.std)
     return Source(name, about, model, pixels, normalize)
-
-
-@contextlib.contextmanager
-def _silence() -> Iterator[None]:
-    """Without torchvision's words about a download, which may fail in one line."""
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-        yield
 
 
 def _run(folder: Path) -> Source:
@@ -108,9 +101,8 @@ def _run(folder: Path) -> Source:
     except WeightsError:
         raise
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise WeightsError(f"{folder} is no run's folder of experiment B ({reason})") from None
-    folder = folder.resolve()
+        text = f"{folder} is no run's folder of experiment B ({one_line(error)})"
+        raise WeightsError(text) from None
     name = re.sub(r"[^\w-]+", "_", f"{folder.parent.name}-{folder.name}")
     about = f"{folder.parent.name}, {folder.name}"
     if written["settings"].get("image_spectrum", "natural") != "natural":

@@ -3,9 +3,7 @@
 table = analyze_model(model, folded=True)  # any nn.Module; or a state dict, not folded
 """
 
-import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import SimpleNamespace
 
 import numpy as np
@@ -15,41 +13,17 @@ from torch import Tensor, nn
 from torch.nn.parameter import UninitializedTensorMixin
 from torch.nn.utils.parametrize import ParametrizationList
 
+from utils import batchnorm as norms
 from utils import frequency
-from utils.batchnorm import (
-    WHOLE,
-    batchnorm_scale,
-    evaluation_mode,
-    follow,
-    is_batchnorm,
-    named_layers,
-)
-from utils.frequency import CUTOFF
-from utils.model_files import flat_state_dict
+from utils.model_files import flat_state_dict, one_line
 
 COLUMNS = ["layer", "kernel_size", "kernels", "energy", "ssr", "high_share", "corner_share"]
-
-
-@dataclass(frozen=True)
-class Kernels:
-    """A layer's kernels (out, in / groups, kh, kw), and what BatchNorm multiplies them by."""
-
-    layer: str
-    weight: Tensor
-    scale: Tensor | None = None  # (out,)
-    batchnorm: str | None = None  # name of the one folded in
-    note: str = ""  # why none is, where that needs saying
-
-    def autocorrelation(self) -> np.ndarray:
-        """As `frequency.kernel_autocorrelation`, of the kernels times their scale."""
-        scale = torch.ones(len(self.weight)) if self.scale is None else self.scale
-        return frequency.kernel_autocorrelation(self.weight, scale.square()[None])[0]
 
 
 def analyze_model(
     model: nn.Module | Mapping,
     folded: bool = False,
-    cutoff: float = CUTOFF,
+    cutoff: float = frequency.CUTOFF,
     example=None,
     batchnorms: dict[str, str] | None = None,
 ) -> pd.DataFrame:
@@ -72,31 +46,48 @@ def analyze_model(
     Raises:
         ValueError: `batchnorms` names what is not there.
     """
-    layers, skipped = find_kernels(model, folded, example, batchnorms)
-    rows, levels = [], []
-    for kernels in layers:
+    return measure(model, folded, cutoff, example, batchnorms)[0]
+
+
+def measure(
+    model, folded: bool, cutoff: float, example=None, batchnorms: dict | None = None
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The table of `analyze_model`, and what every response follows from: the autocorrelation of
+    every layer's kernels, rows of (layer, dy, dx, value)."""
+    weights, known, skipped, notes = _layers(model)
+    for pair in (batchnorms or {}).items():
+        for name, there in zip(pair, (weights, known)):
+            if name not in there:
+                there = ", ".join(there) or "there are none"
+                raise ValueError(f"batchnorms names {name!r}; allowed: {there}")
+    pairs = {}
+    if folded and known and isinstance(model, nn.Module):
         try:
-            correlation = kernels.autocorrelation()
+            pairs, notes = norms.follow(model, example)
         except ValueError as error:
-            skipped[kernels.layer] = str(error)
+            notes = dict.fromkeys(weights, str(error))
+    pairs |= batchnorms or {} if folded else {}
+    rows, levels, correlations = [], [], {}
+    for name, weight in weights.items():
+        try:
+            gain, *fate = _fold(weight, known, pairs.get(name), notes.get(name, ""))
+            correlation = frequency.kernel_autocorrelation(weight.detach(), gain)[0]
+            spectrum = frequency.spectrum_from_autocorrelation(correlation)
+            if spectrum.total == 0:
+                raise ValueError("all its kernels are zero")
+        except Exception as error:  # noqa: BLE001 (tensors of other libraries can raise anything)
+            skipped[name] = one_line(error)
             continue
-        spectrum = frequency.spectrum_from_autocorrelation(correlation)
         white = spectrum.multiplicity[spectrum.radius > cutoff].sum() / spectrum.multiplicity.sum()
-        row = {
-            "layer": kernels.layer,
-            "kernel_size": "{}x{}".format(*kernels.weight.shape[2:]),
-            "kernels": kernels.weight.shape[:2].numel(),
-            "energy": spectrum.total,
-        }
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # kernels without energy have no shares: NaN says it
-            high = row["high_share"] = spectrum.high_share(cutoff)
-            row["corner_share"] = spectrum.corner_share
-            levels.append(dict(zip(spectrum.radius.round(12), spectrum.white_db)))
-        row["ssr"] = (white - high) / white if white else np.nan
-        if folded:
-            row |= {"batchnorm": kernels.batchnorm, "note": kernels.note}
-        rows.append(row)
+        high, corner = spectrum.high_share(cutoff), spectrum.corner_share
+        levels.append(dict(zip(spectrum.radius.round(12), spectrum.white_db)))
+        size = "{}x{}".format(*weight.shape[2:])
+        ssr = (white - high) / white if white else np.nan
+        values = [name, size, weight.shape[:2].numel(), spectrum.total, ssr, high, corner]
+        names = [*COLUMNS, "batchnorm", "note"] if folded else COLUMNS
+        rows.append(dict(zip(names, [*values, *fate])))
+        dy, dx = (pd.RangeIndex(-(n // 2), n // 2 + 1) for n in correlation.shape)
+        correlations[name] = pd.DataFrame(correlation, dy, dx).stack()
     table = pd.DataFrame(rows, columns=None if rows else COLUMNS)
     decibels = pd.DataFrame(levels, index=table.index).sort_index(axis=1)
     for digits in range(4, 13):
@@ -105,33 +96,27 @@ def analyze_model(
             break
     table = pd.concat([table, decibels.set_axis(names, axis=1)], axis=1)
     table.attrs["skipped"] = skipped
-    return table
+    if not rows:
+        return table, pd.DataFrame()
+    correlations = pd.concat(correlations, names=["layer", "dy", "dx"])
+    return table, correlations.rename("value").reset_index()
 
 
-def autocorrelation_table(
-    model: nn.Module | Mapping, folded: bool = False, example=None, batchnorms: dict | None = None
-) -> pd.DataFrame:
-    """What every response follows from: rows of (layer, dy, dx, value). Arguments as above.
-
-    Of the offsets those that differ: (dy, dx) and (-dy, -dx) have the same value.
-    """
-    tables = []
-    for kernels in find_kernels(model, folded, example, batchnorms)[0]:
-        try:
-            values = kernels.autocorrelation()
-        except ValueError:  # `analyze_model` says why
-            continue
-        height, width = values.shape
-        dy, dx = np.divmod(np.arange(values.size // 2, values.size), width)
-        columns = {"layer": kernels.layer, "dy": dy - height // 2, "dx": dx - width // 2}
-        tables.append(pd.DataFrame(columns | {"value": values.ravel()[values.size // 2 :]}))
-    return pd.concat(tables, ignore_index=True)
+def _fold(weight: Tensor, known: dict, bn: str | None, note: str) -> tuple[Tensor, str | None, str]:
+    """Factors (1, filters) of the power, the BatchNorm folded in, and why none is."""
+    try:
+        scale = torch.ones(len(weight)) if bn is None else norms.batchnorm_scale(known[bn])
+        if len(scale) != len(weight):
+            raise ValueError(f"it has {len(scale)} channels, not {len(weight)}")
+    except ValueError as error:
+        return torch.ones(1, len(weight)), None, f"without {bn}: {error}"
+    return scale.square()[None], bn, "" if bn else note
 
 
 def measurable_convolutions(model: nn.Module) -> tuple[dict[str, nn.Conv2d], dict[str, str]]:
     """Name -> convolution with a spatial spectrum, and name -> reason for those without."""
     measured, skipped, linear = {}, {}, 0
-    for name, layer in named_layers(model).items():
+    for name, layer in norms.named_layers(model).items():
         kind = getattr(layer, "original_name", type(layer).__name__)  # of TorchScript too
         alone = not any(True for _ in layer.children())
         if isinstance(layer, nn.modules.conv._ConvNd):
@@ -154,45 +139,32 @@ def measurable_convolutions(model: nn.Module) -> tuple[dict[str, nn.Conv2d], dic
     return measured, _with_linear(skipped, linear, measured)
 
 
-def find_kernels(
-    model: nn.Module | Mapping, folded: bool, example=None, batchnorms: dict | None = None
-) -> tuple[list[Kernels], dict[str, str]]:
-    """What `analyze_model` measures, in the model's order, and name -> reason for the rest."""
-    pairs, notes = {}, {}
-    if isinstance(model, Mapping):
-        weights, layers, skipped = _read_state_dict(model)
-        notes = dict.fromkeys(weights, "a state dict does not say what follows a convolution")
-    elif isinstance(model, nn.Module):
-        with evaluation_mode(model):  # in training, asking changes a spectral normalisation
+def _layers(model) -> tuple[dict[str, Tensor], dict, dict[str, str], dict[str, str]]:
+    """By layer, in the model's order: weights, BatchNorms, why it is left out, and notes."""
+    if isinstance(model, nn.Module):
+        with norms.evaluation_mode(model):  # in training, asking changes spectral norms
             convolutions, skipped = measurable_convolutions(model)
             weights = {name: layer.weight for name, layer in convolutions.items()}
-        layers = {name: m for name, m in named_layers(model).items() if is_batchnorm(m)}
-        try:
-            pairs, notes = follow(model, example) if folded and layers else ({}, {})
-        except ValueError as error:
-            notes = dict.fromkeys(weights, str(error))
-    else:
+        known = {n: m for n, m in norms.named_layers(model).items() if norms.is_batchnorm(m)}
+        return weights, known, skipped, {}
+    if not isinstance(model, Mapping):
         kind = type(model).__name__
         raise TypeError(f"model must be an nn.Module or a state dict, found {kind}")
-    for pair in (batchnorms or {}).items():
-        for name, known in zip(pair, (weights, layers)):
-            if name not in known:
-                there = ", ".join(known) or "there are none"
-                raise ValueError(f"batchnorms names {name!r}; allowed: {there}")
-    pairs = pairs | (batchnorms or {}) if folded else {}
-    found = []
-    for name, weight in weights.items():
-        kernels = Kernels(name, weight.detach(), note=notes.get(name, ""))
-        if name in pairs:
-            try:
-                scale = batchnorm_scale(layers[pairs[name]])
-                if len(scale) != len(weight):
-                    raise ValueError(f"it has {len(scale)} channels, not {len(weight)}")
-                kernels = Kernels(name, weight.detach(), scale, pairs[name])
-            except ValueError as error:
-                kernels = Kernels(name, weight.detach(), note=f"without {pairs[name]}: {error}")
-        found.append(kernels)
-    return found, skipped
+    weights, known, skipped, linear = {}, {}, {}, 0
+    state = flat_state_dict(model)
+    for name, values in state.items():
+        layer, _, part = name.rpartition(".")
+        if part == "running_var":
+            scale = state.get(f"{layer}.weight")
+            known[layer] = SimpleNamespace(running_var=values, weight=scale)
+        elif part == "weight" and values.ndim > 2:
+            reason = _why_not(values)
+            (skipped if reason else weights)[layer or norms.WHOLE] = reason or values
+        elif values.ndim == 4:
+            skipped[name] = "four-dimensional, but not called weight"
+        linear += part == "weight" and values.ndim == 2
+    notes = dict.fromkeys(weights, "a state dict does not say what follows a convolution")
+    return weights, known, _with_linear(skipped, linear, weights), notes
 
 
 def _why_not(weight: Tensor) -> str:
@@ -210,29 +182,10 @@ def _why_not(weight: Tensor) -> str:
     return "1x1" if weight.shape[2:] == (1, 1) else ""
 
 
-def _read_state_dict(content: Mapping) -> tuple[dict, dict, dict[str, str]]:
-    """Weights by layer, what is known of BatchNorms by layer, and layers left out: the reason."""
-    weights, batchnorms, skipped, linear = {}, {}, {}, 0
-    state = flat_state_dict(content)
-    for name, values in state.items():
-        layer, _, part = name.rpartition(".")
-        if part == "running_var":
-            batchnorms[layer] = SimpleNamespace(
-                running_var=values, weight=state.get(f"{layer}.weight")
-            )
-        elif part == "weight" and values.ndim > 2:
-            reason = _why_not(values)
-            (skipped if reason else weights)[layer or WHOLE] = reason or values
-        elif values.ndim == 4:
-            skipped[name] = "four-dimensional, but not called weight"
-        linear += part == "weight" and values.ndim == 2
-    return weights, batchnorms, _with_linear(skipped, linear, weights)
-
-
 def _with_linear(skipped: dict, linear: int, measured: dict) -> dict[str, str]:
     """Linear layers in one line, and a line where there is nothing at all."""
     if linear:
         skipped["(linear layers)"] = f"{linear}, without spatial frequencies"
     if not measured and not skipped:
-        skipped[WHOLE] = "no layer that is known as a convolution"
+        skipped[norms.WHOLE] = "no layer that is known as a convolution"
     return skipped

@@ -3,13 +3,15 @@
     features = feature_spectra(model, images)
     sensitivity = spectrum_from_power(input_sensitivity(model, images))
 
-Images are (N, C, H, W) on any device, in the units that the model takes; uint8 become [0, 1].
-A model that takes normalised images can be given as nn.Sequential(normalisation, model). It is
-measured in evaluation mode, on its own device, and not changed.
+Images are (N, C, H, W) on any device: floats in the units that the model takes, or uint8, which
+become [0, 1]. Anything else is refused with a ValueError. A model that takes normalised images can
+be given as nn.Sequential(normalisation, model). It is measured in evaluation mode, on its own
+device, and not changed.
 """
 
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import ExitStack
 from functools import partial
 
 import numpy as np
@@ -17,9 +19,10 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 from torch.nn.modules import batchnorm, conv, pooling
+from torch.utils._pytree import tree_leaves
 
 from utils.batchnorm import bare, evaluation_mode, named_layers
-from utils.frequency import spectrum_from_power
+from utils.frequency import radial_orbits, spectrum_from_power
 
 EXACT = 100  # outputs up to which the sensitivity is exact by default
 PROBES = 32  # random sign vectors per image for more outputs
@@ -45,8 +48,8 @@ def input_sensitivity(
     (arXiv:2210.01257). The gradients of a whole batch take one backward pass per class.
 
     Args:
-        model: takes images, returns logits (batch, classes). Other outputs are flattened; the
-            mean is not subtracted from a single one.
+        model: takes images, returns logits (batch, classes), alone or among other things. Other
+            outputs are flattened; the mean is not subtracted from a single one.
         images: (N, C, H, W); their unit is that of dx.
         batch: images at a time. The result does not depend on it.
         probes: None takes the classes one by one, up to 100 of them; for more, and with a
@@ -57,24 +60,24 @@ def input_sensitivity(
     Returns float64 (H, W), frequencies fftshift(fftfreq) cycles/pixel, zero frequency at index
     (H // 2, W // 2). `frequency.spectrum_from_power` gives its radial profile.
     """
-    generator = torch.Generator().manual_seed(seed)
+    model, generator = bare(model), torch.Generator().manual_seed(seed)
     total = 0.0
     with evaluation_mode(model):
         for pixels in _batches(model, images, batch):
             pixels.requires_grad_()
             logits = _tensor(model(pixels.clone()))
-            if logits is None or not logits.requires_grad:
-                raise ValueError("model gives no tensor that depends on the images smoothly")
-            logits = logits.flatten(1)  # (B, classes)
+            if logits is None or not logits.requires_grad or len(logits) != len(pixels):
+                raise ValueError("model gives no tensor that depends on each image smoothly")
+            logits = logits.flatten(1) if logits.ndim > 1 else logits[:, None]  # (B, classes)
             classes = logits.shape[1]
             if classes > 1:
                 logits = logits - logits.mean(1, keepdim=True)
             if probes is None and classes <= EXACT:
-                directions = torch.eye(classes)[:, None].expand(-1, *logits.shape)
+                directions = torch.eye(classes, device="cpu")[:, None].expand(-1, *logits.shape)
             else:
                 shape = (probes or PROBES, *logits.shape)
-                directions = torch.randint(2, shape, generator=generator) * 2 - 1
-                directions = directions / shape[0] ** 0.5
+                signs = torch.randint(2, shape, generator=generator, device="cpu") * 2 - 1
+                directions = signs / shape[0] ** 0.5
             for direction in directions.to(logits):
                 (gradient,) = torch.autograd.grad(logits, pixels, direction, retain_graph=True)
                 total += sum(a.square().sum((0, 1)) for a in _amplitudes(gradient)).cpu().numpy()
@@ -84,10 +87,12 @@ def input_sensitivity(
 @torch.no_grad()
 def count_outputs(model: nn.Module, images) -> int:
     """How many logits the model gives: as many directions as `input_sensitivity` has to take."""
+    model = bare(model)
     with evaluation_mode(model):
-        return _tensor(model(next(_batches(model, images, 1)))).flatten(1).shape[1]
+        return _tensor(model(next(_batches(model, images, 1)))).numel()
 
 
+@torch.inference_mode(False)
 @torch.no_grad()
 def feature_spectra(model: nn.Module, images, batch: int = 32) -> pd.DataFrame:
     """Power spectra of the feature maps of every layer (Park & Kim, ICLR 2022).
@@ -118,8 +123,8 @@ def feature_spectra(model: nn.Module, images, batch: int = 32) -> pd.DataFrame:
         seen[name] += 1
         name = name if seen[name] == 1 else f"{name} #{seen[name]}"
         maps = _maps(output, module, shape)
-        if isinstance(maps, str):
-            skipped[name] = maps
+        if isinstance(maps, str) or name in skipped:  # in the first batch already
+            skipped.setdefault(name, maps)
             return
         power, log = found.get(name, (0.0, 0.0))[:2]
         for amplitude in _amplitudes(maps):
@@ -128,19 +133,14 @@ def feature_spectra(model: nn.Module, images, batch: int = 32) -> pd.DataFrame:
             log = log + (diagonal + 1e-6).log().sum((0, 1)).cpu().numpy()
         found[name] = (power, log, type(module).__name__, maps.shape[1])
 
-    hooks = [
-        module.register_forward_hook(partial(note, name))
-        for name, module in named_layers(model).items()
-    ]
-    try:
-        with evaluation_mode(inside):
-            for pixels in _batches(inside, images, batch):
-                shape = pixels.shape
-                seen.clear()
-                inside(pixels)
-    finally:
-        for hook in hooks:
-            hook.remove()
+    with ExitStack() as stack:
+        stack.enter_context(evaluation_mode(inside))
+        for name, module in named_layers(model).items():
+            stack.enter_context(module.register_forward_hook(partial(note, name)))
+        for pixels in _batches(inside, images, batch):
+            shape = pixels.shape
+            seen.clear()
+            inside(pixels)
     for name, module in named_layers(model).items():
         if not seen[name] and not any(True for _ in module.children()):
             skipped[name] = "not used, or not by a call that can be watched"
@@ -152,20 +152,15 @@ def feature_spectra(model: nn.Module, images, batch: int = 32) -> pd.DataFrame:
 
 def _feature_rows(name, images, power, log, module, channels) -> pd.DataFrame:
     """The rows of one layer from its sums over images and channels."""
-    height, width = power.shape
     spectrum = spectrum_from_power(np.fft.fftshift(power) / (images * channels))
-    table = pd.DataFrame({"layer": name, "module": module, "channels": channels}, spectrum.radius)
-    table = table.assign(height=height, width=width, radius=spectrum.radius)
-    table = table.assign(multiplicity=spectrum.multiplicity, power=spectrum.density)
     with np.errstate(divide="ignore", invalid="ignore"):  # layers without any signal
-        table["db"] = 10 * np.log10(spectrum.density / spectrum.density[1])
-    table["relative_log_amplitude"] = np.nan
-    if height == width:
-        steps = np.arange(height // 2 + 1)
-        nearest = np.abs(spectrum.radius[:, None] - steps * 2**0.5 / height).argmin(0)
-        relative = (log[steps] - log[0]) / (images * channels)
-        table.iloc[nearest, table.columns.get_loc("relative_log_amplitude")] = relative
-    return table
+        db = 10 * np.log10(spectrum.density / spectrum.density[1])
+    relative = np.full(len(db), np.nan)
+    if power.shape[0] == power.shape[1]:
+        places = radial_orbits(*power.shape)[2].diagonal()[: len(power) // 2 + 1]
+        relative[places] = (log[: len(places)] - log[0]) / (images * channels)
+    values = [name, module, channels, *power.shape, spectrum.radius, spectrum.multiplicity]
+    return pd.DataFrame(dict(zip(COLUMNS, [*values, spectrum.density, db, relative])))
 
 
 def _maps(output, module: nn.Module, images: torch.Size) -> Tensor | str:
@@ -174,7 +169,7 @@ def _maps(output, module: nn.Module, images: torch.Size) -> Tensor | str:
     if output is None or not output.is_floating_point():
         return "returns no real tensor"
     text = f"returns {tuple(output.shape)}, no map of the image"
-    if len(output) != images[0] or output.ndim not in (3, 4):
+    if output.ndim not in (3, 4) or len(output) != images[0]:
         return text
     if output.ndim == 3:
         tokens = output.shape[1]
@@ -206,9 +201,11 @@ def _amplitudes(maps: Tensor) -> Iterator[Tensor]:
 
 def _batches(model: nn.Module, images, size: int) -> Iterator[Tensor]:
     """Copies of the images as the model takes them, on its device."""
-    images = torch.as_tensor(images)
-    if images.ndim != 4 or not len(images):
-        raise ValueError(f"images must be (N, C, H, W), found shape {tuple(images.shape)}")
+    images = torch.as_tensor(images) if isinstance(images, np.ndarray) else images
+    found = f"{getattr(images, 'dtype', type(images).__name__)} {(*getattr(images, 'shape', ()),)}"
+    right = isinstance(images, Tensor) and images.ndim == 4 and len(images)
+    if not right or not (images.is_floating_point() or images.dtype == torch.uint8):
+        raise ValueError(f"images must be (N, C, H, W), floats or uint8, found {found}")
     weights = (w for w in (*model.parameters(), *model.buffers()) if w.is_floating_point())
     like = next(weights, images if images.is_floating_point() else images[:0].float())
     for part in images.split(size):
@@ -217,10 +214,9 @@ def _batches(model: nn.Module, images, size: int) -> Iterator[Tensor]:
 
 
 def _tensor(output) -> Tensor | None:
-    """A model's tensor: itself, the first of several, or its `.logits`."""
+    """A model's tensor: its `logits`, or the first of several."""
     output = getattr(output, "logits", output)
     if isinstance(output, dict):
-        output = [*output.values()]
-    while isinstance(output, (tuple, list)) and output:
-        output = output[0]
-    return output if isinstance(output, Tensor) else None
+        output = output.get("logits", [*output.values()])
+    tensors = (leaf for leaf in tree_leaves(output) if isinstance(leaf, Tensor))
+    return next((tensor for tensor in tensors if tensor.ndim), None)
