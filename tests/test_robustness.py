@@ -56,7 +56,7 @@ def test_killed_at_random_moments(finished, tmp_path, kills):
         results = tmp_path / f"results {jobs}"
         for _ in range(10):
             process = job.start(results)
-            process.join(draw.uniform(0, 1.5))
+            process.join(draw.uniform(0, 1))
             process.kill()
             process.join()
             assert process.exitcode in (0, -signal.SIGKILL)
