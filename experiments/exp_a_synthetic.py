@@ -141,9 +141,9 @@ def figures(tables: dict[str, pd.DataFrame]) -> dict:
     frequency, learned = tables["frequency"], tables["learned"]
     return {
         "frequency_curves": figures_a.frequency_curves(frequency),
-        "frequency_decomp": figures_a.decomposition(learned),
+        "frequency_decomp": figures_a.frequency_decomp(learned),
         "spectral_bias": figures_a.spectral_bias(frequency),
-        "comparison": figures_a.fit_animation(tables["fit"]),
+        "comparison": figures_a.comparison(tables["fit"]),
     }
 
 

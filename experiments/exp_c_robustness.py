@@ -175,7 +175,7 @@ def figures(tables: dict[str, pd.DataFrame]) -> dict:
     """Every figure of this script by name, from its tables."""
     accuracy, leads = tables["robustness"], tables["lead"]
     sigma = accuracy.norm.max() / (3 * 32 * 32) ** 0.5
-    bands = f"Accuracy under noise in bands, of the energy of Gaussian noise of sigma {sigma:.2g}"
+    bands = f"Accuracy under noise in bands (equal energy, as Gaussian noise of sigma {sigma:.2f})"
     return {
         "robustness": figures_c_d.robustness(
             accuracy, leads, ["Gaussian noise"], "Accuracy under Gaussian noise"

@@ -121,6 +121,7 @@ SHAPES = {
     "three": (THREE, 5, 50),
     "eight": (EIGHT, 5, 1),
     "planted": (EIGHT, 1, 50),
+    "full": ([*THREE, "l2=0.001+dropout=0.5"], 3, 10),
 }
 
 
@@ -130,7 +131,7 @@ def test_every_figure_can_be_read(name, shape):
     """Nothing clipped, overlapping, unlabelled or empty, at one, three and eight configurations."""
     configurations, seeds, epochs = SHAPES[shape]
     if name == "a":
-        frequencies = {1: [5], 3: [5, 20, 50], 8: range(5, 51, 5)}[len(configurations)]
+        frequencies = [5] if shape == "one" else range(5, 51, 5) if seeds == 1 else [5, 20, 50]
         strengths = [0, 1e-3, 1e-2, 1e-1][: max(1, len(configurations) // 2)]
         tables = tables_a(strengths, list(frequencies), seeds, [0, 1, 10, 500, 20000][: epochs + 1])
     elif name == "b":
@@ -147,6 +148,10 @@ def test_every_figure_can_be_read(name, shape):
             elif title in tables:
                 cues = [tables[title].assign(images=cue) for cue in ("test", "low cue", "high cue")]
                 tables[title] = pd.concat(cues)
+    if shape == "full":  # with what was published, and a long name of a GPU
+        device = "cuda: NVIDIA H100 80GB HBM3, torch 2.14.1+cu130"
+        tables = {n: table.assign(device=device) for n, table in tables.items()}
+        tables = {n: t.assign(scale="full") if "scale" in t else t for n, t in tables.items()}
     drawn = script(name).figures(tables)
     assert len(drawn) >= 4 or name == "d"
     for title, figure in drawn.items():
@@ -248,11 +253,13 @@ def test_spectrum_evolution(b):
     db, last = hidden_db(b["spectrum"]), b["training"][b["training"].epoch == 2]
     accuracy, scales = last.groupby("configuration").test_accuracy.mean(), set()
     for name, label in (("baseline", "baseline"), ("conv-l2=0.001", "conv-L2 1e-3")):
-        image = panel(figure, f"{label}, {accuracy[name]:.1f} %").images[0]
+        ax = panel(figure, f"{label}, {accuracy[name]:.1f} %")
+        (mesh,) = ax.collections
         expected = db.loc[name].groupby("step").mean().loc[[0, 10, 20]].T
-        np.testing.assert_allclose(image.get_array(), expected, atol=1e-9)
-        assert image.origin == "lower" and image.get_extent()[:2] == [-0.5, 2.5]
-        scales.add(image.get_clim())
+        np.testing.assert_allclose(mesh.get_array(), expected, atol=1e-9)
+        np.testing.assert_allclose(mesh.get_coordinates()[0, :, 0], [-0.5, 0.5, 1.5, 2.5])
+        assert ax.get_ylim() == (-0.5, 2.5)  # upwards
+        scales.add(mesh.get_clim())
     ((low, high),) = scales
     assert (
         low
@@ -261,16 +268,16 @@ def test_spectrum_evolution(b):
         or low == -high
     )
     difference = db.loc["l2=0.001"] - db.loc["baseline"]
-    image = panel(figure, "L2 1e-3 minus baseline").images[0]
+    mesh = panel(figure, "L2 1e-3 minus baseline").collections[0]
     expected = difference.groupby("step").mean().loc[[0, 10, 20]].T
-    np.testing.assert_allclose(image.get_array(), expected, atol=1e-9)
+    np.testing.assert_allclose(mesh.get_array(), expected, atol=1e-9)
     corner = db[2**0.5 / 3]
     curves = [ax for ax in figure.axes if "step" in ax.get_xlabel()]
     assert [len(ax.lines) for ax in curves] == [8 * 4 + 1, 7 * 4 + 1]
     mean = corner["l2=0.001"].unstack("seed").mean(axis=1)
     (line,) = (x for x in curves[0].lines if x.get_label() == "L2 1e-3")
     np.testing.assert_allclose(line.get_ydata(), mean)
-    assert line.get_xdata().tolist() == [0.5, 1, 2, 4, 8, 10, 20]
+    assert line.get_xdata().tolist() == [0, 1, 2, 4, 8, 10, 20]
     of_seed = [corner[name] - corner["baseline"] for name in EIGHT[1:]]
     assert_shown(figure, [*corner, *pd.concat(of_seed)])
 
@@ -279,8 +286,8 @@ def test_not_yet_trained_is_hatched(b):
     """While baseline is ahead by an epoch, L2's last column is empty and its panel hatched."""
     ahead = (b["spectrum"].configuration != "baseline") & (b["spectrum"].epoch > 1)
     figure = figures_b.spectrum_evolution(b["spectrum"][~ahead], b["training"])
-    ax = next(ax for ax in figure.axes if ax.get_title().startswith("L2 1e-3,"))
-    assert np.ma.getmaskarray(ax.images[0].get_array()).tolist() == [[False, False, True]] * 3
+    ax = next(ax for ax in figure.axes if ax.get_title().strip().startswith("L2 1e-3,"))
+    assert np.ma.getmaskarray(ax.collections[0].get_array()).tolist() == [[False, False, True]] * 3
     assert ax.patch.get_hatch()
     alone = b["spectrum"][(b["spectrum"].configuration == "baseline") != (b["spectrum"].seed > 0)]
     figures_b.spectrum_evolution(alone, b["training"])  # no seed has both
@@ -300,7 +307,7 @@ def test_first_layer(b):
 
 
 def test_layer_evolution(b):
-    """Layers from the top, steps with their neighbours' geometric means between them."""
+    """The first layer on top; every step reaches half-way to the next."""
     spectrum = b["spectrum"]
     corner = spectrum[(spectrum.weights == "raw") & (spectrum.radius > 0.4)]
     db = 10 * np.log10(corner.set_index(["configuration", "seed", "layer", "step"]).share * 9 / 4)
@@ -310,13 +317,15 @@ def test_layer_evolution(b):
         ("L2 1e-3 minus baseline", db["l2=0.001"] - db["baseline"]),
     ):
         ax = panel(figure, title)
-        expected = values.groupby(["layer", "step"]).mean().unstack().loc[LAYERS]
+        expected = values.groupby(["layer", "step"]).mean().unstack().loc[LAYERS[::-1]]
         np.testing.assert_allclose(ax.collections[0].get_array(), expected, atol=1e-9)
-        assert ax.get_ylim() == (16.5, -0.5) and ax.get_xscale() == "log"
+        assert ax.get_yticks().tolist() == [*range(17)] and ax.get_xscale() == "symlog"
+        names = [t.get_text() for t in figure.axes[0].get_yticklabels()]
+        assert names[0] == "7.2" and names[-2:] == ["0.1", "conv1"]
         edges = ax.collections[0].get_coordinates()[0, :, 0]
-        np.testing.assert_allclose(edges[1:3], [0.5**0.5, 2**0.5])
+        np.testing.assert_allclose(edges, [-0.5, 0.5, 1.5, 3, 6, 9, 15, 25])
         separators = {line.get_ydata()[0] for line in ax.lines}
-        assert separators == {0.5, 4.5, 8.5, 12.5}
+        assert separators == {3.5, 7.5, 11.5, 15.5}  # conv1, then four of each stage
 
 
 def test_response():
@@ -363,9 +372,10 @@ def test_evolution(b):
     film = b["response"].assign(value=lambda t: t.value + t.epoch * (t.dy == 1) / 9)
     animation = figures_b.evolution(b["spectrum"], film)
     figure = animation._fig
-    assert list(animation.new_frame_seq()) == [0, 2]
+    assert [*dict.fromkeys(animation.new_frame_seq())] == [0, 2]
     animation._func(0)
-    up, down = (ax.images[0] for ax in figure.axes if ax.get_title() == "baseline")
+    up, down = (ax for ax in figure.axes if ax.get_title().strip() == "baseline")
+    (up,), (down,) = up.images, down.collections
     before = up.get_array().copy()
     assert np.ma.getmaskarray(down.get_array()).tolist() == [[False, True, True]] * 3
     animation._func(2)
@@ -373,6 +383,11 @@ def test_evolution(b):
     assert (up.get_array() != before).any() and "epoch 2" in figure.get_suptitle()
     expected = hidden_db(b["spectrum"]).loc["baseline", 0].loc[[0, 10, 20]].T
     np.testing.assert_allclose(down.get_array(), expected, atol=1e-9)
+    lost = film[(film.configuration != "baseline") | (film.epoch > 0)]  # weights that were not kept
+    animation = figures_b.evolution(b["spectrum"], lost)
+    animation._func(0)
+    (up, _) = (ax for ax in animation._fig.axes if ax.get_title().strip() == "baseline")
+    assert np.isnan(np.ma.filled(up.images[0].get_array(), np.nan)).all() and up.patch.get_hatch()
 
 
 def test_ssr_comparison(b):
@@ -466,6 +481,9 @@ def test_robustness():
         if np.allclose([s[1][1] - s[0][1] for s in c.get_segments()][1], 2 * half)
     )
     assert len(bars.get_segments()) == 3
+    low, high = figure.axes[1].get_ylim()  # for the seeds, not for intervals far beyond them
+    assert low < lead.min() and high > lead.max()
+    assert high - low < 2.01 * (max(lead.max(), 0) - min(lead.min(), 0))
     assert_shown(figure, [*shown, *clean.groupby("configuration").mean(), 10])
 
 
@@ -517,7 +535,7 @@ def test_examples():
     first = shown[shown.image == 0].iloc[1]
     image = np.frombuffer(base64.b64decode(first.pixels), np.uint8).reshape(32, 32, 3)
     assert (figure.axes[1].images[0].get_array() == image).all()
-    assert figure.axes[1].get_title().split() == ["Gaussian", "noise,", "sigma", "0.05"]
+    assert figure.axes[1].get_title().split() == ["Gaussian", "noise", "sigma", "0.05"]
 
 
 def test_figures_of_experiment_a():
@@ -532,16 +550,17 @@ def test_figures_of_experiment_a():
     means = frequency.groupby(key)[["explained_variance", "amplitude_ratio"]].mean()
     assert_shown(curves, [*frequency.explained_variance, *means.explained_variance])
     figure = figures_a.spectral_bias(frequency)
-    ratio = means.amplitude_ratio[0.01].unstack().loc[[50, 20, 5]]  # the highest on top
+    ratio = means.amplitude_ratio[0.01].unstack()  # the highest on top
     mesh = panel(figure, "penalty 0.01").collections[0]
     np.testing.assert_allclose(mesh.get_array(), ratio)
-    animation = figures_a.fit_animation(tables["fit"])
+    assert panel(figure, "penalty 0.01").get_ylim() == (-0.5, 2.5)
+    animation = figures_a.comparison(tables["fit"])
     animation._func(900)
     last = tables["fit"][tables["fit"].step == 900]
     assert as_set([*last.fit, *last[last.strength == 0].signal]) <= drawn(animation._fig) | as_set(
         tables["fit"].signal
     )
-    wave = figures_a.decomposition(tables["learned"]).axes[0].lines
+    wave = figures_a.frequency_decomp(tables["learned"]).axes[0].lines
     assert [line.get_label() for line in wave] == ["signal", "fits", "fits", "fits"]
     one = tables["learned"].query("strength == 0 and frequency == 50 and seed == 1").iloc[0]
     turn = 2 * np.pi * wave[2].get_xdata()

@@ -39,6 +39,31 @@ def test_page(saved):
     assert text.count("`dose/`") == 2 and text.count("`quick/`") == 2
 
 
+def test_every_figure_and_what_to_see_in_it(saved, tmp_path):
+    """Each once, from the largest scale; of experiment A all; scales.png over two scales."""
+    text = (saved / "README.md").read_text()
+    for path in saved.glob("quick/exp_*.[pg]*"):
+        assert f"![quick/{path.name}](quick/{path.name})" in text
+    assert text.count("![dose/") == 1 and "![dose/exp_b_dose_response.png]" in text
+    assert "What falls is the diagonal" in text  # the docstring of its function
+    assert "](scales.png)" in text and (saved / "scales.png").exists()
+    both = shutil.copytree(saved, tmp_path / "reference")
+    shutil.copytree(both / "quick", both / "full")
+    path = both / "full" / "exp_b_spectrum.csv"
+    pd.read_csv(path).to_csv(f"{path}.gz", index=False)
+    path.unlink()
+    for place, file in (("quick", "exp_a_spectral_bias.png"), ("dose", "exp_a_spectral_bias.png")):
+        (both / place / file).touch()
+    for file in ("exp_c_band_noise.png", "exp_d_examples.png"):
+        (both / "quick" / file).touch()
+    reference.write_page(both)
+    text = (both / "README.md").read_text()
+    assert "![full/exp_b_response.png]" in text and "![quick/exp_b" not in text
+    assert "![quick/exp_a_spec" in text and "![dose/exp_a_spec" in text
+    assert "![quick/exp_c_band" in text and "What the corruptions do" in text
+    assert (both / "scales.png").read_bytes() != (saved / "scales.png").read_bytes()
+
+
 def test_folders_of_another_version_are_passed_over(saved, tmp_path):
     both = shutil.copytree(saved, tmp_path / "reference")
     path = both / "dose" / "exp_b_settings.json"

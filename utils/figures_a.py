@@ -1,5 +1,6 @@
-"""The figures of experiment A. The first line of a function says what to see in its figure."""
+"""The figures of experiment A. The first sentence of a function says what to see."""
 
+import itertools
 import math
 
 import matplotlib
@@ -11,12 +12,14 @@ from matplotlib.figure import Figure
 from utils import published
 from utils import visualizer as vis
 
-LINES = [("-", "o"), ("--", "s"), ("-.", "^"), (":", "D")]
+LOOKS = [("-", "o"), ("--", "s"), ("-.", "^"), (":", "D")]
+FIT = "#D55E00"
 PUBLISHED_STEP = 500  # of the published explained variances
 
 
 def frequency_curves(frequency: pd.DataFrame) -> Figure:
-    """Low frequencies (dark) are learned first; the stronger the penalty, the later each rises.
+    """Low frequencies (dark) rise first, and later the stronger the penalty: a curve that still rises
+    at the end is slower, not suppressed.
 
     Crosses: published values, in the published setting (more steps go through the same).
     """
@@ -26,24 +29,25 @@ def frequency_curves(frequency: pd.DataFrame) -> Figure:
     parts = list(frequency.groupby("strength", sort=False))
     figure, (part,) = vis.sections(3 * math.ceil(len(parts) / 3))
     axes = vis.panels(part, len(parts), 3, sharey=True)
-    looks = _looks(frequency)
+    frequencies = sorted(set(frequency.frequency))  # from dark to light
+    colors = matplotlib.colormaps["viridis"](np.linspace(0, 0.85, len(frequencies)))
     for ax, (strength, table) in zip(axes, parts):
-        table = table.assign(x=vis.logarithmic(table.step))
-        for k, rows in table.groupby("frequency", sort=False):
-            if len(looks) > 4:  # lines of every seed would hide each other
-                rows = rows.groupby("x").mean(numeric_only=True).assign(seed=0).reset_index()
-            vis.curves(ax, rows, "x", "explained_variance", f"k = {k}", **looks[k])
-        for k, value in claimed.get(strength, {}).items():
-            if k in looks and PUBLISHED_STEP <= table.step.max():
+        for number, (k, color) in enumerate(zip(frequencies, colors)):
+            line, marker = LOOKS[number % len(LOOKS)]
+            style = {"color": color, "linestyle": line, "marker": marker}
+            rows = table[table.frequency == k]
+            if len(frequencies) > 4:  # lines of every seed would hide each other
+                rows = rows.groupby("step").mean(numeric_only=True).assign(seed=0).reset_index()
+            vis.curves(ax, rows, "step", "explained_variance", f"k = {k}", **style)
+            if k in claimed.get(strength, {}) and PUBLISHED_STEP <= table.step.max():
                 style = {"markersize": 8, "zorder": 5, "label": published.SOURCE}
-                ax.plot(PUBLISHED_STEP, value, "kx", **style)
+                ax.plot(PUBLISHED_STEP, claimed[strength][k], "kx", **style)
         ax.axhline(0, color="0.3", linewidth=1)
         ax.set(title=f"penalty {strength:g}", xlabel="step (logarithmic)")
         vis.step_axis(ax, table.step)
     low, high = axes[0].get_ylim()
     axes[0].set(ylabel="explained variance", ylim=(max(low, -0.5), high))
-    vis.finish(figure, "What is learned of each frequency", frequency)
-    return figure
+    return vis.finish(figure, "What is learned of each frequency", frequency)
 
 
 def spectral_bias(frequency: pd.DataFrame) -> Figure:
@@ -55,23 +59,21 @@ def spectral_bias(frequency: pd.DataFrame) -> Figure:
     grids = {
         f"penalty {strength:g}": table.pivot_table(
             index="frequency", columns="step", values="amplitude_ratio"
-        ).reindex(columns=steps)[::-1]
+        ).reindex(columns=steps)
         for strength, table in frequency.groupby("strength", sort=False)
     }
     height = 0.9 + 0.3 * frequency.frequency.nunique()
-    figure, (part,) = vis.sections(vis.map_height(grids, height, 3))
-    names = ("step (logarithmic)", "frequency k")
-    label = "amplitude, fit / signal"
-    axes = vis.map_panels(part, grids, vis.time_map, label, *names, most=3, centred=False)
+    figure, (part,) = vis.sections(height * vis.map_rows(grids))
+    labels = ("amplitude, fit / signal", "step (logarithmic)", "frequency k")
+    axes = vis.map_panels(part, grids, vis.heat_map, *labels, centred=False)
     for ax, grid in zip(axes, grids.values()):
-        vis.step_axis(ax, steps, every=2)
-        vis.numbers(ax, ax.get_xlim()[1], grid.iloc[:, -1], ".2f")
+        vis.step_axis(ax, steps, every=1 + len(axes) // 4)
+        vis.numbers(ax, grid, ".2f")
         ax.set_yticks(range(len(grid)), grid.index)
-    vis.finish(figure, "Spectral bias: low frequencies first", frequency, "mean")
-    return figure
+    return vis.finish(figure, "Spectral bias: low frequencies first", frequency, "mean")
 
 
-def decomposition(learned: pd.DataFrame) -> Figure:
+def frequency_decomp(learned: pd.DataFrame) -> Figure:
     """How much of the grey signal the fits follow, frequency by frequency, after the last step.
 
     Four periods of every component, drawn from amplitudes and phases; a line per seed.
@@ -79,50 +81,43 @@ def decomposition(learned: pd.DataFrame) -> Figure:
     strengths = list(dict.fromkeys(learned.strength))
     frequencies = sorted(set(learned.frequency), reverse=True)
     frequencies = frequencies[:: math.ceil(len(frequencies) / 4)]
-    figure, (part,) = vis.sections(1.5 * len(frequencies))
-    sharing = {"sharex": True, "sharey": True, "squeeze": False}
-    axes = part.subplots(len(frequencies), len(strengths), **sharing)
-    looks = _looks(learned)
+    pairs = list(itertools.product(frequencies, strengths))
+    figure, (part,) = vis.sections(1.6 * len(frequencies))
+    axes = vis.panels(part, len(pairs), len(strengths), sharex=True, sharey=True)
     periods = np.linspace(0, 4, 200)
     turn = 2 * np.pi * periods
-    for row, k in zip(axes, frequencies):
-        row[0].set_ylabel(f"k = {k}")
-        for ax, strength in zip(row, strengths):
-            chosen = learned[(learned.frequency == k) & (learned.strength == strength)]
-            truth = chosen.amplitude.iloc[0] * np.sin(turn)  # phases relative to the signal's
-            ax.plot(periods, truth, color="0.7", linewidth=4, label="signal")
-            for one in chosen.itertuples():
-                wave = np.sin(turn + one.phase_error) * one.amplitude_ratio
-                style = {"color": looks[k]["color"], "linewidth": 1}
-                ax.plot(periods, one.amplitude * wave, **style, label="fits")
-    for ax, strength in zip(axes[0], strengths):
-        ax.set_title(f"penalty {strength:g}")
-    for ax in axes[-1]:
-        ax.set_xlabel("periods of the component")
+    for ax, (k, strength) in zip(axes, pairs):
+        chosen = learned[(learned.frequency == k) & (learned.strength == strength)]
+        truth = chosen.amplitude.iloc[0] * np.sin(turn)  # phases relative to the signal's
+        ax.plot(periods, truth, color="0.7", linewidth=4, label="signal")
+        for one in chosen.itertuples():
+            wave = np.sin(turn + one.phase_error) * one.amplitude_ratio
+            ax.plot(periods, one.amplitude * wave, color=FIT, linewidth=1, label="fits")
+        ax.set_title(f"k = {k}, penalty {strength:g}")
+    part.supxlabel("periods of the component", fontsize=10)
+    part.supylabel("value", fontsize=10)
     title = f"Components of the fit after {learned.step.max():,} steps"
-    vis.finish(figure, title, learned, "a line each")
-    return figure
+    return vis.finish(figure, title, learned, "a line each")
 
 
-def fit_animation(fit: pd.DataFrame) -> FuncAnimation:
+def comparison(fit: pd.DataFrame) -> FuncAnimation:
     """The fit takes up the slow waves of the signal first, the fast ones late or never.
 
     Signal and fit over the steps, at the weakest and the strongest penalty.
     """
     strengths = list(dict.fromkeys(fit.strength))
     figure, (part,) = vis.sections(2.4 * len(strengths))
-    axes = part.subplots(len(strengths), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
+    axes = vis.panels(part, len(strengths), 1, sharex=True, sharey=True)
     lines = {}
-    first = fit[fit.step == fit.step.min()]
-    for ax, (strength, rows) in zip(axes, first.groupby("strength", sort=False)):
+    for ax, strength in zip(axes, strengths):
+        rows = fit[(fit.strength == strength) & (fit.step == fit.step.min())]
         ax.plot(rows.position, rows.signal, color="0.6", linewidth=2, label="signal")
-        (lines[strength],) = ax.plot(rows.position, rows.fit, color="#D55E00", label="fit")
+        (lines[strength],) = ax.plot(rows.position, rows.fit, color=FIT, label="fit")
         ax.set(title=f"penalty {strength:g}", ylabel="value")
     axes[-1].set_xlabel("position (first quarter of the interval)")
     low, high = fit.signal.min(), fit.signal.max()
     axes[0].set_ylim(1.3 * min(low, 0), 1.3 * max(high, 0))
     vis.finish(figure, "step 0", fit)
-    vis.keep_layout(figure)
 
     def show(step):
         figure.legends[0].set_title(f"step {step:,}")
@@ -130,15 +125,4 @@ def fit_animation(fit: pd.DataFrame) -> FuncAnimation:
         for strength, line in lines.items():
             line.set_ydata(rows[rows.strength == strength].fit)
 
-    return FuncAnimation(figure, show, fit.step.unique())
-
-
-def _looks(table: pd.DataFrame) -> dict:
-    """Colour, line and marker by frequency: from dark for the lowest to light."""
-    frequencies = sorted(set(table.frequency))
-    colors = matplotlib.colormaps["viridis"](np.linspace(0, 0.85, len(frequencies)))
-    styles = [LINES[i % len(LINES)] for i in range(len(frequencies))]
-    return {
-        k: {"color": color, "linestyle": line, "marker": marker}
-        for k, color, (line, marker) in zip(frequencies, colors, styles)
-    }
+    return vis.film(figure, show, sorted(set(fit.step)))

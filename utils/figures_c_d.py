@@ -1,4 +1,4 @@
-"""The figures of experiments C and D. The first line of a function says what to see in its figure."""
+"""The figures of experiments C and D. The first sentence of a function says what to see."""
 
 import base64
 import textwrap
@@ -11,14 +11,14 @@ from utils import configurations, published
 from utils import visualizer as vis
 from utils.statistics import is_published_setting, summarize
 
-LEVELS = {  # what the level of a corruption means, and whether a lower one is worse
-    "Gaussian noise": ("sigma (pixel units)", False),
-    "band noise": ("centre of the band (cycles/pixel)", False),
-    "low resolution, bilinear": ("pixels along an edge", True),
-    "low resolution, antialiased": ("pixels along an edge", True),
-    "Gaussian blur": ("size of the kernel (pixels)", False),
-    "ideal low-pass": ("cutoff (cycles/pixel)", True),
-    "ideal high-pass": ("cutoff (cycles/pixel)", False),
+LEVELS = {  # what the level of a corruption means, whether a lower one is worse, and in short
+    "Gaussian noise": ("sigma (pixel units)", False, "sigma {:g}"),
+    "band noise": ("centre of the band (cycles/pixel)", False, "around {:g}"),
+    "low resolution, bilinear": ("pixels along an edge", True, "{:g} pixels"),
+    "low resolution, antialiased": ("pixels along an edge", True, "{:g} pixels"),
+    "Gaussian blur": ("size of the kernel (pixels)", False, "{:g} pixels"),
+    "ideal low-pass": ("cutoff (cycles/pixel)", True, "cutoff {:g}"),
+    "ideal high-pass": ("cutoff (cycles/pixel)", False, "cutoff {:g}"),
 }
 CLAIMED = {"Gaussian noise": 0.05, "low resolution, bilinear": 24}  # arXiv:2512.22192
 CHANCE = 10  # percent, of ten classes
@@ -27,15 +27,17 @@ CHANCE = 10  # percent, of ten classes
 def robustness(
     accuracy: pd.DataFrame, leads: pd.DataFrame, corruptions: list[str], title: str
 ) -> Figure:
-    """Left, how accuracy falls; right, the lead over the baseline of the same seed.
+    """Left, how accuracy falls; right, the lead over the baseline of the same seed, which speaks of
+    robustness where it lies above its dotted line, that on clean images.
 
-    A row per corruption. A lead above its dotted line, that on clean images, is one of robustness.
+    A row per corruption.
     """
     sets = list(dict.fromkeys(accuracy.images))
     figure, parts = vis.sections(*[2.8] * len(corruptions))
     for part, corruption in zip(parts, corruptions):
-        text, reverse = LEVELS[corruption]
-        part.suptitle(corruption, fontsize=11)
+        text, reverse, _ = LEVELS[corruption]
+        if len(corruptions) > 1:
+            part.suptitle(corruption, fontsize=11)
         part.supxlabel(f"{text}, falling" if reverse else text, fontsize=10)
         axes = vis.panels(part, len(sets) + (len(leads) > 0), sharex=True)
         for ax, images in zip(axes, sets):
@@ -52,8 +54,7 @@ def robustness(
                 ax.axvline(CLAIMED[corruption], **style, label="claimed point")
         if reverse:
             axes[0].invert_xaxis()
-    vis.finish(figure, title, accuracy, "thin: each, thick: mean; bar: 95 % interval")
-    return figure
+    return vis.finish(figure, title, accuracy, "thin: each, thick: mean; bar: 95 % interval")
 
 
 def _accuracies(ax, accuracy: pd.DataFrame, corruption: str) -> None:
@@ -67,43 +68,46 @@ def _accuracies(ax, accuracy: pd.DataFrame, corruption: str) -> None:
         levels = published.ACCURACY.get(corruption, {})
         for name, values in zip(published.CONFIGURATIONS, zip(*levels.values())):
             style = {"color": vis.look(name)["color"], "marker": "x", "linestyle": ""}
-            ax.plot(list(levels), values, **style, label=f"{published.SOURCE}, same colours")
+            ax.plot(list(levels), values, **style, label=published.SOURCE)
 
 
 def _leads(ax, leads: pd.DataFrame, corruption: str) -> None:
     """Lead over the baseline by level, with 95 % intervals; dotted: on clean images."""
     ax.axhline(0, color="0.3", linewidth=1)
-    groups = leads.groupby(["configuration", "comparison"], sort=False)
+    groups = list(leads.groupby(["configuration", "comparison"], sort=False))
+    rows = leads[leads.corruption == corruption]
     for number, ((name, comparison), run) in enumerate(groups):
         style, label = vis.look(name), configurations.label(name)
         if comparison != "last epoch":
             style = {"color": "0.35", "linestyle": ":", "marker": "D"}
             label = f"{label}, {comparison}"
-        rows = run[run.corruption == corruption]
-        vis.curves(ax, rows, "level", "lead", label, **style)
-        means = summarize(rows, ["level"], "lead").dropna()
+        chosen = run[run.corruption == corruption]
+        vis.curves(ax, chosen, "level", "lead", label, **style)
+        means = summarize(chosen, ["level"], "lead").dropna()
         bars = {"color": style["color"], "linestyle": "", "linewidth": 1, "capsize": 2}
         beside = 0.008 * np.ptp(rows.level) * (number - (len(groups) - 1) / 2)
         ax.errorbar(means.level + beside, means["mean"], means.half, **bars)
         clean = run[run.corruption == "none"].lead.mean()
         ax.axhline(clean, color=style["color"], linestyle=":", linewidth=1)
+    low, high = rows.lead.min(), rows.lead.max()  # of two or three seeds intervals go far beyond
+    room = max(high - low, 2) / 2
+    ax.set_ylim(min(low, 0) - room, max(high, 0) + room)
 
 
 def fourier_heatmap(heatmap: pd.DataFrame) -> Figure:
-    """The frequencies that a model cannot bear: light where one Fourier mode costs accuracy.
+    """The frequencies that a model cannot bear: dark where one Fourier mode costs accuracy.
 
     Error beyond that on the same images without it, and L2 minus baseline.
     """
     excess = _both_halves(heatmap.assign(excess=heatmap.error - heatmap.clean_error))
     grids = vis.means(excess, "fy", "fx", "excess")
-    figure, (part,) = vis.sections(vis.map_height(grids, 2.3, 3))
+    figure, (part,) = vis.sections(2 * vis.map_rows(grids))
     label = "error beyond clean (points)"
-    vis.map_panels(part, grids, vis.frequency_map, label, *vis.FREQUENCIES, 3, centred=False)
+    vis.map_panels(part, grids, vis.frequency_map, label, *vis.FREQUENCIES, centred=False)
     models = heatmap.n_images.iloc[0] * heatmap.seed.nunique()
     noise = f"mean; noise of one mode up to {50 / models**0.5:.1f} points (s.d.)"
     title = f"Error under one Fourier mode of norm {heatmap.norm.iloc[0]:g} per image"
-    vis.finish(figure, title, heatmap, noise)
-    return figure
+    return vis.finish(figure, title, heatmap, noise)
 
 
 def sensitivity(maps: pd.DataFrame) -> Figure:
@@ -115,8 +119,7 @@ def sensitivity(maps: pd.DataFrame) -> Figure:
     mean = table.groupby(["configuration", "seed", "epoch"]).power.transform("mean")
     figure = vis.frequency_figure(table.assign(db=10 * np.log10(table.power / mean)), "sensitivity")
     title = "Input sensitivity against white (circles: the corner of 3x3 kernels)"
-    vis.finish(figure, title, maps)
-    return figure
+    return vis.finish(figure, title, maps)
 
 
 def _both_halves(modes: pd.DataFrame) -> pd.DataFrame:
@@ -140,8 +143,7 @@ def examples(pixels: pd.DataFrame) -> Figure:
             ax.set_axis_off()
         text = "clean"
         if corruption in LEVELS:
-            text = f"{corruption}, {LEVELS[corruption][0].split(' (')[0]} {level:g}"
-        text = textwrap.fill(text, 110 // len(columns), break_on_hyphens=False)
+            level = LEVELS[corruption][2].format(level)
+            text = f"{textwrap.fill(corruption, 110 // len(columns))}\n{level}"
         column[0].set_title(text, fontsize=9)
-    vis.finish(figure, "Test images under the corruptions", pixels)
-    return figure
+    return vis.finish(figure, "Test images under the corruptions", pixels)

@@ -1,4 +1,4 @@
-"""The page results/reference/README.md: what was run, claims at every scale, controls.
+"""The page results/reference/README.md: what was run, claims at every scale, controls, figures.
 
 All of it follows from the tables in the folders beside it, which `--save-reference` writes.
 """
@@ -8,7 +8,15 @@ from pathlib import Path
 
 import pandas as pd
 
-from utils import checkpoints, configurations, published, statistics
+from utils import (
+    checkpoints,
+    configurations,
+    figures_a,
+    figures_b,
+    figures_c_d,
+    published,
+    statistics,
+)
 from utils.runs import FORMAT
 from utils.suppression import HIDDEN, MEAN
 
@@ -29,8 +37,17 @@ QUESTIONS = {  # folder -> what its control asks
 }
 
 
+FIGURES = {"a": figures_a, "b": figures_b, "c": figures_c_d, "d": figures_c_d}
+
+
 def write_page(folder: Path) -> Path:
-    """Write README.md of the folder results/reference."""
+    """Write README.md of the folder results/reference, and its scales.png."""
+    places = _places(folder)
+    spectra = {name: _table(places, name, "exp_b_spectrum") for name in (*SCALES, "steps")}
+    spectra = {name: t for name, t in spectra.items() if len(t) and t.configuration.nunique() > 1}
+    if spectra:
+        with checkpoints.replacing(folder / "scales.png") as temporary:
+            figures_b.corner_over_steps(spectra).savefig(temporary, dpi=120)
     path = folder / "README.md"
     with checkpoints.replacing(path) as temporary:
         temporary.write_text(page(folder), "utf-8")
@@ -39,7 +56,7 @@ def write_page(folder: Path) -> Path:
 
 def page(folder: Path) -> str:
     """The text of the page for the tables in the folders of `folder`."""
-    places = {path.name: path for path in sorted(folder.iterdir()) if _settings(path)}
+    places = _places(folder)
     parts = [HEAD, "## What was run", _markdown(pd.DataFrame(_runs(places)))]
     parts += ["## Claims", _markdown(claims_table(places))]
     spectra = [name for name in (*QUESTIONS, *SCALES) if len(_table(places, name, "exp_b_ssr"))]
@@ -50,7 +67,30 @@ def page(folder: Path) -> str:
     missing = [name for name in (*SCALES, *QUESTIONS) if name not in places]
     if missing:
         parts.append(f"Not run yet: {', '.join(missing)}.")
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join([*parts, *_figures(folder, places)]) + "\n"
+
+
+def _places(folder: Path) -> dict[str, Path]:
+    """The folders that hold results of this version, by name."""
+    return {path.name: path for path in sorted(folder.iterdir()) if _settings(path)}
+
+
+def _figures(folder: Path, places: dict[str, Path]) -> list[str]:
+    """Every figure of the largest scale that has it (of experiment A all), and what to see in it."""
+    found = {"scales.png": ["scales.png"]} if (folder / "scales.png").exists() else {}
+    for place in sorted(places, key=lambda name: -SCALES.index(name) if name in SCALES else 1):
+        for path in sorted(places[place].glob("exp_?_*.*")):
+            if path.suffix in (".png", ".gif"):
+                found.setdefault(path.name, []).append(f"{place}/{path.name}")
+    parts = ["## Figures, and what to see in them"]
+    for name, paths in sorted(found.items()):
+        letter, title = name[4], Path(name).stem[6:].removeprefix("rahaman_")
+        draws = getattr(FIGURES.get(letter), title, figures_c_d.robustness)
+        draws = figures_b.corner_over_steps if name == "scales.png" else draws
+        shown = [f"![{path}]({path})" for path in (paths if letter == "a" else paths[:1])]
+        says = draws.__doc__.split("\n\n")[0]  # its first sentence
+        parts += [f"### {name}", *shown, " ".join(says.split())]
+    return parts
 
 
 def _table(places: dict[str, Path], folder: str, name: str) -> pd.DataFrame:

@@ -1,19 +1,19 @@
 """One look for all figures, which are drawn from tables alone: styles, panels, curves, captions."""
 
 import math
+import re
 import textwrap
 
 import matplotlib
 import matplotlib.colors
 import numpy as np
 import pandas as pd
+from matplotlib.animation import FuncAnimation
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import FixedLocator, Formatter, LogLocator, MaxNLocator, NullLocator
 
 from utils import configurations, published
-from utils.statistics import interval
 
 WIDTH = 9.6  # inches of every figure: 10 points are 13 pixels where it is shown 900 wide
 # One look per family in every figure: colour, line and marker, distinct in grey too.
@@ -26,6 +26,7 @@ FAMILIES = {
     "conv-l2+dropout": ("#56B4E9", (0, (1, 1)), "P"),
 }
 FREQUENCIES = ("horizontal (cycles/pixel)", "vertical (cycles/pixel)")
+EPOCHS = {"axis": "x", "integer": True, "nbins": 6, "min_n_ticks": 1}  # of `locator_params`
 MINUS = " minus baseline"  # how titles of differences end
 USUAL = {"l2": 1e-3, "conv-l2": 1e-3, "dropout": 0.5}  # strengths in a family's own colour
 # Below zero blue and dark, above it yellow and light: in grey, too, the sign can be seen.
@@ -51,14 +52,11 @@ def look(configuration: str) -> dict:
     """Colour, line and marker of a family; weaker than usual is light and hollow, stronger dark."""
     family = configurations.family(configuration)
     color, line, marker = FAMILIES.get(family, ("#555555", ":", "X"))
-    logs = [
-        np.log10(max(s, 1e-9) / USUAL[t])
-        for t, s in configurations.strengths(configuration).items()
-    ]
-    shade = float(np.clip(0.55 * sum(logs), -0.7, 0.7))
-    towards = np.array([1.0, 1.0, 1.0]) if shade < 0 else np.zeros(3)
-    rgb = np.array(matplotlib.colors.to_rgb(color)) * (1 - abs(shade)) + towards * abs(shade)
-    color = matplotlib.colors.to_hex(rgb)
+    strengths = configurations.strengths(configuration).items()
+    logs = sum(np.log10(max(strength, 1e-9) / USUAL[term]) for term, strength in strengths)
+    shade = np.clip(0.55 * logs, -0.7, 0.7)  # from the colour towards white, below 0, or black
+    rgb = np.array(matplotlib.colors.to_rgb(color)) * (1 - abs(shade)) + max(0, -shade)
+    color = matplotlib.colors.to_hex(rgb.clip(0, 1))
     filling = "white" if shade < 0 else color
     return {"color": color, "linestyle": line, "marker": marker, "markerfacecolor": filling}
 
@@ -85,11 +83,10 @@ def differences(table: pd.DataFrame, column: str, at: list[str]) -> pd.DataFrame
     return others.assign(**{column: others[column] - paired})
 
 
-def means(table: pd.DataFrame, rows: str, columns: str, value: str, titles=None) -> dict:
-    """Grids of means over seeds: of every configuration, by title, and of L2 minus baseline."""
+def means(table: pd.DataFrame, rows: str, columns: str, value: str) -> dict:
+    """Grids of means over seeds: of every configuration, by label, and of L2 minus baseline."""
     names = dict.fromkeys(table.configuration)
-    titles = titles or {name: configurations.label(name) for name in names}
-    parts = {titles[name]: table[table.configuration == name] for name in names}
+    parts = {configurations.label(name): table[table.configuration == name] for name in names}
     other = contrast(names)
     paired = differences(table, value, [rows, columns]).dropna(subset=value)
     if other in set(paired.configuration):
@@ -108,25 +105,24 @@ def sections(*heights: float) -> tuple[Figure, list]:
     return figure, list(parts[:, 0])
 
 
-def panels(part, count: int, most: int = 4, **options) -> list[Axes]:
+def panels(part, count: int, most: int = 4, rows: int = 0, **options) -> list[Axes]:
     """Panels in a part of a figure, at most `most` in a row; options of `subplots`."""
-    wide = math.ceil(count / math.ceil(count / most))
-    axes = part.subplots(math.ceil(count / wide), wide, squeeze=False, **options)
+    rows = rows or math.ceil(count / most)
+    columns = math.ceil(count / rows)
+    axes = part.subplots(rows, columns, squeeze=False, **options)
     for ax in axes.flat[count:]:
         ax.remove()
-    for ax in axes.flat[max(0, count - wide) : count]:  # the lowest of their columns
+    for ax in axes.flat[max(0, count - columns) : count]:  # the lowest of their columns
         ax.tick_params(labelbottom=True)
     return list(axes.flat[:count])
 
 
-def map_height(grids: dict, each: float, most: int = 4) -> float:
-    """Height in inches of `map_panels`."""
-    return each * math.ceil(sum(MINUS not in title for title in grids) / most)
+def map_rows(grids: dict) -> int:
+    """Rows of panels that `map_panels` needs."""
+    return math.ceil(sum(MINUS not in title for title in grids) / 4)
 
 
-def map_panels(
-    part, grids: dict, draw, label: str, x: str, y: str, most: int = 4, centred: bool = True
-) -> list[Axes]:
+def map_panels(part, grids: dict, draw, label: str, x: str, y: str, centred=True) -> list[Axes]:
     """Images by title on one colour scale, with the bar that explains it; returns their axes.
 
     Differences have a scale of their own and stand to the right of the others.
@@ -138,72 +134,65 @@ def map_panels(
     """
     usual = [title for title in grids if MINUS not in title]
     compared = [title for title in grids if MINUS in title]
-    parts, drawn = [part], []
-    if compared:
-        wide = math.ceil(len(usual) / math.ceil(len(usual) / most))
-        parts = part.subfigures(1, 2, width_ratios=(wide + 0.2, 1.5))
+    rows = map_rows(grids)
+    wide = math.ceil(len(usual) / rows)
+    parts = part.subfigures(1, 2, width_ratios=(wide + 0.3, 1.6)) if compared else [part]
+    letters = {3: 20, 4: 17}.get(wide, 24)  # that a title has room for
+    whole = {t: re.sub(r"(?<!,) (?=[\d%])", "_", t) for t in grids}  # no line ends before a number
+    titles = {t: textwrap.fill(whole[t], 24 if t in compared else letters) for t in grids}
+    titles = {t: title.replace("_", " ") for t, title in titles.items()}
+    lines = max(title.count("\n") for title in titles.values())  # of all, for images of one height
+    drawn = []
     for place, group in zip(parts, (usual, compared)):
-        axes = panels(place, len(group), most, sharex=True, sharey=True)
+        axes = panels(place, len(group), rows=rows, sharex=True, sharey=True)
         values = np.concatenate([np.ravel(grids[title]) for title in group])
         values = values[np.isfinite(values)]
         low, high, colors = values.min(initial=0), values.max(initial=0.1), "magma_r"
         if centred or group is compared:
             low, high, colors = -max(-low, high), max(-low, high), DIVERGING
-        alone = draw is frequency_map and group is compared
         for ax, title in zip(axes, group):
+            ax.grid(False)
+            ax.patch.set(facecolor="0.93", hatch="///", edgecolor="0.75")  # nothing there (yet)
             mesh = draw(ax, grids[title], low, high, colors)
-            ax.set_title(textwrap.fill(title, 16 if len(axes) > 3 or alone else 24))
-        shrink = 0.7 if draw is frequency_map and len(axes) <= most else 1  # as high as its images
-        aspect = 10 * shrink * place.bbox.height / place.dpi  # 0.1 inches wide
+            ax.set_title("\n" * (lines - titles[title].count("\n")) + titles[title])
+        shrink = 0.8 if draw is frequency_map and rows == 1 else 1  # as high as its images
+        height = shrink * place.bbox.height / place.dpi / (rows if group is compared else 1)
         text = f"difference {label[label.rindex('(') :]}" if group is compared else label
-        place.colorbar(mesh, ax=axes, label=text, shrink=shrink, aspect=aspect)
-        axes[0].set_xlabel(x) if alone else place.supxlabel(x, fontsize=10)
+        place.colorbar(mesh, ax=axes, label=text, shrink=shrink, aspect=10 * height)
+        if group is usual:
+            place.supxlabel(x, fontsize=10)
+        else:
+            axes[0].set_xlabel(textwrap.fill(x, 20))
         drawn += axes
     parts[0].supylabel(y, fontsize=10)
     return drawn
 
 
 def heat_map(ax, grid: pd.DataFrame, low: float, high: float, colors):
-    """Rows of the table upwards, its evenly spaced columns from left to right; NaN is hatched."""
-    columns = grid.shape[1]
-    half = np.ptp(grid.columns) / (columns - 1) / 2 if columns > 1 else 0.5
-    edges = (grid.columns[0] - half, grid.columns[-1] + half, -0.5, len(grid) - 0.5)
-    style = {"aspect": "auto", "origin": "lower", "interpolation": "nearest", "cmap": colors}
-    _hatch(ax)
-    return ax.imshow(grid, vmin=low, vmax=high, extent=edges, **style)
+    """Rows upwards, columns at their times."""
+    x = grid.columns.to_numpy(float)
+    half = np.diff(x)[[0, -1]] / 2 if len(x) > 1 else [0.5, 0.5]
+    edges = [x[0] - half[0], *(x[1:] + x[:-1]) / 2, x[-1] + half[1]]
+    style = {"vmin": low, "vmax": high, "cmap": colors}
+    rows = np.arange(len(grid) + 1) - 0.5
+    return ax.pcolormesh(edges, rows, np.ma.masked_invalid(grid), **style)
 
 
-def time_map(ax, grid: pd.DataFrame, low: float, high: float, colors):
-    """Rows of the table downwards, its columns at their steps on a logarithmic axis."""
-    _hatch(ax)
-    x = logarithmic(grid.columns)
-    x = [x[0] ** 2 / x[1], *x, x[-1] ** 2 / x[-2]] if len(x) > 1 else [x[0] / 2, x[0], x[0] * 2]
-    edges, rows = np.sqrt(np.multiply(x[1:], x[:-1])), np.arange(len(grid) + 1) - 0.5
-    mesh = ax.pcolormesh(edges, rows, np.ma.masked_invalid(grid), vmin=low, vmax=high, cmap=colors)
-    ax.set_ylim(len(grid) - 0.5, -0.5)
-    return mesh
-
-
-def numbers(ax, x: float, values, digits: str, unit: str = "") -> None:
-    """The values of the rows of a map in numbers, left of x."""
-    style = {"xytext": (-3, 0), "textcoords": "offset points", "ha": "right", "va": "center"}
-    style |= {"bbox": {"fc": "white", "ec": "none", "alpha": 0.8, "pad": 1.5}, "fontsize": 9}
-    for row, value in enumerate(values):
-        text = f"{value:{digits}}{unit}".replace("-", "\N{MINUS SIGN}")
-        ax.annotate(text, (x, row), **style)
-
-
-def _hatch(ax) -> None:
-    """Where nothing is drawn the panel is hatched grey."""
-    ax.grid(False)
-    ax.patch.set(facecolor="0.93", hatch="///", edgecolor="0.75")
+def numbers(ax, grid: pd.DataFrame, digits: str, unit: str = "") -> None:
+    """The latest values of the rows of a heat map in numbers, at its right edge."""
+    style = {"ha": "right", "va": "center", "fontsize": 9}
+    style["bbox"] = {"fc": "white", "ec": "none", "alpha": 0.8, "pad": 1.5}
+    for row, value in enumerate(grid.ffill(axis=1).iloc[:, -1]):
+        text = Formatter.fix_minus(f"{value:{digits}}{unit} ")
+        ax.text(ax.get_xlim()[1], row, text, **style)
 
 
 def frequency_map(ax, grid: pd.DataFrame, low: float, high: float, colors):
     """Square image by frequency, pixel centres in place; circles: the corner of 3x3 kernels."""
     third, half = np.array([-1, 1]) / 3, 0.5 / len(grid)
-    ax.plot(np.repeat(third, 2), np.tile(third, 2), "o", mfc="none", mec="black", ms=5)
-    ax.grid(False)
+    for color, width in (("white", 2.5), ("black", 1)):  # one of them can be seen anywhere
+        style = {"mfc": "none", "mec": color, "mew": width, "ms": 5}
+        ax.plot(np.repeat(third, 2), np.tile(third, 2), "o", **style)
     ax.set(xticks=[-0.4, 0, 0.4], yticks=[-0.4, 0, 0.4])
     edges = (grid.index[0] - half, grid.index[-1] + half) * 2
     return ax.imshow(grid, vmin=low, vmax=high, cmap=colors, extent=edges, origin="lower")
@@ -218,8 +207,8 @@ def frequency_figure(table: pd.DataFrame, quantity: str) -> Figure:
     first = table[table.epoch == 0].pivot_table(index="fy", columns="fx", values="db")
     last = table[table.epoch > 0]
     grids = {"initially": first} | means(last, "fy", "fx", "db")
-    figure, (top, bottom) = sections(map_height(grids, 2.2, 3), 2.5)
-    map_panels(top, grids, frequency_map, f"{quantity} (dB)", *FREQUENCIES, most=3)
+    figure, (top, bottom) = sections(2 * map_rows(grids), 2.5)
+    map_panels(top, grids, frequency_map, f"{quantity} (dB)", *FREQUENCIES)
     radius, absolute = np.hypot(last.fy, last.fx), last[["fy", "fx"]].abs()
     rings = (radius * len(first)).round() / len(first)
     last = last.assign(power=10 ** (last.db / 10))
@@ -250,52 +239,18 @@ def curves(ax, table: pd.DataFrame, x: str, y: str, label: str | None = None, **
     mean = wide.mean(axis=1).dropna()
     if wide.shape[1] > 1:
         ax.plot(wide.index, wide, color=style["color"], linewidth=0.7, alpha=0.55)
-    style = {"linewidth": 2, "markersize": 4.5, "markevery": 0.1} | style
+    style = {"linewidth": 2, "markersize": 4.5, "markevery": 0.1 if len(mean) > 12 else 1} | style
     ax.plot(mean.index, mean, label=label, **style)
 
 
-def dots(
-    ax, x: float, values: pd.Series, style: dict, width: float, ratio=False, bar=False, text=True
-) -> np.ndarray:
-    """A dot per seed, a line at their mean, and the mean in numbers; returns where the dots are.
-
-    Args:
-        ratio: the mean is that of the logarithms.
-        bar: with the 95 % interval of the mean.
-    """
-    places = x + width * (np.linspace(-0.25, 0.25, len(values)) if len(values) > 1 else np.zeros(1))
-    if values.isna().all():
-        style = {"rotation": 90, "ha": "center", "fontsize": 8}
-        ax.text(x, 0.05, "not defined", transform=ax.get_xaxis_transform(), **style)
-        return places
-    mean, *ends = interval(values, ratio)
-    marks = {"linestyle": "", "markersize": 4 if width > 0.1 else 3, "alpha": 0.8}
-    ax.plot(places, values, **style | marks)
-    ax.plot([x - 0.42 * width, x + 0.42 * width], [mean] * 2, color=style["color"], linewidth=2)
-    if bar:
-        ax.plot([x, x], ends, color="0.2", linewidth=1, marker="_", markersize=6)
-    if text:
-        style = {"xytext": (0, 3), "textcoords": "offset points", "ha": "center", "fontsize": 8}
-        top = np.nanmax([*values, *(ends if bar else [])])
-        number = f"{mean:.2f}".replace("-", "\N{MINUS SIGN}")
-        ax.annotate(number, (x, top), rotation=0 if width > 0.2 else 90, **style)
-    return places
-
-
-def logarithmic(steps) -> np.ndarray:
-    """Steps for a logarithmic axis: step 0 stands at half of the next that there is."""
-    steps = np.asarray(steps, dtype=float)
-    return np.where(steps > 0, steps, min(steps[steps > 0], default=1) / 2)
-
-
 def step_axis(ax, steps, every: int = 1) -> None:
-    """Steps on a logarithmic axis, every so many powers of 10 named, and step 0."""
-    ax.set_xscale("log")
-    start, last = np.min(logarithmic(steps)), np.max(steps)
-    powers = 10.0 ** np.arange(last >= 100, np.log10(max(10, last)) + 1e-9)
-    powers = powers[powers > 1.9 * start][::every]
-    ax.xaxis.set_major_locator(FixedLocator([start, *powers]))
-    ax.xaxis.set_major_formatter(lambda x, _: "0" if x == start else f"{x:,.0f}")
+    """Steps on a logarithmic axis from 0 on, every so many powers of 10 named."""
+    first = min((step for step in steps if step > 0), default=1)
+    ax.set_xscale("symlog", linthresh=first, linscale=0.3)  # as far as the first it is linear
+    ax.set_xlim(-first / 2, max(steps))
+    powers = 10.0 ** np.arange(1, 8)
+    ax.xaxis.set_major_locator(FixedLocator([0, *powers[powers > 1.9 * first][::every]]))
+    ax.xaxis.set_major_formatter("{x:,.0f}")
     ax.xaxis.set_minor_locator(NullLocator())
 
 
@@ -309,48 +264,46 @@ def log_axis(axis) -> None:
     axis.set_minor_locator(NullLocator())
 
 
-def epoch_axis(ax) -> None:
-    """Whole numbers, also where there are one or two."""
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6, min_n_ticks=1))
-
-
 def finish(
     figure: Figure, title: str, table: pd.DataFrame, says: str = "thin: each, thick: mean"
-) -> None:
+) -> Figure:
     """Title and legend above; below the conditions, red where the data are not CIFAR-10."""
-    first = table.iloc[0]
     handles = {}
     for ax in figure.axes:
         for handle, label in zip(*ax.get_legend_handles_labels()):
             handles.setdefault(label, handle)
     if handles:
-
-        def width(columns: int) -> int:  # in letters
-            parts = np.array_split(list(map(len, handles)), columns)
-            return sum(max(part) + 8 for part in parts)
-
-        most = max(n for n in range(1, len(handles) + 1) if n == 1 or width(n) < 112)
-        columns = math.ceil(len(handles) / math.ceil(len(handles) / most))
-        options = {"loc": "outside upper center", "ncols": columns, "title_fontsize": 13}
-        figure.legend(handles.values(), handles, title=title, **options)
+        widths = [len(label) + 8 for label in handles]  # in letters; there is room for 112
+        parts = (np.array_split(widths, n) for n in range(1, len(widths) + 1))
+        columns = max(n for n, p in enumerate(parts, 1) if n == 1 or sum(map(max, p)) < 112)
+        columns = math.ceil(len(handles) / math.ceil(len(handles) / columns))
+        style = {"loc": "outside upper center", "ncols": columns, "title_fontsize": 13}
+        figure.legend(handles.values(), handles, title=title, **style)
     else:
         figure.suptitle(title, fontsize=13)
-    scale = f"scale {first.scale}" if "scale" in table else f"setting {first.setting}"
-    parts = [first.dataset, scale]
+    names = ("dataset", "scale", "setting", "device")
+    said = {name: "; ".join(table[name].unique()) for name in names if name in table}
+    scale = f"scale {said['scale']}" if "scale" in said else f"setting {said['setting']}"
+    parts = [said["dataset"], scale]
     if "n_images" in table:
         parts.append(f"{table.n_images.max():,} test images")
     if "seed" in table:
         seeds = table.seed.nunique()
         parts.append(f"n = {seeds} seeds, {says}" if seeds > 1 else "n = 1 seed")
-    planted = "PLANTED" in first.dataset
+    planted = "PLANTED" in said["dataset"]
     style = {"color": "#C00000", "weight": "bold"} if planted else {"color": "0.3"}
-    text = textwrap.fill("  |  ".join([*parts, first.device]), 130 if planted else 150)
+    text = textwrap.fill("  |  ".join([*parts, said["device"]]), 130 if planted else 150)
     figure.supxlabel(text, fontsize=9, **style)
+    return figure
 
 
-def keep_layout(figure: Figure) -> None:
-    """For a film: lay out once, not every frame anew."""
-    FigureCanvasAgg(figure)
+def film(figure: Figure, show, frames: list) -> FuncAnimation:
+    """An animation that is laid out once, not every frame anew, and whose end stays for a while.
+
+    Args:
+        show: changes the figure to what it is at one of the frames.
+    """
     for _ in range(2):  # the second time with the ticks that the first found room for
         figure.draw_without_rendering()
     figure.set_layout_engine("none")
+    return FuncAnimation(figure, show, [*frames, *[frames[-1]] * 5])
