@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 PAD = 4  # pixels of border from which a random crop is taken
 
@@ -34,7 +35,6 @@ class ImageSet:
         return len(self.labels)
 
     def first(self, count: int) -> "ImageSet":
-        """The first `count` images."""
         return replace(self, images=self.images[:count], labels=self.labels[:count])
 
     def to(self, device) -> "ImageSet":
@@ -69,17 +69,11 @@ def crop_windows(images: Tensor, border: int = 0, pad: int = PAD) -> Tensor:
     Returns a uint8 view (2, N, 2 pad + 1, 2 pad + 1, H, W, 3): plain or mirrored, image,
     vertical and horizontal offset, then the crop. Only the padded images take memory.
     """
-    count, channels, height, width = images.shape
-    shape = (2, count, height + 2 * pad, width + 2 * pad, channels)
-    padded = torch.full(shape, border, dtype=images.dtype, device=images.device)
-    plain = images.permute(0, 2, 3, 1)  # (N, H, W, 3): a crop's rows lie together
-    padded[0, :, pad : pad + height, pad : pad + width] = plain
-    padded[1, :, pad : pad + height, pad : pad + width] = plain.flip(2)
-    half, image, row, column, channel = padded.stride()
-    return padded.as_strided(
-        (2, count, 2 * pad + 1, 2 * pad + 1, height, width, channels),
-        (half, image, row, column, row, column, channel),
-    )
+    height, width = images.shape[-2:]
+    padded = F.pad(images, (pad,) * 4, value=border).permute(0, 2, 3, 1)
+    both = torch.stack([padded, padded.flip(2)])  # (2, N, H + 2 pad, W + 2 pad, 3)
+    # A window's own rows and columns come last, then the colours: together in memory.
+    return both.unfold(2, height, 1).unfold(3, width, 1).permute(0, 1, 2, 3, 5, 6, 4)
 
 
 def training_batches(

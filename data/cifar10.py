@@ -43,23 +43,22 @@ def load(data_root: str | None = None) -> tuple[ImageSet, ImageSet]:
         DataNotAvailable: not found and not downloadable.
     """
     official = torchvision("datasets").CIFAR10
-    md5s = [dict(files) for files in (official.train_list, official.test_list)]
     roots = [data_root, os.environ.get("CIFAR10_ROOT"), HERE]
-    roots = [Path(os.path.expanduser(root)) for root in roots if root]
+    roots = [Path(os.path.expanduser(os.path.expandvars(root))) for root in roots if root]
     places = next(filter(None, (_places(official, root) for root in roots)), [])
     if places:
-        batches, problem = _read(places, md5s[0] | md5s[1])
+        found, problem = _read(places, dict(official.train_list + official.test_list))
         if problem:
             raise DataError(f"CIFAR-10: {problem}; restore it, or delete it to download anew")
     else:
-        batches = _download(official, roots, roots[0] if data_root else HERE)
-    return tuple(_image_set([batches[name] for name in names]) for names in md5s)
-
-
-def _image_set(batches: list[dict]) -> ImageSet:
-    pixels = torch.cat([torch.from_numpy(batch["data"]) for batch in batches])
-    labels = torch.tensor([label for batch in batches for label in batch["labels"]])
-    return ImageSet(pixels.view(-1, 3, 32, 32), labels, "CIFAR-10")
+        found = _download(official, roots, roots[0] if data_root else HERE)
+    sets = []
+    for files in (official.train_list, official.test_list):
+        batches = [found[name] for name, _ in files]
+        pixels = torch.cat([torch.from_numpy(batch["data"]) for batch in batches])
+        labels = torch.tensor([label for batch in batches for label in batch["labels"]])
+        sets.append(ImageSet(pixels.view(-1, 3, 32, 32), labels, "CIFAR-10"))
+    return tuple(sets)
 
 
 def torchvision(module: str):
@@ -76,14 +75,12 @@ def torchvision(module: str):
 
 def _places(official, root: Path) -> list[Path]:
     """Folders and archives in or at root that hold official files, folders first."""
+    names = [name for name, _ in official.train_list + official.test_list]
     folders = [root / official.base_folder, root]
-    names = [name for name, _ in (*official.train_list, *official.test_list)]
+    folders = [path for path in folders if any(os.path.isfile(path / name) for name in names)]
     # Some browsers unzip what they download.
     archives = [root / official.filename, root / official.filename.removesuffix(".gz"), root]
-    return [
-        *(path for path in folders if any(os.path.isfile(path / name) for name in names)),
-        *(path for path in archives if os.path.isfile(path)),
-    ]
+    return folders + [path for path in archives if os.path.isfile(path)]
 
 
 def _read(places: list[Path], md5s: dict[str, str]) -> tuple[dict[str, dict], str]:

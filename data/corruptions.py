@@ -38,11 +38,8 @@ def add_noise(images: Tensor, noise: Tensor, clip: bool = True) -> Tensor:
 
 
 def gaussian_noise(images: Tensor, sigma: float, white: Tensor, clip: bool = True) -> Tensor:
-    """Add noise of standard deviation `sigma` in pixel units, before clipping.
-
-    Args:
-        white: from `white_noise`, of the shape of the images.
-    """
+    """Add noise of standard deviation `sigma` in pixel units, before clipping; `white` is from
+    `white_noise`, of the images' shape."""
     _require(sigma >= 0, "sigma", sigma, "at least 0")
     return add_noise(images, sigma * white, clip)
 
@@ -79,14 +76,9 @@ def half_plane(size: int) -> list[tuple[int, int]]:
 
     u from -size / 2 + 1 to size / 2, v from 0 to size / 2.
     """
-    top = size // 2
-    own_mirror = {0, top} if size % 2 == 0 else {0}  # columns that hold (u, v), (-u, v)
-    return [
-        (u, v)
-        for u in range(-((size - 1) // 2), top + 1)
-        for v in range(top + 1)
-        if u >= 0 or v not in own_mirror
-    ]
+    us, vs = range(-((size - 1) // 2), size // 2 + 1), range(size // 2 + 1)
+    # The columns 0 and size / 2 hold both (u, v) and (-u, v).
+    return [(u, v) for u in us for v in vs if u >= 0 or v not in (0, size / 2)]
 
 
 def downscale(images: Tensor, size: int, antialias: bool) -> Tensor:

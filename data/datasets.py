@@ -20,20 +20,16 @@ def load(
     Raises:
         cifar10.DataError: damaged; or, with "cifar10", not available or too small.
     """
-    notice = ""
-    if dataset != "planted":
-        try:
-            train, test = cifar10.load(data_root)
-        except cifar10.DataNotAvailable as error:
-            if dataset == "cifar10":
-                raise
-            notice = str(error)
-        else:
-            for name, count, images in (
-                ("TRAIN_IMAGES", train_images, train),
-                ("TEST_IMAGES", test_images, test),
-            ):
-                if count > len(images):
-                    raise cifar10.DataError(f"{name} is {count}; CIFAR-10 has {len(images)}")
-            return {"train": train.first(train_images), "test": test.first(test_images)}, ""
-    return planted.load(train_images, test_images), notice
+    if dataset == "planted":
+        return planted.load(train_images, test_images), ""
+    try:
+        train, test = cifar10.load(data_root)
+    except cifar10.DataNotAvailable as error:
+        if dataset == "cifar10":
+            raise
+        return planted.load(train_images, test_images), str(error)
+    if train_images > len(train):
+        raise cifar10.DataError(f"TRAIN_IMAGES is {train_images}; CIFAR-10 has {len(train)}")
+    if test_images > len(test):
+        raise cifar10.DataError(f"TEST_IMAGES is {test_images}; CIFAR-10 has {len(test)}")
+    return {"train": train.first(train_images), "test": test.first(test_images)}, ""

@@ -28,18 +28,15 @@ def with_spectrum(sets: dict[str, ImageSet], kind: str) -> dict[str, ImageSet]:
     """
     if kind == "natural":
         return sets
-    height, width = sets["train"].images.shape[-2:]
-    gain = radial_frequency(height, width).float() ** EXPONENTS[kind]
-    square = sum(
-        _filter(part, gain).double().square().sum() for part in sets["train"].images.split(1000)
-    )
-    gain = gain * STD / (square / sets["train"].images.numel()).sqrt().float()
+    train = sets["train"].images
+    gain = radial_frequency(*train.shape[-2:]).float() ** EXPONENTS[kind]
+    square = sum(_filter(part, gain).double().square().sum() for part in train.split(1000))
+    gain = gain * STD / (square / train.numel()).sqrt().float()
+    normal = {"mean": (MEAN,) * 3, "std": (STD,) * 3, "border": round(255 * MEAN)}
     changed = {}
     for name, images in sets.items():
         pixels = torch.cat([_to_bytes(_filter(p, gain)) for p in images.images.split(1000)])
-        title = f"{images.name}, {kind}"
-        grey = round(255 * MEAN)
-        changed[name] = ImageSet(pixels, images.labels, title, (MEAN,) * 3, (STD,) * 3, grey)
+        changed[name] = ImageSet(pixels, images.labels, f"{images.name}, {kind}", **normal)
     return changed
 
 

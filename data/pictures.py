@@ -23,15 +23,13 @@ def load(folder: str, count: int, prepare: Callable) -> Tensor:
     Raises:
         DataError: there is none, or one cannot be read.
     """
-    files = Path(folder).expanduser().rglob("*")
-    paths = sorted(path for path in files if path.suffix.lower() in SUFFIXES)[:count]
-    if not paths:
-        raise DataError(f"{folder} holds no pictures ({', '.join(SUFFIXES)})")
-    pictures = []
-    for path in paths:
+    files, pictures = Path(folder).expanduser().rglob("*"), []
+    for path in sorted(path for path in files if path.suffix.lower() in SUFFIXES)[:count]:
         try:
             with Image.open(path) as picture:
                 pictures.append(prepare(picture.convert("RGB")))
         except Exception as error:  # a damaged or hostile picture can raise anything
             raise DataError(f"{path} cannot be read as a picture") from error
+    if not pictures:
+        raise DataError(f"{folder} holds no pictures ({', '.join(SUFFIXES)})")
     return torch.stack(pictures)

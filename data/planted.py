@@ -65,8 +65,7 @@ def image_set(count: int, seed: int, low: float | None, high: float | None) -> I
         pattern = cue(shown, generator)
         if agreement is not None:
             images += rms * pattern[:, None]  # the same in all three colours
-    images = images.clamp_(0, 1).mul_(255).round_().to(torch.uint8)
-    return ImageSet(images, labels, NAME)
+    return ImageSet(images.clamp_(0, 1).mul_(255).round_().to(torch.uint8), labels, NAME)
 
 
 def shapes(classes: Tensor, generator: torch.Generator) -> Tensor:

@@ -24,6 +24,7 @@ Quick scale takes 4 to 7 minutes on two CPU cores. Several processes share the r
 
 import sys
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -43,7 +44,7 @@ from utils.published import CLEAN_ACCURACY, RECIPE, SSR
 from utils.records import kept_autocorrelations
 from utils.runs import describe, job_folder, list_runs, note_latest
 from utils.suppression import closing_table, dose_table, final_table, suppression_table
-from utils.training import DivergedError, load_state, steps_per_epoch, train, write_tables
+from utils.training import DivergedError, load_state, steps_per_epoch, table, train, write_tables
 
 # None: what SCALES, below, says for the SCALE.
 SCALE = "quick"  # quick, medium, or full (the published setting: for a GPU)
@@ -135,19 +136,17 @@ def load_images(s, dataset: str) -> tuple:
     return chosen, image_spectrum.with_spectrum(sets, s.image_spectrum), notice
 
 
-def read_tables(s, folder: Path, jobs: list, labels: dict) -> tuple[dict[str, pd.DataFrame], dict]:
+def read_tables(s, read: Callable, labels: dict) -> tuple[dict[str, pd.DataFrame], dict]:
     """What the runs have recorded so far, and labels with the device of the starts that trained
     it, not of this start."""
-    read = partial(results.read_run_tables, folder, jobs)
-    tables = {"training": read("history.csv"), "spectrum": read("spectra.csv")}
-    tables["spectrum"] = tables["spectrum"].assign(cutoff=s.cutoff)
-    tables["autocorrelation"] = read("autocorrelation.csv")
-    return tables, labels | {"device": "; ".join(dict.fromkeys(read("starts.csv").device))}
+    tables = {"training": read("history"), "spectrum": read("spectra").assign(cutoff=s.cutoff)}
+    tables["autocorrelation"] = read("autocorrelation")
+    return tables, labels | {"device": "; ".join(dict.fromkeys(read("starts").device))}
 
 
 def draw_evolution(s, folder: Path, jobs: list, labels: dict) -> None:
     """Spectra of all runs, as far as they are."""
-    tables, labels = read_tables(s, folder, jobs, labels)
+    tables, labels = read_tables(s, partial(results.read_run_tables, folder, jobs), labels)
     spectra = results.with_columns(tables["spectrum"], labels)
     figure = draw.spectrum_evolution(spectra, tables["training"])
     path = Path(s.results_dir) / "figures" / "exp_b_spectrum_evolution.png"
@@ -159,7 +158,7 @@ def merge(s, folder: Path, jobs: list, labels: dict, problem: str) -> int:
     states = {run: load_state(run, folder) for run in jobs}
     for run, state in states.items():
         write_tables(state, folder / run.name)
-    tables, labels = read_tables(s, folder, jobs, labels)
+    tables, labels = read_tables(s, partial(table, states.values()), labels)
     finished = [run for run in jobs if states[run]["epoch"] == s.epochs]
     if finished:
         history = tables["training"]

@@ -2,11 +2,13 @@ import os
 import sys
 from pathlib import Path
 
-import pytest
-import torch
-
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
+import utils  # noqa: F401 (before all else)
+
+# isort: split
+import pytest
+import torch
 
 
 def pytest_addoption(parser):

@@ -4,10 +4,12 @@
 that nearly every moment at which a process is killed lies in its work.
 """
 
+import inspect
 import multiprocessing
 import os
 import runpy
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -17,8 +19,8 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 TINY = "exp_b_spectrum_evolution.py --dataset planted --scale quick --device cpu --seeds 0 "
 TINY += "--width 4 --epochs 2 --train-images 64 --test-images 30 --batch-size 16"
-PRELOADED = ["torch._dynamo", "matplotlib.backends.backend_agg", "pandas", "job"]
-PRELOADED += ["data.datasets", "utils.training", "utils.figures_b", "utils.figures_c_d"]
+PRELOADED = ["matplotlib.backends.backend_agg", "pandas", "job", "data.datasets"]
+PRELOADED += ["utils.training", "utils.figures_a", "utils.figures_b", "utils.figures_c_d"]
 
 
 def command(line, results, *arguments) -> list[str]:
@@ -28,12 +30,19 @@ def command(line, results, *arguments) -> list[str]:
     return [str(word) for word in line]
 
 
-def start(results, *arguments, line=TINY, before=None, log=os.devnull):
-    """Begin a script, by default B; returns the process. `before` is called in it first."""
+def start(results, *arguments, line=TINY, before=None, log=os.devnull, pictures=False):
+    """Begin a script, by default B; returns the process. `before` is called in it first.
+
+    Drawing takes most of the time of a tiny job and is left out unless `pictures`.
+    """
+    return begin(_run, command(line, results, *arguments), before, str(log), pictures)
+
+
+def begin(target, *arguments):
+    """Call a function of a module in a process of its own, which is returned."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
-    line = command(line, results, *arguments)
-    process = context.Process(target=_run, args=(line, before, str(log)))
+    process = context.Process(target=target, args=arguments)
     path = os.pathsep.join([str(ROOT / "tests"), str(ROOT)])
     server = {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
     with mock.patch.dict(os.environ, server):  # the first start starts the server
@@ -51,6 +60,19 @@ def finish(results, *arguments, **options) -> int:
     return process.exitcode
 
 
+def environments(ranks) -> list[dict]:
+    """What torchrun tells each of its processes on one machine."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = str(free.getsockname()[1])
+    shared = {"WORLD_SIZE": str(ranks), "MASTER_ADDR": "localhost", "MASTER_PORT": port}
+    return [shared | dict.fromkeys(["RANK", "LOCAL_RANK"], str(rank)) for rank in range(ranks)]
+
+
+def set_environment(values: dict) -> None:
+    os.environ.update(values)
+
+
 def as_a_user(line, results, *arguments, **environment) -> subprocess.CompletedProcess:
     """Run a script as a user would, in the folder that gets results/."""
     return subprocess.run(
@@ -64,11 +86,30 @@ def as_a_user(line, results, *arguments, **environment) -> subprocess.CompletedP
     )
 
 
-def _run(line, before, log):
+def write_to(log) -> None:
     with open(log, "w") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
+
+
+def without_pictures() -> None:
+    """Every figure is empty, and its file a few bytes."""
+    from matplotlib.figure import Figure
+
+    from utils import figures_a, figures_b, figures_c_d
+
+    for module in (figures_a, figures_b, figures_c_d):
+        for name, function in inspect.getmembers(module, inspect.isfunction):
+            if function.__module__ == module.__name__ and name[0] != "_":
+                setattr(module, name, lambda *_, **__: Figure())
+    Figure.savefig = lambda self, path, **_: path.write_bytes(b"picture")
+
+
+def _run(line, before, log, pictures):
+    write_to(log)
     sys.argv = line
+    if not pictures:
+        without_pictures()
     if before:
         before()
     runpy.run_path(line[0], run_name="__main__")
@@ -79,20 +120,12 @@ def die() -> None:
 
 
 class DieAtRename:
-    """Die when the n-th file is complete but still has its old or temporary name.
-
-    Drawing takes most of the time of a tiny job and is left out.
-    """
+    """Die when the n-th file is complete but still has its old or temporary name."""
 
     def __init__(self, n: int):
         self.left = n
 
     def __call__(self):
-        from matplotlib.animation import Animation
-        from matplotlib.figure import Figure
-
-        Figure.savefig = lambda self, path, **_: path.write_bytes(b"picture")
-        Animation.save = lambda self, path, **_: path.write_bytes(b"film")
         original = Path.replace
 
         def replace(path, target):
@@ -150,3 +183,9 @@ def small_files_only() -> None:
 
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+
+
+if __name__ == "__main__":
+    sys.argv = sys.argv[1:]
+    without_pictures()
+    runpy.run_path(sys.argv[0], run_name="__main__")

@@ -207,9 +207,8 @@ def test_heat_map_keeps_the_steps_of_diverged_networks():
 
 
 def test_published_figures(tmp_path):
-    """The whole default job: explained variance within 0.1 of the published, everywhere."""
-    process = job.as_a_user(SCRIPT, tmp_path)
-    assert process.returncode == 0, process.stderr
+    """The default job, of fewer seeds: explained variance within 0.1 of the published."""
+    assert job.finish(tmp_path, "--seeds", 0, 1, line=SCRIPT) == 0
     table = pd.read_csv(tmp_path / "data" / "exp_a_learned.csv")
     mean = table.groupby(["strength", "frequency"]).explained_variance.mean()
     published = {0.0: (0.81, 0.34, 0.074), 1e-3: (0.77, 0.19, 0.046), 1e-2: (0.57, 0.087, 0.028)}
@@ -218,7 +217,7 @@ def test_published_figures(tmp_path):
             assert abs(mean[strength, frequency] - value) < 0.1
     claims = pd.read_csv(tmp_path / "data" / "exp_a_claims.csv")
     expected = [value for values in published.values() for value in values]
-    assert claims.published.tolist() == expected and (claims.n == 5).all()
+    assert claims.published.tolist() == expected and (claims.n == 2).all()
     np.testing.assert_allclose(claims["mean"], mean, rtol=1e-5)
     # Low frequencies first, and the penalty holds high ones back, in every network.
     wide = table.pivot(index=["strength", "seed"], columns="frequency", values="explained_variance")

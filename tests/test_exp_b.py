@@ -1,5 +1,6 @@
 """Experiment B through its command line: from start to figures, interrupted, misused."""
 
+import functools
 import json
 import shutil
 
@@ -7,6 +8,7 @@ import job
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from conftest import tables
 
 SCRIPT = "exp_b_spectrum_evolution.py"
@@ -19,27 +21,26 @@ TABLES = [f"exp_b_{name}" for name in TABLES]
 L2 = "l2=0.05"
 FIGURES = ["first_layer", "layer_evolution", "layers", "response", "spectrum_evolution"]
 FIGURES = [f"exp_b_{name}" for name in (*FIGURES, "ssr_comparison", "training")]
-THREADS = {"OMP_NUM_THREADS": "1"}
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """A finished tiny job with two seeds, and what it printed."""
     results = tmp_path_factory.mktemp("job") / "results"
-    process = job.as_a_user(LINE, results, "--save-reference", "tiny", **THREADS)
-    assert process.returncode == 0, process.stderr
-    return results, process
+    reference, log = ("--save-reference", "tiny"), results.parent / "log"
+    assert job.finish(results, *reference, line=LINE, log=log, pictures=True) == 0, log.read_text()
+    return results, log.read_text()
 
 
 def test_files(finished):
-    results, process = finished
+    results, printed = finished
     data = sorted(p.name for p in (results / "data").iterdir())
     assert data == sorted([*(f"{t}.csv" for t in TABLES), "exp_b_settings.json"])
     assert {p.stem for p in (results / "figures").iterdir()} == {*FIGURES, "exp_b_evolution"}
     assert (results / "figures" / "exp_b_evolution.gif").stat().st_size < 2_000_000
     for path in [*(results / "data").iterdir(), *(results / "figures").iterdir()]:
-        assert str(path) in process.stdout
-    (job,) = (results / "checkpoints").glob("*/")
+        assert str(path) in printed
+    (job,) = (results / "checkpoints").glob("planted-*")
     latest = json.loads((results / "checkpoints" / "latest.json").read_text())
     assert latest["folder"] == job.name and latest["seeds"] == [0, 1]
     assert latest["configurations"] == ["baseline", L2, "dropout=0.5"]
@@ -130,7 +131,7 @@ def test_ssr_table_follows_from_the_spectrum_table(finished):
 
 
 def test_training_table_and_closing_words(finished):
-    results, process = finished
+    results, printed = finished
     table = pd.read_csv(results / "data" / "exp_b_training.csv")
     assert len(table) == 6 * 4
     assert table.train_loss.isna().sum() == 6  # epoch 0
@@ -141,8 +142,8 @@ def test_training_table_and_closing_words(finished):
     steps = 18  # the last of them, on the cosine from 0.1 to 0
     np.testing.assert_allclose(rate, 0.05 * (1 + np.cos(np.pi * (steps - 1) / steps)), rtol=1e-5)
     last = table[(table.epoch == 3) & (table.configuration == L2)]
-    assert f"{last.test_accuracy.mean():.2f} ± " in process.stdout
-    assert "PLANTED" in process.stdout and "for the training steps left" in process.stdout
+    assert f"{last.test_accuracy.mean():.2f} ± " in printed
+    assert "PLANTED" in printed and "for the training steps left" in printed
 
 
 def test_the_same_command_again_does_nothing_twice(finished, tmp_path):
@@ -175,7 +176,8 @@ def test_figures_are_drawn_again_from_the_tables_alone(finished, tmp_path):
     before = {path.name: path.read_bytes() for path in folder.glob("*.png")}
     for name in before:
         (folder / name).unlink()
-    assert job.finish(tmp_path, "--redraw", folder, line=SCRIPT, log=tmp_path / "log") == 0
+    log = tmp_path / "log"
+    assert job.finish(tmp_path, "--redraw", folder, line=SCRIPT, log=log, pictures=True) == 0
     assert {path.name: path.read_bytes() for path in folder.glob("*.png")} == before
     assert not (tmp_path / "checkpoints").exists()
     assert job.finish(tmp_path, "--redraw", tmp_path, line=SCRIPT, log=tmp_path / "log") == 1
@@ -183,16 +185,16 @@ def test_figures_are_drawn_again_from_the_tables_alone(finished, tmp_path):
 
 
 def test_a_sweep_finds_its_baseline(finished, tmp_path):
-    """Four strengths after the default job: only the new ones are trained, the rest stays."""
+    """Three strengths after the default job: only the new ones are trained, the rest stays."""
     results = shutil.copytree(finished[0], tmp_path / "results")
     kept = {p: p.stat().st_mtime_ns for p in results.rglob("*.pt")}
-    sweep = ["--configurations", "baseline", "l2=1e-3", "l2=0.01", "l2=0.05", "l2=0.1"]
+    sweep = ["--configurations", "baseline", "l2=1e-2", "l2=0.05", "l2=0.1"]
     assert job.finish(results, *sweep, line=LINE, log=tmp_path / "log") == 0
     log = (tmp_path / "log").read_text()
-    assert "4 of 10 here are finished" in log
+    assert "4 of 8 here are finished" in log
     assert {p: p.stat().st_mtime_ns for p in kept} == kept
     dose = pd.read_csv(results / "data" / "exp_b_dose_response.csv")
-    assert dose.strength.unique().tolist() == [0, 0.001, 0.01, 0.05, 0.1]
+    assert dose.strength.unique().tolist() == [0, 0.01, 0.05, 0.1]
     assert (results / "figures" / "exp_b_dose_response.png").exists()
     ssr = pd.read_csv(results / "data" / "exp_b_ssr.csv").set_index(["configuration", "seed"])
     before = pd.read_csv(finished[0] / "data" / "exp_b_ssr.csv").set_index(
@@ -221,8 +223,9 @@ def test_another_image_spectrum(finished, tmp_path):
 def test_nothing_says_that_a_start_was_another(finished, tmp_path):
     """Tables name the device of the epochs, also after a start that trained nothing."""
     results = shutil.copytree(finished[0], tmp_path / "results")
-    process = job.as_a_user(LINE, results, OMP_NUM_THREADS="2")
-    assert process.returncode == 0 and "Device   cpu, 2 threads" in process.stdout
+    two = functools.partial(torch.set_num_threads, 2)
+    assert job.finish(results, line=LINE, before=two, log=tmp_path / "log") == 0
+    assert "Device   cpu, 2 threads" in (tmp_path / "log").read_text()
     assert tables(results) == tables(finished[0])
     table = pd.read_csv(results / "data" / "exp_b_ssr.csv")
     assert table.device.str.startswith("cpu, 1 thread, torch").all()

@@ -1,5 +1,6 @@
 """Experiments C and D through their command lines, on tiny models of experiment B."""
 
+import functools
 import json
 import re
 import shutil
@@ -10,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from test_exp_b import THREADS, TINY
+from test_exp_b import TINY
 from tqdm import tqdm
 
 from data import batches, corruptions, planted
@@ -30,18 +31,18 @@ LINE_D += "--low-pass-cutoffs 0.75 0.2 --high-pass-cutoffs 0.1"
 def finished(tmp_path_factory):
     """C, which has to train first, then D, in one results folder; and what they printed."""
     results = tmp_path_factory.mktemp("robustness") / "results"
-    c = job.as_a_user(LINE_C, results, f"--training-flags={MODELS}", **THREADS)
-    assert c.returncode == 0, c.stderr
-    d = job.as_a_user(LINE_D, results, "--save-reference", "tiny", **THREADS)
-    assert d.returncode == 0, d.stderr
-    return results, c.stdout, d.stdout
+    logs = [results.parent / "c", results.parent / "d"]
+    lines = [(f"--training-flags={MODELS}",), ("--save-reference", "tiny")]
+    for line, more, log in zip((LINE_C, LINE_D), lines, logs):
+        assert job.finish(results, *more, line=line, log=log, pictures=True) == 0, log.read_text()
+    return results, *(log.read_text() for log in logs)
 
 
 def test_trains_first_and_says_so(finished):
     results, c, d = finished
     assert "No models of experiment B" in c and "trains them first" in c
     assert "trains them first" not in d
-    (models,) = (results / "checkpoints").glob("*/")
+    (models,) = (results / "checkpoints").glob("planted-*")
     for printed in (c, d):
         assert f"from     {models}" in printed and "x seeds 0, 1, after epoch 1" in printed
     for name in ("robustness", "band_noise", "fourier_heatmap", "sensitivity"):
@@ -111,7 +112,7 @@ def test_one_row_computed_by_hand(finished):
 @pytest.mark.parametrize("line", [LINE_C, LINE_D])
 def test_unusable_checkpoints_are_named_and_left_out(finished, tmp_path, line):
     results = shutil.copytree(finished[0], tmp_path / "results")
-    (models,) = (results / "checkpoints").glob("*/")
+    (models,) = (results / "checkpoints").glob("planted-*")
     (models / "baseline-seed1" / "epoch-001.pt").unlink()
     path = models / f"{L2}-seed0" / "epoch-001.pt"
     content = bytearray(path.read_bytes())
@@ -218,12 +219,13 @@ def test_what_is_narrowed_and_who_starts_it(finished, tmp_path):
     assert job.finish(results, *few, line=LINE_D, log=tmp_path / "log") == 2
     line = (tmp_path / "log").read_text()
     assert re.search("CONFIGURATIONS.*dropout=0.5.*trained: baseline, l2=0.05", line)
-    line = f"{D} --training-flags=--epochs=1"
-    process = job.as_a_user(line, tmp_path / "no", WORLD_SIZE="2", RANK="0")
-    assert process.returncode == 1 and "MASTER_ADDR" in process.stderr
-    rank = {"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "localhost", "MASTER_PORT": "1"}
-    process = job.as_a_user(line, tmp_path / "no", **rank)
-    assert process.returncode == 1 and "start it with python, not torchrun" in process.stderr
+    for environment, said in (
+        ({"WORLD_SIZE": "2", "RANK": "0"}, "MASTER_ADDR is not there"),
+        (job.environments(2)[0], "start it with python, not torchrun"),
+    ):
+        before = functools.partial(job.set_environment, environment)
+        assert job.finish(tmp_path / "no", line=D, before=before, log=tmp_path / "log") == 1
+        assert re.fullmatch(f"error: .*{said}.*\n", (tmp_path / "log").read_text())
 
 
 def test_fewer_test_images_are_named(finished, tmp_path):

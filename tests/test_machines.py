@@ -2,15 +2,21 @@
 
 import ast
 import errno
+import importlib.util
 import io
+import itertools
 import os
 import re
+import runpy
 import shutil
+import socket
 import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
+from unittest import mock
 
 import job
 import pytest
@@ -19,7 +25,7 @@ import torch
 from conftest import ROOT, tables
 
 from data import batches, planted
-from utils import checkpoints, devices, evaluation, runs, settings, training
+from utils import checkpoints, devices, evaluation, processes, results, runs, settings, training
 
 A = "exp_a_synthetic.py --steps 6 --seeds 0 1 --width 8 --records 3"
 SCRIPTS = sorted((ROOT / "experiments").glob("*.py"))
@@ -37,7 +43,7 @@ def without_locks(number=errno.ENOLCK, patch=setattr):
 @pytest.mark.parametrize("name", ["ENOLCK", "ENOSYS", "EOPNOTSUPP", "EACCES", "EINVAL", "EIO"])
 def test_work_goes_on_without_locks(tmp_path, monkeypatch, capsys, name):
     without_locks(number := getattr(errno, name), monkeypatch.setattr)
-    checkpoints._warn_once.cache_clear()
+    checkpoints.warn_once.cache_clear()
     for run in (tmp_path / "a", tmp_path / "b"):
         with checkpoints.hold(run / "lock"):
             with checkpoints.replacing(run / "x.csv") as temporary:
@@ -156,27 +162,54 @@ def test_what_cannot_be_removed_is_left(on_windows, tmp_path):
     opened.close()
 
 
-class Viewers:
-    """Before a job: Windows, with every figure and table of the results open."""
+@pytest.mark.parametrize("name", ["previous.pt", "history.csv"])
+def test_training_goes_on_where_a_file_of_the_run_is_open(on_windows, tmp_path, capsys, name):
+    sets = planted.load(40, 10)
+    loop = test_training.train("baseline", sets, tmp_path)
+    assert [next(loop), next(loop)] == [0, 1]
+    path = tmp_path / "baseline-seed3" / name
+    before = path.read_bytes()
+    with open(path):
+        assert next(loop) == 2
+    assert path.read_bytes() == before
+    assert f"{name} stays as it was" in capsys.readouterr().err
+    assert training.load_state(runs.Run("baseline", 3), tmp_path)["epoch"] == 2
 
-    def __init__(self, results):
-        self.results = results
+
+def test_what_c_and_d_find_is_never_an_older_job(on_windows, tmp_path):
+    """A latest.json that cannot be replaced is an error, not a warning."""
+    job = SimpleNamespace(configurations=["baseline"], seeds=[0])
+    runs.note_latest(job, tmp_path / "first", {"scale": "quick"})
+    with (
+        open(tmp_path / "latest.json"),
+        pytest.raises(OSError, match="write .*latest.json .in use"),
+    ):
+        runs.note_latest(job, tmp_path / "second", {"scale": "quick"})
+
+
+class Viewers:
+    """Before a job: Windows, with some files of the results open."""
+
+    def __init__(self, results, *patterns):
+        self.results, self.patterns = results, patterns
 
     def __call__(self):
-        paths = [path for name in ("data", "figures") for path in (self.results / name).iterdir()]
+        paths = [path for pattern in self.patterns for path in self.results.glob(pattern)]
         checkpoints.opened = [open(path) for path in paths]  # noqa: SIM115 (stay open)
         checkpoints.time.sleep = lambda _: None
         windows()
 
 
 def test_a_job_on_windows(tmp_path):
-    """Whatever is open stays as it was, what a killed start left is no hindrance, all is trained."""
+    """Whatever is open stays as it was, what a killed start left is no hindrance, all is trained;
+    and what is written at the end is of the runs, not of their tables that were open."""
     results, log = tmp_path / "results", tmp_path / "log"
     assert job.finish(results, "--configurations", "baseline") == 0
     before = tables(results)
     left = results / "figures" / ".x.png.tmp-00c0ffee.png"
     left.touch()
-    assert job.finish(results, before=Viewers(results), log=log) == 0, log.read_text()
+    opened = Viewers(results, "data/*", "figures/*")
+    assert job.finish(results, before=opened, log=log) == 0, log.read_text()
     text = log.read_text()
     names = ["exp_b_spectrum_evolution.png", "exp_b_training.png", *before]
     assert all(re.search(f"warning: .*{name} stays as it was", text) for name in names)
@@ -184,7 +217,14 @@ def test_a_job_on_windows(tmp_path):
     assert len(list(results.glob("checkpoints/*/*/epoch-002.pt"))) == 3
     assert [path.name for path in results.rglob(".*")] == [left.name]
     assert job.finish(results) == 0
-    assert before["exp_b_training.csv"] in tables(results)["exp_b_training.csv"]
+    after = tables(results)
+    assert before["exp_b_training.csv"] in after["exp_b_training.csv"]
+    for path in results.glob("checkpoints/*/*/*.csv"):  # as those of an earlier epoch would be
+        path.write_text(path.read_text().splitlines()[0] + "\n")
+    shutil.rmtree(results / "data")
+    opened = Viewers(results, "checkpoints/*/*/*.csv")
+    assert job.finish(results, before=opened, log=log) == 0, log.read_text()
+    assert "history.csv stays as it was" in log.read_text() and tables(results) == after
 
 
 HOSTILE = """text.usetex: True
@@ -210,7 +250,7 @@ lines.color: much too much: # H\xf6he
 def test_figures_are_the_same_everywhere(tmp_path):
     """Under a notebook's backend and a matplotlibrc of the user's, byte for byte."""
     results = tmp_path / "results"
-    assert job.finish(results, line=A) == 0
+    assert job.finish(results, line=A, pictures=True) == 0
     (tmp_path / "matplotlibrc").write_text(HOSTILE, "latin-1")
     (results / "matplotlibrc").write_text(HOSTILE, "utf-8")
     named = dict.fromkeys(["MATPLOTLIBRC", "MPLCONFIGDIR"], str(tmp_path))
@@ -229,9 +269,12 @@ def test_figures_are_the_same_everywhere(tmp_path):
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
 def test_older_pythons_get_a_sentence(script, tmp_path):
-    """What Python 3.8 must read to say it, it can read; imports before that are its own."""
+    """What Python 3.8 must read to say it, it can read; imports before that are its own. Nothing
+    is a syntax error in 3.9."""
     for path in (script, ROOT / "utils" / "__init__.py"):
         ast.parse(path.read_text("utf-8"), feature_version=(3, 8))
+    for path in ROOT.glob("[demu]*/*.py"):
+        ast.parse(path.read_text("utf-8"), feature_version=(3, 9))
     old = "import runpy, sys; sys.version_info = (3, 9, 18, 'final', 0); sys.argv[:1] = []; "
     old += "sys.modules |= dict.fromkeys(['torch', 'pandas', 'numpy']); runpy.run_path(sys.argv[0])"
     process = subprocess.run(
@@ -273,7 +316,9 @@ def test_terminals(monkeypatch, encoding):
 def test_out_of_memory_is_one_line(capsys):
     """The CPU's allocator and a GPU's raise RuntimeErrors; others are faults, with a trace."""
     torches = RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried")
-    for error in (torches, torch.cuda.OutOfMemoryError("CUDA out of memory."), MemoryError()):
+    cublas = RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate")
+    gpus = torch.cuda.OutOfMemoryError("CUDA out of memory.")
+    for error in (torches, cublas, gpus, MemoryError()):
 
         def main(error=error):
             raise error
@@ -311,20 +356,21 @@ def test_evaluation_takes_smaller_batches_where_memory_is_short():
     )
 
 
-def test_many_cores_are_told_of(monkeypatch, tmp_path):
+def test_many_cores_are_told_of(monkeypatch):
     """With four runs and eight cores, a torchrun line with this job's own flags."""
-    sitecustomize = tmp_path / "eight"
-    sitecustomize.mkdir()
-    text = "import os\nos.sched_getaffinity = lambda pid: set(range(8))\n"
-    (sitecustomize / "sitecustomize.py").write_text(text)
-    line = f"{job.TINY} --seeds 0 1 --configurations baseline l2 --epochs 1"
-    path = {"PYTHONPATH": str(sitecustomize), "OMP_NUM_THREADS": "1"}
-    process = job.as_a_user(line, tmp_path / "results", **path)
-    found = re.search(
-        "torchrun --nproc-per-node=4 .*--seeds 0 1 --configurations baseline l2", process.stdout
-    )
-    assert found, process.stdout
-    assert "8 cores" in process.stdout
+    line = job.command(f"{job.TINY} --seeds 0 1 --configurations baseline l2", "results")
+    spec = importlib.util.spec_from_file_location("exp_b", line[0])
+    spec.loader.exec_module(script := importlib.util.module_from_spec(spec))
+    monkeypatch.setattr(sys, "argv", line)
+    for cores, said in ((8, True), (3, False)):
+        monkeypatch.setattr(
+            os, "sched_getaffinity", lambda _, c=cores: set(range(c)), raising=False
+        )
+        (text,) = script.say_faster(4, "cpu, 1 thread") or [""]
+        assert bool(text) == said
+        found = "torchrun --nproc-per-node=4 .*--seeds 0 1 --configurations baseline l2.* 8 cores"
+        assert not said or re.search(found, text), text
+    assert script.say_faster(1, "cpu, 1 thread") == []
 
 
 def test_a_device_without_float64(monkeypatch, tmp_path):
@@ -392,18 +438,89 @@ def test_the_compiler_is_not_imported():
     assert process.stdout == f"{after:.2f} {after:.2f} {after:.2f} False\n"
 
 
-def test_one_rank_finds_the_data_for_all(tmp_path):
-    """Of two processes the second can reach no data and takes no choice of its own."""
-    code = "import sys, utils; from utils import processes; processes.connect()\n"
-    code += "def work(c): return ('cifar10' if processes.RANK == 0 else c), processes.RANK\n"
-    code += "found = processes.one_after_another(work, 'auto')\n"
-    code += "open(f'{sys.argv[1]}/{processes.RANK}', 'w').write(repr(found))\n"
-    code += "processes.wait_for_others()"
-    (tmp_path / "job.py").write_text(f"import sys; sys.path.insert(0, {str(ROOT)!r})\n{code}")
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    process = subprocess.run(
-        [*launcher, tmp_path / "job.py", tmp_path], check=False, capture_output=True, timeout=200
-    )
-    assert process.returncode == 0, process.stderr
-    found = [(tmp_path / str(rank)).read_text() for rank in (0, 1)]
-    assert found == ["('cifar10', 0)", "('cifar10', 1)"]
+class Drawings:
+    """Before a job: a clock that goes `seconds` ahead whenever it is read, and a line per figure."""
+
+    def __init__(self, seconds):
+        self.seconds = seconds
+
+    def __call__(self):
+        clock, original = itertools.count(step=self.seconds), results.write_figure
+        time.monotonic = lambda: next(clock)
+
+        def write_figure(path, figure):
+            print("drawn", path.name)
+            return original(path, figure)
+
+        results.write_figure = write_figure
+
+
+@pytest.mark.parametrize("seconds, drawn", [(1, 1), (30, 10)])
+def test_drawing_takes_little_of_the_time(tmp_path, seconds, drawn):
+    """Of nine epochs in nine seconds only the end is drawn; one that takes 20 s is drawn too."""
+    assert job.finish(tmp_path / "results", before=Drawings(seconds), log=tmp_path / "log") == 0
+    assert (tmp_path / "log").read_text().count("drawn exp_b_spectrum_evolution.png") == drawn
+
+
+def meet(environment, folder, failing):
+    """One of several processes that look for data, of which one may fail."""
+    os.environ.update(environment)
+    job.write_to(folder / f"log {environment['RANK']}")
+
+    def work(choice):
+        if processes.RANK == failing:
+            raise OSError("no data")
+        return ("cifar10" if processes.RANK == 0 else choice), processes.RANK
+
+    def main():
+        processes.connect()
+        print(processes.one_after_another(work, "auto"), processes.wait_for_others())
+
+    settings.run_script(main)
+
+
+@pytest.mark.parametrize("failing", [None, 0, 2])
+def test_one_rank_finds_the_data_for_all(tmp_path, failing):
+    """Of three processes on two machines the others take no choice of their own; where one fails,
+    it says so in one line and the others end."""
+    machines = job.environments(3)
+    machines[2]["LOCAL_RANK"] = "0"
+    started = [job.begin(meet, environment, tmp_path, failing) for environment in machines]
+    for process in started:
+        process.join(100)
+        assert process.exitcode == (0 if failing is None else 1)
+    for rank in range(3):
+        said = f"('cifar10', {rank}) \n" if failing is None else ""
+        said = "error: no data\n" if rank == failing else said
+        assert (tmp_path / f"log {rank}").read_text() == said
+
+
+def test_nobody_is_there():
+    """The address of the first process is another program's."""
+    with socket.socket() as other:
+        other.bind(("localhost", 0))
+        other.listen()
+        rank = job.environments(2)[0] | {"MASTER_PORT": str(other.getsockname()[1])}
+        with mock.patch.dict(os.environ, rank), pytest.raises(OSError, match="are not found"):
+            processes.connect()
+    processes.RANK, processes.WORLD = 0, 1
+
+
+def test_streams_that_are_no_files(monkeypatch):
+    """A notebook's, or what a test puts there."""
+    for name in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, name, SimpleNamespace(write=len, flush=lambda: None))
+    with pytest.raises(SystemExit) as end:
+        settings.run_script(lambda: print("±") or 3)
+    assert end.value.code == 3
+
+
+@pytest.mark.parametrize("name", [None, "OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"])
+def test_how_threads_wait_is_the_users_choice(name):
+    names = {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"}
+    environment = dict.fromkeys(os.environ.keys() - names | ({name} if name else set()), "9")
+    with mock.patch.dict(os.environ, environment, clear=True):
+        runpy.run_path(str(ROOT / "utils" / "__init__.py"))
+        found = {key: os.environ.get(key) for key in names}
+    ours = {"GOMP_SPINCOUNT": "20000", "KMP_BLOCKTIME": "1", "OMP_WAIT_POLICY": None}
+    assert found == (ours if name is None else dict.fromkeys(names) | {name: "9"})

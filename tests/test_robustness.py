@@ -19,6 +19,7 @@ import pytest
 import torch
 from conftest import tables
 from matplotlib.figure import Figure
+from torch.distributed.run import get_args_parser
 
 from utils import checkpoints, results
 
@@ -55,7 +56,7 @@ def test_killed_at_random_moments(finished, tmp_path, kills):
         results = tmp_path / f"results {jobs}"
         for _ in range(10):
             process = job.start(results)
-            process.join(draw.uniform(0, 1.5))
+            process.join(draw.uniform(0, 1))
             process.kill()
             process.join()
             assert process.exitcode in (0, -signal.SIGKILL)
@@ -66,16 +67,17 @@ def test_killed_at_random_moments(finished, tmp_path, kills):
     print(f"{survived} kills survived in {jobs} jobs")
 
 
-def test_killed_at_every_rename(finished, tmp_path):
+def test_killed_at_every_rename(tmp_path):
     """The n-th start is killed when it is about to rename its n-th file."""
-    results = tmp_path / "results"
+    calm, results, one = tmp_path / "calm", tmp_path / "results", ("--configurations", "baseline")
+    assert job.finish(calm, *one) == 0
     for n in itertools.count(1):
-        code = job.finish(results, before=job.DieAtRename(n), log=tmp_path / "log")
+        code = job.finish(results, *one, before=job.DieAtRename(n), log=tmp_path / "log")
         if code == 0:
             break
         assert code == -signal.SIGKILL, (n, (tmp_path / "log").read_text())
-    assert n > 10
-    assert tables(results) == tables(finished)
+    assert n > 15
+    assert tables(results) == tables(calm)
     assert not temporary_files(results)
 
 
@@ -260,10 +262,7 @@ def test_diverged_run(tmp_path):
 def test_two_processes_and_a_dead_lock(finished, tmp_path):
     results = tmp_path / "results"
     first = job.start(results)
-    deadline = time.time() + 100
-    while not list(results.glob("checkpoints/*/baseline-seed0/epoch-000.pt")):
-        assert time.time() < deadline and first.exitcode is None
-        time.sleep(0.01)
+    wait_for(results, "checkpoints/*/baseline-seed0/epoch-000.pt", first.is_alive)
     os.kill(first.pid, signal.SIGSTOP)  # alive, and not finished before we look
     code = job.finish(results, log=tmp_path / "log")
     first.kill()
@@ -277,11 +276,18 @@ def test_two_processes_and_a_dead_lock(finished, tmp_path):
     assert tables(results) == tables(finished)
 
 
-def command_line(results, *launcher):
-    """Start the script as a user would, in the foreground, where Ctrl-C reaches it."""
+def torchrun(ranks, results):
+    """Two or more processes as a user would start them, in the foreground, for Ctrl-C.
+
+    From torch 2.12 on, torchrun can be told to wait after one of its processes has died.
+    """
     signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in background
+    options = ["--standalone", f"--nproc-per-node={ranks}"]
+    if "--shutdown-timeout" in get_args_parser().format_help():
+        options.append("--shutdown-timeout=200")
+    launcher = [sys.executable, "-m", "torch.distributed.run", *options, job.__file__]
     return subprocess.Popen(
-        [sys.executable, *launcher, *job.command(job.TINY, results)],
+        [*launcher, *job.command(job.TINY, results)],
         env=ENVIRONMENT,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -290,36 +296,50 @@ def command_line(results, *launcher):
     )
 
 
-def torchrun(ranks, results, *options):
-    launcher = ["-m", "torch.distributed.run", "--standalone", *options]
-    return command_line(results, *launcher, f"--nproc-per-node={ranks}")
+def start_ranks(ranks, results, logs):
+    """The processes alone, without torchrun and its time to start."""
+    environments = job.environments(ranks)
+    return [
+        job.start(results, before=functools.partial(job.set_environment, environment), log=log)
+        for environment, log in zip(environments, logs)
+    ]
 
 
-@pytest.mark.parametrize("ranks", [2, 4])
-def test_many_processes_equal_one(finished, tmp_path, ranks):
-    """Three runs shared by two processes, and by more than there are runs."""
-    process = torchrun(ranks, tmp_path / "results")
+def logs_of(ranks, tmp_path):
+    return [tmp_path / f"log {rank}" for rank in range(ranks)]
+
+
+def test_two_processes_equal_one(finished, tmp_path):
+    """Of torchrun: three runs."""
+    process = torchrun(2, tmp_path / "results")
     output, _ = process.communicate(timeout=200)
     assert process.returncode == 0, output
-    assert f"shared by {ranks} processes" in output
+    assert "shared by 2 processes" in output
     assert output.count("Written:") == 1
     assert tables(tmp_path / "results") == tables(finished)
     assert not temporary_files(tmp_path / "results")
 
 
-@pytest.mark.parametrize("ranks, dead, alive", [(2, "l2=0.001", "bd"), (3, "baseline", "ld")])
-def test_a_dead_rank(finished, tmp_path, ranks, dead, alive):
-    """It is reported, the others finish their runs, the next start does what is missing."""
-    results = tmp_path / "results"
-    process = torchrun(ranks, results, "--shutdown-timeout=200")
-    wait_for(results, f"checkpoints/*/{dead}-seed0/epoch-000.pt", process)
+def test_more_processes_than_runs(finished, tmp_path):
+    logs = logs_of(4, tmp_path)
+    for process in start_ranks(4, tmp_path / "results", logs):
+        process.join(200)
+        assert process.exitcode == 0
+    texts = [log.read_text() for log in logs]
+    assert "shared by 4 processes" in texts[0] and texts[0].count("Written:") == 1
+    assert not any(texts[1:])
+    assert tables(tmp_path / "results") == tables(finished)
+
+
+def die(results, dead, alive):
+    """Kill the process that holds a run, after its first checkpoint."""
+    wait_for(results, f"checkpoints/*/{dead}-seed0/epoch-000.pt", alive)
     (lock,) = results.glob(f"checkpoints/*/{dead}-seed0/lock")
     os.kill(int(re.match(r"process (\d+) ", lock.read_text())[1]), signal.SIGKILL)
-    output, _ = process.communicate(timeout=300)
-    assert process.returncode != 0
-    assert "another process ended before its runs were finished" in output
-    if dead == "l2":
-        assert "not finished: l2=0.001-seed0; the same command goes on" in output
+
+
+def check_the_rest(results, finished, alive):
+    """Runs of other processes are finished and not trained again; the next start does the rest."""
     kept = {}
     for path in results.glob(f"checkpoints/*/[{alive}]*/*.pt"):
         kept[path] = path.stat().st_mtime_ns
@@ -329,32 +349,70 @@ def test_a_dead_rank(finished, tmp_path, ranks, dead, alive):
     assert {p: p.stat().st_mtime_ns for p in kept} == kept
 
 
-def wait_for(results, pattern, process):
+def test_a_dead_process_of_torchrun(finished, tmp_path):
+    """It is reported, the other finishes its runs, the next start does what is missing."""
+    results = tmp_path / "results"
+    process = torchrun(2, results)
+    die(results, "l2=0.001", lambda: process.poll() is None)
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode != 0
+    assert "another process ended before its runs were finished" in output
+    assert "not finished: l2=0.001-seed0; the same command goes on" in output
+    check_the_rest(results, finished, "bd")
+
+
+def test_the_first_process_dies(finished, tmp_path):
+    """The one that the others meet at; these ignore torchrun's request to stop."""
+    results, logs = tmp_path / "results", logs_of(3, tmp_path)
+    first, *others = start_ranks(3, results, logs)
+    die(results, "baseline", first.is_alive)
+    first.join()
+    for process, name in zip(others, ("l2=0.001", "dropout=0.5")):
+        wait_for(results, f"checkpoints/*/{name}-seed0/epoch-000.pt", process.is_alive)
+        process.terminate()
+    for process, log in zip(others, logs[1:]):
+        process.join(200)
+        assert process.exitcode == 1
+        assert "another process ended before its runs were finished" in one_error(log)
+    check_the_rest(results, finished, "ld")
+
+
+def wait_for(results, pattern, alive):
     deadline = time.time() + 100
     while not list(results.glob(pattern)):
-        assert time.time() < deadline and process.poll() is None
+        assert time.time() < deadline and alive()
         time.sleep(0.01)
 
 
-@pytest.mark.parametrize("ranks", [1, 2])
-def test_control_c(finished, tmp_path, ranks):
-    """Ends soon, with one line (from each process) that says how to go on."""
+STOPPED = "Stopped. The same command goes on from the last finished epoch."
+
+
+def test_control_c(tmp_path):
+    """Ends soon, with one line that says how to go on."""
     results = tmp_path / "results"
-    process = torchrun(ranks, results) if ranks > 1 else command_line(results)
-    wait_for(results, "checkpoints/*/baseline-seed0/epoch-001.pt", process)
+    process = job.start(results, log=tmp_path / "log")
+    wait_for(results, "checkpoints/*/baseline-seed0/epoch-001.pt", process.is_alive)
     start = time.perf_counter()
+    os.kill(process.pid, signal.SIGINT)
+    process.join(100)
+    seconds = time.perf_counter() - start
+    print(f"{seconds:.1f} s after Ctrl-C")
+    assert seconds < 5  # 1 s, and some for a busy machine
+    log = (tmp_path / "log").read_text()
+    assert log.rstrip().endswith(STOPPED)
+    assert process.exitcode == 1 and "cannot write" not in log and "Traceback" not in log
+
+
+def test_control_c_under_torchrun(finished, tmp_path):
+    results = tmp_path / "results"
+    process = torchrun(2, results)
+    wait_for(results, "checkpoints/*/baseline-seed0/epoch-001.pt", lambda: process.poll() is None)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does
     output, _ = process.communicate(timeout=100)
-    seconds = time.perf_counter() - start
-    print(f"{seconds:.1f} s after Ctrl-C, {ranks} processes")
-    assert "Stopped. The same command goes on from the last finished epoch." in output
+    assert STOPPED in output
     assert process.returncode != 0 and "cannot write" not in output
-    if ranks == 1:
-        assert seconds < 5  # 2 s, and some for a busy machine
-        assert "Traceback" not in output
-    else:
-        assert job.finish(results) == 0
-        assert tables(results) == tables(finished)
+    assert job.finish(results) == 0
+    assert tables(results) == tables(finished)
 
 
 def test_odd_places(finished, tmp_path):

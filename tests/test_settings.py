@@ -159,9 +159,9 @@ def test_through_the_command_line(tmp_path, script, line):
     results = tmp_path / "results"
     (results / "data").mkdir(parents=True)
     (results / "data" / "exp_b_ssr.csv").write_text("precious")
-    process = job.as_a_user(f"{script}.py {line}", results)
-    assert process.returncode == 2
-    assert process.stdout == "" and process.stderr.count("\n") == 1
+    log = tmp_path / "log"
+    assert job.finish(results, line=f"{script}.py {line}", log=log) == 2
+    assert re.fullmatch("error: .*\n", log.read_text())
     assert [p.name for p in results.rglob("*")] == ["data", "exp_b_ssr.csv"]
     assert (results / "data" / "exp_b_ssr.csv").read_text() == "precious"
 

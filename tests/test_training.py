@@ -185,3 +185,19 @@ def test_dropout_and_batch_order_have_seeds_of_their_own():
     used = {seed * 1_000_003 + epoch for seed in range(50) for epoch in (1, 2, 10, 100_000)}
     dropout = {seed + training.DROPOUT_SEEDS for seed in used}
     assert not used & dropout
+
+
+def test_a_step_does_not_wait_for_the_device(tmp_path, images, monkeypatch):
+    """Numbers are read from tensors after every 20th step and the last one only."""
+    settings = SimpleNamespace(**vars(SETTINGS) | {"batch_size": 1})
+    loop = train("l2=0.05", images, tmp_path, settings)
+    next(loop), next(loop)
+    happened = []
+    for name in ("item", "tolist", "__bool__", "__int__", "__float__", "__index__"):
+        original = getattr(torch.Tensor, name)
+        noted = lambda self, f=original: happened.append("read") or f(self)
+        monkeypatch.setattr(torch.Tensor, name, noted)
+    monkeypatch.setattr(progress.Progress, "step", lambda *_, **__: happened.append("step"))
+    next(loop)
+    read = [happened[:i].count("step") + 1 for i, what in enumerate(happened) if what == "read"]
+    assert happened.count("step") == 40 and set(read) == {20, 40, 41}

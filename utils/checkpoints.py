@@ -31,10 +31,6 @@ class CheckpointError(OSError):
     """A checkpoint cannot be used; the message is one sentence for the user."""
 
 
-class BusyError(OSError):
-    """Another living process works on the same files."""
-
-
 @contextmanager
 def replacing(path: Path, strict: bool = False) -> Iterator[Path]:
     """Give a temporary name to write to; it becomes `path` once complete and on the disk.
@@ -46,21 +42,14 @@ def replacing(path: Path, strict: bool = False) -> Iterator[Path]:
     Raises:
         OSError: one sentence that names `path`.
     """
-    path = Path(path)
-    name = f".{path.name}{MARK}{os.getpid()}-{secrets.token_hex(4)}{path.suffix}"
-    temporary = path.with_name(name)
+    own = f"{MARK}{os.getpid()}-{secrets.token_hex(4)}"
+    temporary = path.with_name(f".{path.name}{own}{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
-        try:
-            rename(temporary, path)
-        except PermissionError as error:
-            if strict:
-                raise
-            text = f"warning: {path} stays as it was ({error.strerror}): is it open elsewhere?"
-            tqdm.write(text, file=sys.stderr)
+        rename(temporary, path, strict)
     except OSError as error:
         raise _cannot_write(path, error) from error
     finally:
@@ -68,19 +57,27 @@ def replacing(path: Path, strict: bool = False) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
-def rename(old: Path, new: Path) -> None:
-    """Replace `new`; again after a moment where Windows refuses, as virus scanners open files."""
-    for seconds in (0.1, 0.2, 0.4):
-        with suppress(PermissionError):
+def rename(old: Path, new: Path, strict: bool = True) -> None:
+    """Replace `new`; again after a moment where Windows refuses, as virus scanners open files.
+
+    Raises:
+        PermissionError: it still refuses; unless strict, that is a warning.
+    """
+    for seconds in (0.1, 0.2, 0.4, 0):
+        try:
             old.replace(new)
             return
+        except PermissionError as error:
+            problem = error
         time.sleep(seconds)
-    old.replace(new)
+    if strict:
+        raise problem
+    warn(f"{new} stays as it was ({problem.strerror}): is it open elsewhere?")
 
 
 def clean(folder: Path) -> None:
     """Remove temporary files a day old, and those of this machine's processes that are gone."""
-    for path in Path(folder).glob(".*.tmp-*"):
+    for path in folder.glob(".*.tmp-*"):
         with suppress(OSError, ValueError, OverflowError):  # what cannot be removed is left
             old = time.time() - path.stat().st_mtime > 24 * 3600
             _, ours, rest = path.name.partition(MARK)
@@ -92,7 +89,7 @@ def hold(path: Path) -> IO:
     """Lock a file until it is closed or the process ends, in whatever way.
 
     Raises:
-        BusyError: a living process holds it; says which, and since when.
+        OSError: a living process holds it; says which, and since when.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -105,9 +102,9 @@ def hold(path: Path) -> IO:
     except BlockingIOError:
         file.seek(0)
         holder = file.read().strip() or "another process"
-        raise BusyError(f"{path.parent} is in use by {holder}") from None
+        raise OSError(f"{path.parent} is in use by {holder}") from None
     except OSError as error:  # network disks without locks say so in many ways
-        _warn_once(f"this disk has no locks ({error.strerror}); start nothing twice at once")
+        warn_once(f"this disk has no locks ({error.strerror}); start nothing twice at once")
     file.truncate(0)
     now = datetime.now().astimezone()
     file.write(f"process {os.getpid()} on {socket.gethostname()} since {now:%Y-%m-%d %H:%M:%S}\n")
@@ -137,11 +134,11 @@ def load(path: Path, identity: str) -> dict:
         CheckpointError: missing, altered since it was written, or of another run.
     """
     try:
-        content = Path(path).read_bytes()
+        content = path.read_bytes()
     except FileNotFoundError:
         raise CheckpointError(f"checkpoint {path} is missing") from None
-    archive, digest = content[:-DIGEST], content[-DIGEST:]
-    if hashlib.sha256(archive).digest() != digest:
+    archive = content[:-DIGEST]
+    if hashlib.sha256(archive).digest() != content[-DIGEST:]:
         raise CheckpointError(f"checkpoint {path} is damaged: its SHA-256 does not match")
     try:
         state = torch.load(io.BytesIO(archive), map_location="cpu", weights_only=True)
@@ -165,19 +162,18 @@ def set_aside(path: Path) -> Path:
 def _is_gone(process: int) -> bool:
     if os.name == "nt":  # there, asking would end it
         return False
-    try:
+    with suppress(ProcessLookupError):
         os.kill(process, 0)
-    except ProcessLookupError:
-        return True
-    return False
+        return False
+    return True
 
 
-@functools.cache
-def _warn_once(text: str) -> None:
+def warn(text: str) -> None:
     tqdm.write(f"warning: {text}", file=sys.stderr)
 
 
+warn_once = functools.cache(warn)
+
+
 def _cannot_write(path: Path, error: OSError) -> OSError:
-    if isinstance(error, (CheckpointError, BusyError)):
-        return error
     return OSError(f"cannot write {path} ({error.strerror or error}); earlier results stay")

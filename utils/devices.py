@@ -19,23 +19,22 @@ def choose_device(name: str) -> torch.device:
         name = "cuda" if torch.cuda.is_available() else "cpu"
         if name == "cpu" and torch.backends.mps.is_available():
             print("An Apple GPU is there; --device mps takes it (nobody has tested that yet).")
-    there = {"cpu": 1, "mps": int(torch.backends.mps.is_available())}
-    there["cuda"] = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    there = {"cpu": 1, "mps": int(torch.backends.mps.is_available()), "cuda": gpus}
     kind, _, number = name.partition(":")
     if int(number or 0) >= there[kind]:
         raise OSError(f"DEVICE is {name}; this machine, or this build of torch, has none")
-    if kind == "cuda" and not number:
-        number = int(os.environ.get("LOCAL_RANK", "0")) % there["cuda"]
-    return torch.device(f"{kind}:{number}" if number != "" else kind)
+    if kind == "cuda":
+        return torch.device(kind, int(number or int(os.environ.get("LOCAL_RANK", "0")) % gpus))
+    return torch.device(kind)
 
 
 def describe_device(device: torch.device) -> str:
     """What tables and figures say of the device: "cpu, 2 threads, torch 2.14.1"."""
+    threads = torch.get_num_threads()
+    name = f"{device.type}, {threads} thread{'s' if threads > 1 else ''}"
     if device.type == "cuda":
         name = torch.cuda.get_device_name(device)
-    else:
-        threads = torch.get_num_threads()
-        name = f"{device.type}, {threads} thread{'s' if threads > 1 else ''}"
     return f"{name}, torch {torch.__version__.split('+')[0]}"
 
 
@@ -51,8 +50,7 @@ def describe_processor() -> str:
 def autocast(device: torch.device) -> torch.autocast:
     """bfloat16 arithmetic on a GPU that has it (not one that emulates it), else float32."""
     fast = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
-    kind = "cuda" if fast else "cpu"
-    return torch.autocast(kind, torch.bfloat16, enabled=fast)
+    return torch.autocast("cuda" if fast else "cpu", torch.bfloat16, enabled=fast)
 
 
 def memory_format(device: torch.device) -> torch.memory_format:

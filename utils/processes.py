@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import torch.distributed as dist
 
-RANK = WORLD = LOCAL_RANK = LOCAL_WORLD = 0  # set by `connect`
+RANK, WORLD = 0, 1  # set by `connect`
 
 
 def connect() -> None:
@@ -16,12 +16,13 @@ def connect() -> None:
     Raises:
         OSError: the environment says that there are others, but not where.
     """
-    global RANK, WORLD, LOCAL_RANK, LOCAL_WORLD
-    RANK, WORLD, LOCAL_RANK = _number("RANK", 0), _number("WORLD_SIZE", 1), _number("LOCAL_RANK", 0)
-    LOCAL_WORLD = _number("LOCAL_WORLD_SIZE", WORLD)
+    global RANK, WORLD
+    RANK, WORLD = _number("RANK", 0), _count()
     if WORLD > 1:
-        _require_torchrun()
-        dist.init_process_group("gloo", timeout=timedelta(days=365))
+        try:
+            dist.init_process_group("gloo", timeout=timedelta(days=365))
+        except RuntimeError as error:
+            raise OSError(f"torchrun's other processes are not found ({error})") from error
 
 
 def alone(script: str) -> None:
@@ -30,8 +31,7 @@ def alone(script: str) -> None:
     Raises:
         OSError: torchrun started more than one.
     """
-    if _number("WORLD_SIZE", 1) > 1:
-        _require_torchrun()
+    if _count() > 1:
         raise OSError(f"{script} is the work of one process; start it with python, not torchrun")
 
 
@@ -46,17 +46,24 @@ def one_after_another(work: Callable, choice):
     Args:
         work: of a choice; returns a pair of the choice that was made and a result.
 
-    Returns the pair of this process. Who comes later works with the choice of rank 0.
+    Returns the pair of this process. Who comes later works with the choice of rank 0. Where the
+    work fails in one process, that one raises what went wrong, and the others end without a word.
     """
     if WORLD == 1:
         return work(choice)
-    done = work(choice) if RANK == 0 else None
-    message = [done and done[0]]
-    dist.broadcast_object_list(message)
-    for turn in range(LOCAL_WORLD):
-        if done is None and LOCAL_RANK == turn:
-            done = work(message[0])
-        dist.barrier()
+    done = problem = None
+    mine = _number("LOCAL_RANK", RANK) if RANK else -1
+    for turn in range(-1, WORLD):
+        if turn == mine:
+            try:
+                done = work(choice)
+            except Exception as error:  # noqa: BLE001 (raised below, after all know)
+                problem = error
+        told = [None] * WORLD
+        dist.all_gather_object(told, (problem is not None, done and done[0]))
+        if any(failed for failed, _ in told):
+            raise problem or SystemExit(1)
+        choice = told[0][1]
     return done
 
 
@@ -78,13 +85,15 @@ def wait_for_others() -> str:
     return ""
 
 
-def _require_torchrun() -> None:
+def _count() -> int:
+    count = _number("WORLD_SIZE", 1)
     missing = [name for name in ("MASTER_ADDR", "MASTER_PORT", "RANK") if name not in os.environ]
-    if missing:
+    if count > 1 and missing:
         raise OSError(
-            f"WORLD_SIZE is {os.environ['WORLD_SIZE']} in the environment, but {missing[0]} is not "
-            "there, so torchrun did not start this process; unset WORLD_SIZE"
+            f"WORLD_SIZE is {count} in the environment, but {missing[0]} is not there, so torchrun "
+            "did not start this process; unset WORLD_SIZE"
         )
+    return count
 
 
 def _number(name: str, default: int) -> int:

@@ -18,7 +18,7 @@ class Progress:
 
     def __init__(self, steps: int, silent: bool = False):
         self.bar = tqdm(total=steps, unit="step", disable=True if silent else None)
-        self.steps, self.done, self.silent, self.other = steps, 0, silent, 0.0
+        self.steps, self.done, self.silent = steps, 0, silent
 
     def describe(self, text: str) -> None:
         self.bar.set_description(text)
@@ -31,18 +31,13 @@ class Progress:
         self.done += 1
         if self.done == WARM_UP:
             self.timed_from = time.perf_counter()
-        if self.done == WARM_UP + TIMED:
-            self._estimate((time.perf_counter() - self.timed_from) / TIMED)
+        if self.done == WARM_UP + TIMED and not self.silent:
+            per_step = (time.perf_counter() - self.timed_from) / TIMED
+            left = tqdm.format_interval(per_step * (self.steps - self.done))
+            text = f"Time     {left} for the training steps left ({1000 * per_step:.0f} ms each), "
+            self.bar.write(text + "plus the evaluation after each epoch", file=sys.stdout)
 
     def epoch(self, text: str, seconds: float) -> None:
         """An epoch is on the disk."""
         if self.bar.disable and not self.silent:
             print(f"{text}, {seconds:.1f} s", flush=True)
-
-    def _estimate(self, per_step: float) -> None:
-        """How long the whole job will take."""
-        left = tqdm.format_interval(per_step * (self.steps - self.done))
-        text = f"Time     {left} for the training steps left ({1000 * per_step:.0f} ms each), "
-        text += "plus the evaluation after each epoch"
-        if not self.silent:
-            self.bar.write(text, file=sys.stdout)

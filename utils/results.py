@@ -25,9 +25,9 @@ def with_columns(table: pd.DataFrame, labels: dict) -> pd.DataFrame:
     return pd.concat([pd.DataFrame(labels, index=table.index), table], axis=1)
 
 
-def read_run_tables(folder: Path, runs: list, file: str) -> pd.DataFrame:
-    """The CSVs `file` of all runs that have one, below each other."""
-    paths = [folder / run.name / file for run in runs]
+def read_run_tables(folder: Path, runs: list, name: str) -> pd.DataFrame:
+    """The tables `name` of all runs that have one, below each other."""
+    paths = [folder / run.name / f"{name}.csv" for run in runs]
     tables = [pd.read_csv(path) for path in paths if path.exists()]
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 

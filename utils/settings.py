@@ -224,7 +224,10 @@ def run_script(main: Callable[[], int | None], stopped: str = "Stopped."):
     except OSError as error:
         sys.exit(f"error: {error}")
     except (MemoryError, RuntimeError) as error:
-        if not re.search("out of memory|allocate", str(error)) and type(error) is RuntimeError:
+        if (
+            not re.search("out of memory|alloc", str(error), re.IGNORECASE)
+            and type(error) is RuntimeError
+        ):
             raise
         sys.exit("error: out of memory; a smaller BATCH_SIZE, WIDTH or TEST_IMAGES needs less")
     except KeyboardInterrupt:

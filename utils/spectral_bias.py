@@ -12,6 +12,8 @@ from data import signals
 from models.mlp import predict_stacked
 from utils.devices import without_compiler
 
+INDEX = ["strength", "seed", "step", "frequency"]
+
 
 def train_together(
     networks: list[nn.Module],
@@ -41,10 +43,8 @@ def train_together(
     """
     weights, _ = stack_module_state(networks)  # per layer (N, out, in) and (N, out)
     factors = inputs.new_tensor(strengths)
-    fused = inputs.device.type != "mps"
-    adam = without_compiler(torch.optim.Adam)
-    optimizer = adam(weights.values(), lr=learning_rate, fused=fused)
-    records = set(records)
+    adam, fused = without_compiler(torch.optim.Adam), inputs.device.type != "mps"
+    optimizer, records = adam(weights.values(), lr=learning_rate, fused=fused), set(records)
     for step in tqdm(range(steps + 1), total=steps, unit="step", disable=None):
         if step in records:
             with torch.no_grad():
@@ -83,10 +83,9 @@ def measure(
             "phase": y.angle(),
         }
         index = [(*key, step, k) for key in keys for k in frequencies]
-        table = pd.DataFrame(index, columns=["strength", "seed", "step", "frequency"])
+        table = pd.DataFrame(index, columns=INDEX)
         tables.append(table.assign(**{m: v.flatten().numpy() for m, v in columns.items()}))
-    order = ["strength", "seed", "step", "frequency"]
-    return pd.concat(tables).sort_values(order, ignore_index=True)
+    return pd.concat(tables).sort_values(INDEX, ignore_index=True)
 
 
 def excerpt(
@@ -100,21 +99,13 @@ def excerpt(
     quarter = slice(0, max(2, len(positions) // 4))
     steps = list(fits)[:: -max(1, len(fits) // 25)][::-1]  # up to the last
     first = [key for key in keys if key[1] == keys[0][1]]
-    shown = dict.fromkeys([min(first), max(first)])
-    return pd.concat(
-        [
-            pd.DataFrame(
-                {
-                    "strength": strength,
-                    "seed": seed,
-                    "step": step,
-                    "position": positions[quarter].numpy(),
-                    "signal": truth[keys.index((strength, seed)), quarter].numpy(),
-                    "fit": fits[step][keys.index((strength, seed)), quarter].numpy(),
-                }
+    tables = []
+    for step in steps:
+        for key in dict.fromkeys([min(first), max(first)]):
+            lines = {"position": positions, "signal": truth[keys.index(key)]}
+            lines["fit"] = fits[step][keys.index(key)]
+            columns = {name: values[quarter].numpy() for name, values in lines.items()}
+            tables.append(
+                pd.DataFrame({"strength": key[0], "seed": key[1], "step": step} | columns)
             )
-            for step in steps
-            for strength, seed in shown
-        ],
-        ignore_index=True,
-    )
+    return pd.concat(tables, ignore_index=True)

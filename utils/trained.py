@@ -63,7 +63,7 @@ class Trained:
     def kept_accuracies(self) -> pd.DataFrame:
         """Clean test accuracy of the models' runs, after the epochs whose weights are kept."""
         runs = [Run(*key[:2]) for key in self.models]
-        history = results.read_run_tables(self.folder, runs, "history.csv")
+        history = results.read_run_tables(self.folder, runs, "history")
         history = history[["configuration", "seed", "epoch", "test_accuracy"]]
         return history[[self.file(*row[:3]).exists() for row in history.itertuples(index=False)]]
 

@@ -1,10 +1,11 @@
 """One training run: the loop, the record of spectra, and going on after an interruption."""
 
 import copy
+import io
 import math
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -64,7 +65,18 @@ def write_tables(state: dict, folder: Path) -> None:
     """The tables of a run, all made from its state: they can always be made again."""
     for name in TABLES if state["epoch"] >= 0 else ():
         with checkpoints.replacing(folder / f"{name}.csv") as path:
-            pd.DataFrame(state[name]).to_csv(path, index=False, float_format=FLOAT)
+            path.write_bytes(_csv([state], name).encode())
+
+
+def table(states: Iterable[dict], name: str) -> pd.DataFrame:
+    """A table of several runs, as their files are read: one open elsewhere may be an old one."""
+    text = _csv(states, name)
+    return pd.read_csv(io.StringIO(text)) if text.strip() else pd.DataFrame()
+
+
+def _csv(states: Iterable[dict], name: str) -> str:
+    rows = pd.DataFrame([row for state in states for row in state[name]])
+    return rows.to_csv(index=False, float_format=FLOAT)
 
 
 def train(
@@ -85,8 +97,7 @@ def train(
     Args:
         state: from `load_state`.
         train_set: on the device to use; windows: `data.batches.crop_windows` of its images.
-        test_sets: evaluated after every epoch, never used for selection. "test" must be
-            among them.
+        test_sets: evaluated after every epoch, never used for selection; "test" among them.
         folder: gets last.pt, previous.pt, the weights of chosen epochs and tables.
         conditions: device, threads, versions: noted with the epochs of this start.
         progress: of the whole job.
@@ -109,33 +120,35 @@ def train(
     for epoch in range(state["epoch"] + 1, settings.epochs + 1):
         start = time.perf_counter()
         key = {"configuration": run.configuration, "seed": run.seed, "epoch": epoch}
-        row = key | {"learning_rate": math.nan, "train_loss": math.nan}
-        row |= {"train_accuracy": math.nan, "diverged": ""}
-        spectra = []
+        row = key | dict.fromkeys(["learning_rate", "train_loss", "train_accuracy"], math.nan)
+        row["diverged"], spectra = "", []
+        title = f"{run.name} epoch {epoch}/{settings.epochs}"
         if epoch > 0:
-            progress.describe(f"{run.name} epoch {epoch}/{settings.epochs}")
+            progress.describe(title)
             try:
                 numbers, spectra = _train_epoch(
-                    model, optimizer, train_set, windows, batchnorms, run, epoch, settings, progress
+                    model, optimizer, train_set, windows, batchnorms, key, settings, progress
                 )
             except DivergedError as error:  # the state keeps the weights of the epoch before
-                state["diverged"] = str(error)
-                state["history"].append(row | {"diverged": str(error)})
+                state["diverged"] = (
+                    f"{run.name} diverged: {error} in epoch {epoch} is not a finite number "
+                    f"(LEARNING_RATE {settings.learning_rate:g}; a lower one may train)"
+                )
+                state["history"].append(row | {"diverged": state["diverged"]})
                 _save(state, folder)
-                raise
+                raise DivergedError(state["diverged"]) from None
             row |= numbers
         inference = for_inference(model)
         for name, images in test_sets.items():
             loss, accuracy = evaluate(inference, images)
             name = name.replace(" ", "_")
             row |= {f"{name}_loss": loss, f"{name}_accuracy": accuracy}
-        last = {"step": epoch * steps_per_epoch(settings)}
-        spectra += [last | r for r in records.spectra(model, batchnorms)]
-        state["spectra"] += [key | _time(r.pop("step"), settings) | r for r in spectra]
+        step = {"step": epoch * steps_per_epoch(settings)}
+        spectra += [key | step | r for r in records.spectra(model, batchnorms)]
+        state["spectra"] += spectra
         if epoch in (0, settings.epochs):
-            state["autocorrelation"] += [
-                key | r for r in records.autocorrelations(model, batchnorms)
-            ]
+            rows = records.autocorrelations(model, batchnorms)
+            state["autocorrelation"] += [key | r for r in rows]
         state["epoch"] = epoch
         state["model"] = copy.deepcopy(model.state_dict())
         state["optimizer"] = copy.deepcopy(optimizer.state_dict())
@@ -145,7 +158,7 @@ def train(
             weights = {name: state[name] for name in ("identity", "epoch", "model")}
             checkpoints.save(weights, folder / f"epoch-{epoch:03d}.pt")
         _save(state, folder)
-        text = f"{run.name} epoch {epoch}/{settings.epochs}: test {row['test_accuracy']:.1f} %"
+        text = f"{title}: test {row['test_accuracy']:.1f} %"
         progress.epoch(text, state["times"][-1]["seconds"])
         yield epoch
 
@@ -157,16 +170,11 @@ def build(
     torch.manual_seed(run.seed)
     model = ResNet18(settings.width, run.strengths.get("dropout", 0))
     model = model.to(device, memory_format=memory_format(device))
-    layers = [m for m in model.modules() if isinstance(m, (nn.Conv2d, nn.Linear))]
-    kernels = {id(layer.weight) for layer in layers}
-    everywhere = run.strengths.get("l2", 0)
-    groups = [  # a group's weight_decay * theta is added to the gradient
-        {
-            "params": [p for p in model.parameters() if (id(p) in kernels) == inside],
-            "weight_decay": everywhere + inside * run.strengths.get("conv-l2", 0),
-        }
-        for inside in (True, False)
-    ]
+    groups = []  # a group's weight_decay * theta is added to the gradient
+    for kernels in (True, False):  # of convolutions and linear layers; the rest has one axis
+        decay = run.strengths.get("l2", 0) + kernels * run.strengths.get("conv-l2", 0)
+        some = [p for p in model.parameters() if (p.ndim > 1) == kernels]
+        groups.append({"params": some, "weight_decay": decay})
     return model, without_compiler(torch.optim.SGD)(
         groups, lr=settings.learning_rate, momentum=settings.momentum, fused=device.type != "mps"
     )
@@ -177,17 +185,17 @@ def steps_per_epoch(settings: SimpleNamespace) -> int:
 
 
 def _train_epoch(
-    model, optimizer, train_set, windows, batchnorms, run, epoch, settings, progress
+    model, optimizer, train_set, windows, batchnorms, key, settings, progress
 ) -> tuple[dict, list[dict]]:
     """One pass over the training images.
 
     Returns loss, accuracy and last learning rate, and spectra after steps 1, 2, 4, 8, ... of the
     first epoch.
     """
+    seed, epoch, steps = key["seed"], key["epoch"], steps_per_epoch(settings)
     labels, normalize = train_set.labels, Normalize(train_set)
-    batches = training_batches(windows, labels, settings.batch_size, run.seed, epoch)
-    torch.manual_seed(run.seed * 1_000_003 + epoch + DROPOUT_SEEDS)  # also after a resume
-    steps = steps_per_epoch(settings)
+    batches = training_batches(windows, labels, settings.batch_size, seed, epoch)
+    torch.manual_seed(seed * 1_000_003 + epoch + DROPOUT_SEEDS)  # also after a resume
     model.train()
     losses, correct, count, spectra = [], 0, 0, []
     for step, (images, labels) in enumerate(batches, 1):
@@ -205,26 +213,21 @@ def _train_epoch(
         losses.append(loss.detach() * len(labels))
         correct += (logits.detach().argmax(1) == labels).sum()
         if epoch == 1 and step < steps and step & (step - 1) == 0:  # 1, 2, 4, 8, ...
-            _check_weights(model, step, run, epoch, settings)
-            spectra += [{"step": step} | r for r in records.spectra(model, batchnorms)]
+            _check_weights(model, step)
+            now = {"epoch": step / steps, "step": step}
+            spectra += [key | now | row for row in records.spectra(model, batchnorms)]
         numbers = {}
         if step % 20 == 0 or step == steps:  # now and then, as reading waits for the device
-            _check(losses, run, epoch, settings)
+            _check_losses(losses)
             numbers["loss"] = f"{float(losses[-1]) / len(labels):.3f}"
             numbers["accuracy"] = f"{100 * int(correct) / count:.1f} %"
         progress.step(**numbers)
-    _check_weights(model, steps, run, epoch, settings)
+    _check_weights(model, steps)
     return {
         "learning_rate": optimizer.param_groups[0]["lr"],
         "train_loss": math.fsum(torch.stack(losses).tolist()) / count,
         "train_accuracy": 100 * int(correct) / count,
     }, spectra
-
-
-def _time(step: int, settings) -> dict:
-    """Training time of a record in steps and in epochs, a fraction within the first."""
-    epochs = step / steps_per_epoch(settings)
-    return {"epoch": int(epochs) if epochs.is_integer() else epochs, "step": step}
 
 
 def _note_start(run: Run, state: dict, conditions: dict) -> None:
@@ -233,39 +236,27 @@ def _note_start(run: Run, state: dict, conditions: dict) -> None:
     names = ("device", "processor", "torch")
     changed = [f"{n} {before[n]} -> {conditions[n]}" for n in names if before[n] != conditions[n]]
     if changed:
-        tqdm.write(
-            f"{run.name} goes on under other conditions ({'; '.join(changed)}): it will not end "
-            "with the same numbers, byte for byte",
-            file=sys.stderr,
-        )
+        text = f"{run.name} goes on under other conditions ({'; '.join(changed)}): it will not end "
+        tqdm.write(text + "with the same numbers, byte for byte", file=sys.stderr)
     key = {"configuration": run.configuration, "seed": run.seed}
     state["starts"].append(key | {"from_epoch": state["epoch"] + 1} | conditions)
 
 
-def _check(losses: list[Tensor], run: Run, epoch: int, settings) -> None:
-    """Raise DivergedError at the first loss of the epoch that is not finite."""
+def _check_losses(losses: list[Tensor]) -> None:
     finite = torch.stack(losses).isfinite()
     if not finite.all():
-        step = int(finite.int().argmin()) + 1
-        raise _diverged(f"the loss of step {step}", run, epoch, settings)
+        raise DivergedError(f"the loss of step {int(finite.int().argmin()) + 1}")
 
 
-def _check_weights(model: nn.Module, step: int, run: Run, epoch: int, settings) -> None:
+def _check_weights(model: nn.Module, step: int) -> None:
     if not all(w.isfinite().all() for w in model.state_dict().values()):
-        raise _diverged(f"a weight after step {step}", run, epoch, settings)
-
-
-def _diverged(what: str, run: Run, epoch: int, settings) -> DivergedError:
-    return DivergedError(
-        f"{run.name} diverged: {what} in epoch {epoch} is not a finite number "
-        f"(LEARNING_RATE {settings.learning_rate:g}; a lower one may train)"
-    )
+        raise DivergedError(f"a weight after step {step}")
 
 
 def _save(state: dict, folder: Path) -> None:
     """The checkpoint first: it holds all rows, so the tables can always be made from it."""
     last = folder / "last.pt"
     if last.exists():
-        last.replace(folder / "previous.pt")
+        checkpoints.rename(last, folder / "previous.pt", strict=False)
     checkpoints.save(state, last)
     write_tables(state, folder)

@@ -29,13 +29,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from data.batches import ImageSet, crop_windows
 from models.resnet import ResNet18
-from utils import devices, runs, training
+from utils import devices, provenance, runs, training
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 SIZES = {16: (32, 60), 64: (128, 6)}  # width: batch as at quick and full scale, steps on a CPU
 WAYS = {  # how OpenMP's threads wait for each other
     "as the scripts do": {},
-    "OpenMP's default": {"GOMP_SPINCOUNT": "300000"},
+    "OpenMP's default": {"GOMP_SPINCOUNT": "300000", "KMP_BLOCKTIME": "200"},
     "passive": {"OMP_WAIT_POLICY": "PASSIVE"},
 }
 
@@ -118,7 +118,7 @@ def measure(width: int, batch: int, steps: int) -> None:
 
 def main(steps: int | None) -> None:
     rate = matrix_rate(3000 if DEVICE.type == "cpu" else 8000)
-    print(f"{devices.describe_device(DEVICE)} ({devices.describe_processor()})")
+    print(devices.describe_device(DEVICE), provenance.versions(), sep="\n")
     print(f"float32 matrix product: {rate / 1e9:,.0f} GFLOP/s\n")
     print("width  neighbour  threads wait          images/s  share    usual  share  ratio")
     for width, (batch, steps_on_cpu) in SIZES.items():
