@@ -35,7 +35,10 @@ class ImageSet:
         return len(self.labels)
 
     def first(self, count: int) -> "ImageSet":
-        return replace(self, images=self.images[:count], labels=self.labels[:count])
+        return self.part(slice(count))
+
+    def part(self, some: slice) -> "ImageSet":
+        return replace(self, images=self.images[some], labels=self.labels[some])
 
     def to(self, device) -> "ImageSet":
         return replace(self, images=self.images.to(device), labels=self.labels.to(device))

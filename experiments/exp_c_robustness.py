@@ -16,6 +16,7 @@ exp_c_fourier_heatmap.png, exp_c_sensitivity.png, exp_c_examples.png; tables in 
 About 3 minutes at quick scale on two CPU cores, once the models are there.
 """
 
+import math
 import sys
 from functools import partial
 from pathlib import Path
@@ -45,7 +46,7 @@ CENTRES = (0.05, 0.15, 0.25, 0.35, 0.45, 0.55, 0.65)  # of noise bands, cycles/p
 BAND_WIDTH = 0.1  # cycles/pixel
 BAND_NORM = 5.5  # L2 norm of band noise per image: that of Gaussian noise of sigma 0.1
 MODE_NORM = 4.0  # L2 norm of a Fourier mode per image
-HEATMAP_IMAGES = None  # test images per Fourier mode; None: by the scale of B, see SCALES
+HEATMAP_IMAGES = None  # test images per Fourier mode, over all seeds; None: see SCALES
 SENSITIVITY_IMAGES = None  # test images for the input sensitivity; None: see SCALES
 CUTOFF = 0.25  # cycles/pixel; the sensitivity's high band is above
 CLIP = True  # clip noisy pixels to [0, 1], as a camera would
@@ -58,7 +59,7 @@ SAVE_REFERENCE = None  # copy the results to results/reference/<this name> too; 
 REDRAW = None  # a folder of tables: draw their figures again; None: evaluate
 
 SCALES = {  # of experiment B
-    "heatmap_images": {"quick": 256, "medium": 256, "full": 1_000},
+    "heatmap_images": {"quick": 640, "medium": 640, "full": 1_000},
     "sensitivity_images": {"quick": 256, "medium": 1_000, "full": 1_000},
 }
 
@@ -83,21 +84,28 @@ def main() -> int:
 
 
 def evaluate(s, given: trained.Trained) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Accuracy of all models under noise on all sets, and error by Fourier mode on some images."""
+    """Accuracy of all models under noise, and error by Fourier mode.
+
+    The images of a mode are shared out among the seeds: more seeds, other images, no more work.
+    """
     sets, test = given.sets, given.sets["test"]
-    some = {"test": test.first(s.heatmap_images)}
     modes = corruptions.half_plane(test.images.shape[-1])
+    seeds = sorted({seed for _, seed, _ in given.models})
+    count = math.ceil(min(s.heatmap_images, len(test)) / len(seeds))
     images = (1 + len(s.sigmas) + len(s.centres)) * sum(map(len, sets.values()))
-    images += (1 + len(modes)) * len(some["test"])
+    images += (1 + len(modes)) * count
+    rows = []
     with tqdm(total=len(given.models) * images, unit="image", unit_scale=True, disable=None) as bar:
         accuracy = evaluation.sweep(given.models, sets, list_noises(s, test.images), bar)
-        clean = evaluation.sweep(given.models, some, [({}, lambda x: x)], bar)
-        heatmap = evaluation.sweep(given.models, some, list_modes(s, modes, some["test"]), bar)
-    heatmap = pd.DataFrame(heatmap).assign(error=lambda t: 100 - t.accuracy, norm=s.mode_norm)
-    key = ["configuration", "seed"]
-    clean = 100 - pd.DataFrame(clean).set_index(key).accuracy
-    heatmap = heatmap.join(clean.rename("clean_error"), on=key)
-    return pd.DataFrame(accuracy), heatmap.drop(columns="accuracy")
+        for i, seed in enumerate(seeds):
+            models = {key: model for key, model in given.models.items() if key[1] == seed}
+            some = test.part(slice(i * count, (i + 1) * count))
+            rows += evaluation.sweep(models, {"test": some}, list_modes(s, modes, some), bar)
+    heatmap = pd.DataFrame(rows).assign(error=lambda t: 100 - t.accuracy, norm=s.mode_norm)
+    clean = heatmap[heatmap.u.isna()].set_index(["configuration", "seed"]).error
+    heatmap = heatmap[heatmap.u.notna()].astype({"u": int, "v": int}).drop(columns="accuracy")
+    heatmap = heatmap.join(clean.rename("clean_error"), on=clean.index.names)
+    return pd.DataFrame(accuracy), heatmap
 
 
 def list_noises(s, images: torch.Tensor):
@@ -118,7 +126,8 @@ def list_noises(s, images: torch.Tensor):
 
 
 def list_modes(s, modes: list[tuple[int, int]], images):
-    """Every Fourier mode, in each colour of each image with a random sign."""
+    """No mode, then every Fourier mode, in each colour of each image with a random sign."""
+    yield {}, lambda clean: clean
     generator = torch.Generator().manual_seed(s.noise_seed)
     for u, v in modes:
         basis = corruptions.fourier_basis(u, v, images.images.shape[-1])
@@ -162,13 +171,15 @@ def figures(tables: dict[str, pd.DataFrame]) -> dict:
     sigma = tables["robustness"].norm.max() / (3 * 32 * 32) ** 0.5
     noise = "Accuracy under Gaussian noise"
     bands = f"Accuracy under noise in bands (equal energy, as Gaussian noise of sigma {sigma:.2f})"
-    return {
+    drawn = {
         "robustness": figures_c_d.robustness(*tested, ["Gaussian noise"], noise),
         "band_noise": figures_c_d.robustness(*tested, ["band noise"], bands),
         "fourier_heatmap": figures_c_d.fourier_heatmap(tables["fourier_heatmap"]),
         "sensitivity": figures_c_d.sensitivity(tables["sensitivity_map"]),
-        "examples": figures_c_d.examples(tables["examples"]),
     }
+    if "examples" in tables:  # reference results have none: the images are not ours
+        drawn["examples"] = figures_c_d.examples(tables["examples"])
+    return drawn
 
 
 def list_claims(accuracy, leads, summary: pd.DataFrame, labels: dict) -> pd.DataFrame:

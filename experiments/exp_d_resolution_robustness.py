@@ -120,11 +120,13 @@ def figures(tables: dict[str, pd.DataFrame]) -> dict:
     last = accuracy[accuracy.epoch == accuracy.epoch.max()]
     title = "Accuracy at low resolution, enlarged to 32 pixels again"
     blur = figures_c_d.robustness(last, leads, FILTERS, "Accuracy on filtered images")
-    return {
+    drawn = {
         "resolution_robustness": figures_c_d.robustness(last, leads, LOW_RESOLUTION, title),
         "blur_robustness": blur,
-        "examples": figures_c_d.examples(tables["examples"]),
     }
+    if "examples" in tables:  # reference results have none: the images are not ours
+        drawn["examples"] = figures_c_d.examples(tables["examples"])
+    return drawn
 
 
 def say_results(accuracy: pd.DataFrame, leads: pd.DataFrame, claims, matched: dict) -> None:

@@ -1,9 +1,11 @@
 """Experiments C and D through their command lines, on tiny models of experiment B."""
 
 import functools
+import importlib.util
 import json
 import re
 import shutil
+from types import SimpleNamespace
 
 import job
 import matplotlib.image
@@ -11,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from conftest import ROOT
 from test_exp_b import TINY
 from tqdm import tqdm
 
@@ -52,7 +55,14 @@ def test_trains_first_and_says_so(finished):
         assert str(results / "figures" / f"{name}.png") in d
     for path in (results / "figures").glob("exp_[cd]*.png"):
         assert matplotlib.image.imread(path)[..., :3].std() > 0.05
-    assert (results / "reference" / "tiny" / "exp_d_settings.json").exists()
+    kept = {path.name for path in (results / "reference" / "tiny").iterdir()}
+    assert {"exp_d_settings.json", "exp_d_blur_robustness.png"} < kept
+    assert not [name for name in kept if "examples" in name]  # the images are not ours
+    assert (results / "figures" / "exp_d_examples.png").exists()
+    before = (results / "reference" / "tiny" / "exp_d_blur_robustness.png").read_bytes()
+    redraw = ("--redraw", str(results / "reference" / "tiny"))
+    assert job.finish(results, *redraw, line=D, pictures=True) == 0
+    assert (results / "reference" / "tiny" / "exp_d_blur_robustness.png").read_bytes() == before
 
 
 def test_tables(finished):
@@ -65,7 +75,8 @@ def test_tables(finished):
     last = d[d.epoch == 1]
     assert len(last) == runs * sets * (1 + 2 + 2 + 2 + 2 + 1)
     heatmap = pd.read_csv(results / "data" / "exp_c_fourier_heatmap.csv")
-    assert len(heatmap) == runs * 514 and set(heatmap.error) <= {0, 50, 100}
+    assert len(heatmap) == runs * 514 and set(heatmap.n_images) == {1}  # 2, shared by 2 seeds
+    assert set(heatmap.error) | set(heatmap.clean_error) <= {0, 100}
     for table in (c, d, heatmap):
         assert table.dataset.str.contains("not CIFAR-10").all()
 
@@ -323,6 +334,31 @@ def test_claims_of_c_and_d(finished):
     difference = share[L2] - share["baseline"]
     assert row["mean"].item() == pytest.approx(difference.mean(), abs=1e-6)
     assert row.configuration.item() == L2 and row.n.item() == 2
+
+
+class Always(torch.nn.Module):
+    """Every image is of class 3."""
+
+    def forward(self, x):
+        return torch.nn.functional.one_hot(torch.full((len(x),), 3), 10).float()
+
+
+def test_seeds_share_the_images_of_a_mode():
+    """The first half of the images is of class 3: seed 0 sees these, seed 1 the others."""
+    spec = importlib.util.spec_from_file_location("c", ROOT / "experiments" / C)
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    labels = torch.tensor([3, 3, 3, 3, 0, 0, 0, 0])
+    test = batches.ImageSet(torch.zeros(8, 3, 8, 8, dtype=torch.uint8), labels, "none")
+    models = {(name, seed, 1): Always() for name in ("baseline", L2) for seed in (0, 1)}
+    given = SimpleNamespace(sets={"test": test}, models=models)
+    s = SimpleNamespace(heatmap_images=8, sigmas=(0.1,), centres=(), band_width=0.1, band_norm=1)
+    vars(s).update(mode_norm=1.0, noise_seed=0, clip=True)
+    _, heatmap = script.evaluate(s, given)
+    assert len(heatmap) == 4 * len(corruptions.half_plane(8)) and set(heatmap.n_images) == {4}
+    for column in ("error", "clean_error"):
+        assert set(heatmap[heatmap.seed == 0][column]) == {0}
+        assert set(heatmap[heatmap.seed == 1][column]) == {100}
 
 
 def test_the_heat_map_has_its_modes_in_place():

@@ -9,17 +9,17 @@ import pytest
 from conftest import ROOT
 from test_exp_b import L2, LINE
 
-from utils import reference
+from utils import reference, results
 
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
     """Two reference folders of tiny jobs."""
-    results = tmp_path_factory.mktemp("reference") / "results"
+    folder = tmp_path_factory.mktemp("reference") / "results"
     for name, more in (("quick", []), ("dose", ["l2=0.01", "l2=0.001"])):
         names = ["--configurations", "baseline", "l2", *more]
-        assert job.finish(results, *names, "--save-reference", name, line=LINE) == 0
-    return results / "reference"
+        assert job.finish(folder, *names, "--save-reference", name, line=LINE, pictures=True) == 0
+    return folder / "reference"
 
 
 def test_page(saved):
@@ -104,3 +104,15 @@ def test_the_committed_page_is_what_the_committed_tables_give():
     page = folder / "README.md"
     if page.exists():
         assert page.read_text("utf-8") == reference.page(folder)
+
+
+def test_large_tables_are_compressed_and_always_alike(tmp_path):
+    table = pd.DataFrame({"value": range(200_000)})
+    for name in ("large", "small"):
+        table[: 200_000 if name == "large" else 5].to_csv(tmp_path / f"{name}.csv", index=False)
+    places = [results.copy(tmp_path / "large.csv", tmp_path / "copy") for _ in range(2)]
+    places.append(results.copy(tmp_path / "small.csv", tmp_path / "copy"))
+    assert [place.name for place in places] == ["large.csv.gz", "large.csv.gz", "small.csv"]
+    pd.testing.assert_frame_equal(pd.read_csv(places[0]), table)
+    again = results.copy(tmp_path / "large.csv", tmp_path / "again")
+    assert again.read_bytes() == places[0].read_bytes()

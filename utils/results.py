@@ -1,6 +1,6 @@
 """Tables and figures: read, written, copied to the reference."""
 
-import shutil
+import gzip
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -63,13 +63,21 @@ def write(
     provenance.write_conditions(written[-1], settings, labels | conditions)
     if settings.save_reference:
         copies = folder / "reference" / settings.save_reference
-        for path in written[:]:
-            with checkpoints.replacing(copies / path.name) as temporary:
-                shutil.copyfile(path, temporary)
-            written.append(copies / path.name)
+        ours = [path for path in written if not path.stem.endswith("examples")]
+        written += [copy(path, copies) for path in ours]
         written.append(reference.write_page(folder / "reference"))
     print("\nWritten:", *written, sep="\n  ")
     return report(problems)
+
+
+def copy(path: Path, folder: Path) -> Path:
+    """A file in a folder of reference results: tables above 1 MB compressed, the same each time."""
+    large = path.suffix == ".csv" and path.stat().st_size > 2**20
+    place = folder / (f"{path.name}.gz" if large else path.name)
+    with checkpoints.replacing(place) as temporary:
+        content = path.read_bytes()
+        temporary.write_bytes(gzip.compress(content, mtime=0) if large else content)
+    return place
 
 
 def write_figure(path: Path, figure: Figure | FuncAnimation) -> Path:
