@@ -4,6 +4,7 @@
 that nearly every moment at which a process is killed lies in its work.
 """
 
+import functools
 import inspect
 import multiprocessing
 import os
@@ -101,7 +102,8 @@ def without_pictures() -> None:
     for module in (figures_a, figures_b, figures_c_d):
         for name, function in inspect.getmembers(module, inspect.isfunction):
             if function.__module__ == module.__name__ and name[0] != "_":
-                setattr(module, name, lambda *_, **__: Figure())
+                empty = functools.wraps(function)(lambda *_, **__: Figure())
+                setattr(module, name, empty)
     Figure.savefig = lambda self, path, **_: path.write_bytes(b"picture")
 
 

@@ -18,7 +18,7 @@ def saved(tmp_path_factory):
     folder = tmp_path_factory.mktemp("reference") / "results"
     for name, more in (("quick", []), ("dose", ["l2=0.01", "l2=0.001"])):
         names = ["--configurations", "baseline", "l2", *more]
-        assert job.finish(folder, *names, "--save-reference", name, line=LINE, pictures=True) == 0
+        assert job.finish(folder, *names, "--save-reference", name, line=LINE) == 0
     return folder / "reference"
 
 

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, Formatter, LogLocator, MaxNLocator, NullLocator
 
 from utils import configurations, published
+from utils.statistics import minus_baseline
 
 WIDTH = 9.6  # inches of every figure: 10 points are 13 pixels where it is shown 900 wide
 # One look per family in every figure: colour, line and marker, distinct in grey too.
@@ -76,11 +77,8 @@ def differences(table: pd.DataFrame, column: str, at: list[str]) -> pd.DataFrame
     Args:
         at: columns that, with the seed, say where the two belong together.
     """
-    key = ["seed", *at]
-    baseline = table[table.configuration == "baseline"].set_index(key)[column]
-    others = table[table.configuration != "baseline"]
-    paired = others[key].join(baseline.rename("of"), on=key).of
-    return others.assign(**{column: others[column] - paired})
+    paired = table.assign(**{column: minus_baseline(table, column, ("seed", *at))})
+    return paired[table.configuration != "baseline"]
 
 
 def means(table: pd.DataFrame, rows: str, columns: str, value: str) -> dict:
@@ -243,11 +241,15 @@ def curves(ax, table: pd.DataFrame, x: str, y: str, label: str | None = None, **
     ax.plot(mean.index, mean, label=label, **style)
 
 
-def step_axis(ax, steps, every: int = 1) -> None:
-    """Steps on a logarithmic axis from 0 on, every so many powers of 10 named."""
+def step_axis(ax, steps, every: int = 1, room: float = 1.12) -> None:
+    """Steps on a logarithmic axis from 0 on, every so many powers of 10 named.
+
+    Args:
+        room: factor beyond the last step, where markers end; images need none (1).
+    """
     first = min((step for step in steps if step > 0), default=1)
     ax.set_xscale("symlog", linthresh=first, linscale=0.3)  # as far as the first it is linear
-    ax.set_xlim(-first / 2, max(steps))
+    ax.set_xlim(-first / 2, room * max(steps))
     powers = 10.0 ** np.arange(1, 8)
     ax.xaxis.set_major_locator(FixedLocator([0, *powers[powers > 1.9 * first][::every]]))
     ax.xaxis.set_major_formatter("{x:,.0f}")
