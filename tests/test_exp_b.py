@@ -54,6 +54,8 @@ def test_files(finished):
     settings = json.loads((job / f"{L2}-seed1" / "settings.json").read_text())
     assert settings["settings"]["epochs"] == 3
     assert "--save-reference" in settings["command"]
+    for path in (job / f"{L2}-seed1" / "settings.json", results / "data" / "exp_b_settings.json"):
+        assert str(results) not in path.read_text()  # no folder of this machine
     settings = json.loads((results / "data" / "exp_b_settings.json").read_text())
     assert len(settings["starts"]) == 6 and settings["device"].startswith("cpu, 1 thread, torch")
     saved = (results / "reference" / "tiny").iterdir()

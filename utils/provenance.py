@@ -46,6 +46,8 @@ def write_conditions(path: Path, settings: SimpleNamespace, labels: dict) -> Non
     conditions = labels | {"format": FORMAT, "settings": vars(settings)}
     conditions["command"] = " ".join(["python", *sys.argv])
     text = json.dumps(conditions | versions(), indent=2).replace(str(ROOT), ".")
+    if Path(settings.results_dir).is_absolute():  # nobody else's business once it is published
+        text = text.replace(settings.results_dir, "results")
     with checkpoints.replacing(path) as temporary:
         temporary.write_text(text + "\n", "utf-8")
 
