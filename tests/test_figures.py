@@ -177,6 +177,13 @@ def assert_readable(figure, name):
         ticks = [t for axis in (ax.xaxis, ax.yaxis) for t in ticks_shown(axis) if ax.axison]
         shown = [t for t in (*labels[ax], *ticks) if words(t) and t.get_visible()]
         texts |= {t: t.get_window_extent() for t in shown}
+        problems += [
+            f"a marker of {line.get_label()!r} is cut off at a side"
+            for line in ax.lines
+            if line.get_marker() not in ("None", "") and len(line.get_xdata())
+            for x in ax.transData.transform(line.get_xydata())[:, 0]
+            if np.isfinite(x) and not reach(line) <= x - ax.bbox.x0 <= ax.bbox.width - reach(line)
+        ]
         problems += [  # these may touch each other
             f"{words(text)!r} in a panel is clipped"
             for text in ax.texts
@@ -190,6 +197,11 @@ def assert_readable(figure, name):
             problems.append(f"{words(one)!r} and {words(other)!r} overlap")
     assert not problems, (name, problems)
     assert figure.get_supxlabel()
+
+
+def reach(line):
+    """Half of a marker, in pixels, as far as it tells which one it is."""
+    return 0.7 * line.get_markersize() / 2 * line.axes.figure.dpi / 72
 
 
 def ticks_shown(axis):
@@ -515,7 +527,7 @@ def test_fourier_heatmap_and_sensitivity():
     heatmap["excess"] = heatmap.error - heatmap.clean_error
     mean = heatmap.groupby(["configuration", "u", "v"]).excess.mean()
     figure = figures_c_d.fourier_heatmap(heatmap)
-    assert "256 test images" in figure.get_supxlabel() and "2.2 points" in figure.get_supxlabel()
+    assert "512 test images" in figure.get_supxlabel() and "2.2 points" in figure.get_supxlabel()
     for title, values in (
         ("L2 1e-3", mean["l2=0.001"]),
         ("L2 1e-3 minus baseline", mean["l2=0.001"] - mean["baseline"]),

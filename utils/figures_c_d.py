@@ -104,10 +104,10 @@ def fourier_heatmap(heatmap: pd.DataFrame) -> Figure:
     figure, (part,) = vis.sections(2 * vis.map_rows(grids))
     label = "error beyond clean (points)"
     vis.map_panels(part, grids, vis.frequency_map, label, *vis.FREQUENCIES, centred=False)
-    models = heatmap.n_images.iloc[0] * heatmap.seed.nunique()
-    noise = f"mean; noise of one mode up to {50 / models**0.5:.1f} points (s.d.)"
+    images = heatmap.n_images.iloc[0] * heatmap.seed.nunique()  # every seed has its own
+    noise = f"mean; noise of one mode up to {50 / images**0.5:.1f} points (s.d.)"
     title = f"Error under one Fourier mode of norm {heatmap.norm.iloc[0]:g} per image"
-    return vis.finish(figure, title, heatmap, noise)
+    return vis.finish(figure, title, heatmap.assign(n_images=images), noise)
 
 
 def sensitivity(maps: pd.DataFrame) -> Figure:
