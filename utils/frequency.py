@@ -42,11 +42,11 @@ SMALL = 49  # numbers of a kernel up to which second moments are cheaper than an
 
 def __getattr__(name: str):
     """What walks through a network is in files of its own, and found here too."""
-    files = dict.fromkeys(("analyze_model", "measurable_convolutions"), "model_spectra")
-    files |= dict.fromkeys(("following_batchnorms", "batchnorm_scale"), "batchnorm")
-    if name not in files:
-        raise AttributeError(f"module {__name__} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"utils.{files[name]}"), name)
+    if name in ("analyze_model", "measurable_convolutions"):
+        return getattr(importlib.import_module("utils.model_spectra"), name)
+    if name in ("following_batchnorms", "batchnorm_scale"):
+        return getattr(importlib.import_module("utils.batchnorm"), name)
+    raise AttributeError(f"module {__name__} has no attribute {name!r}")
 
 
 @lru_cache
@@ -128,8 +128,7 @@ class RadialSpectrum:
         """Share of the radii above `cutoff` (cycles/pixel)."""
         if not 0 <= cutoff < np.inf:
             raise ValueError(f"cutoff must be a radius >= 0, found {cutoff}")
-        high = self.share[self.radius > cutoff]
-        return float(high.sum()) if self.total > 0 else np.nan
+        return float(self.share @ (self.radius > cutoff))
 
 
 def kernel_autocorrelation(weight, gains=None) -> np.ndarray:
@@ -223,35 +222,6 @@ def radial_spectrum(weight) -> RadialSpectrum:
     return spectrum_from_autocorrelation(kernel_autocorrelation(weight))
 
 
-def frequency_response(weight, size: int) -> np.ndarray:
-    """Power |H|^2 of the filter bank (size, size), as `response_from_autocorrelation`."""
-    return response_from_autocorrelation(kernel_autocorrelation(weight), size)
-
-
-def radial_response(weight, radii) -> np.ndarray:
-    """Mean of |H|^2 over all angles at each radius, summed over the kernels.
-
-    Args:
-        weight: as in `kernel_autocorrelation`.
-        radii: (n,) cycles/pixel, not negative.
-
-    Returns float64 (n,). For white kernels of variance s^2 it is N kh kw s^2 at every radius.
-    """
-    radii = np.atleast_1d(np.asarray(radii, dtype=np.float64))
-    if radii.ndim != 1 or not np.all((radii >= 0) & (radii < np.inf)):
-        raise ValueError(f"radii must be finite and not negative, found {radii}")
-    correlation = kernel_autocorrelation(weight)
-    dy, dx = (np.arange(n) - n // 2 for n in correlation.shape)
-    means = []
-    for phase in 2 * np.pi * radii:  # the error of so many angles falls like a Bessel function
-        count = 32 + 2 * int(np.ceil(phase * np.hypot(dy[-1], dx[-1])))
-        angles = 2 * np.pi * np.arange(count) / count
-        along_y = np.exp(1j * phase * np.outer(np.sin(angles), dy))  # (angles, offsets)
-        along_x = np.exp(1j * phase * np.outer(np.cos(angles), dx))
-        means.append((along_y @ correlation * along_x).sum(1).real.mean())
-    return np.maximum(means, 0)
-
-
 def spectral_suppression_ratio(
     before: RadialSpectrum, after: RadialSpectrum, cutoff: float = CUTOFF
 ) -> float:
@@ -266,18 +236,14 @@ def spectral_suppression_ratio(
 
 
 def published_ssr(after_first_epoch: RadialSpectrum, final: RadialSpectrum) -> float:
-    """SSR by the protocol of arXiv:2512.22192, for comparison with its numbers.
+    """SSR by the protocol of arXiv:2512.22192, there of the raw weights of the first convolution.
 
     (h(1) - h(T)) / h(1), where h = sum over radii > 0 of density[r] / density[0] and the
-    reference is the spectrum after the *first epoch*. The publication applies it to the raw
-    weights of the first convolution.
+    reference is the spectrum after the *first epoch*.
     """
-
-    def relative_to_dc(spectrum: RadialSpectrum) -> float:
-        dc, *others = spectrum.density
-        return float(sum(others) / dc) if dc > 0 else np.nan
-
-    return _relative_fall(relative_to_dc(after_first_epoch), relative_to_dc(final))
+    densities = ((s.density[0], s.density[1:]) for s in (after_first_epoch, final))
+    before, after = (float(others.sum() / (dc or np.nan)) for dc, others in densities)
+    return _relative_fall(before, after)
 
 
 def _as_filters(weight) -> Tensor:
