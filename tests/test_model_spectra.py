@@ -349,6 +349,7 @@ SKIPPED = {  # model -> what stands under "skipped"
     "transposed": (lambda: nn.ConvTranspose2d(3, 4, 3), {"(model)": "transposed"}),
     "one-dimensional": (lambda: nn.Conv1d(3, 4, 3), {"(model)": "not two-dimensional"}),
     "three-dimensional": (lambda: nn.Conv3d(3, 4, 3), {"(model)": "not two-dimensional"}),
+    "one-dimensional, not traced": (lambda: Sound(), {"conv": "not two-dimensional"}),
     "1x1": (lambda: nn.Conv2d(3, 4, 1), {"(model)": "1x1"}),
     "of no layer": (Functional, {"(model).kernels": "of Functional, not of a convolution"}),
     "not a number": (
@@ -376,6 +377,17 @@ SKIPPED = {  # model -> what stands under "skipped"
         },
     ),
 }
+
+
+class Sound(nn.Module):
+    """Without a two-dimensional convolution, and not to be traced."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.norm = nn.Conv1d(3, 4, 3), nn.BatchNorm1d(4)
+
+    def forward(self, x):
+        return self.norm(self.conv(x)) if x.shape[1] == 3 else None
 
 
 def nan_weight(module):

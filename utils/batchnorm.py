@@ -5,12 +5,13 @@ import warnings
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 
 import torch
 from torch import Tensor, fx, nn
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.nn.parallel import DistributedDataParallel
-from torch.nn.parameter import UninitializedTensorMixin
+from torch.nn.parameter import is_lazy
 from torch.optim.swa_utils import AveragedModel
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
@@ -44,6 +45,8 @@ def follow(model: nn.Module, example=None, traced: bool = False) -> tuple[dict, 
     """Convolution -> its BatchNorm as above, and convolution -> why it has none after all."""
     layers, model = named_layers(model), bare(model)
     kinds = {m: n for n, m in layers.items() if isinstance(m, nn.Conv2d) or is_batchnorm(m)}
+    if all(map(is_batchnorm, kinds)):
+        return {}, {}
     with evaluation_mode(model), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -79,10 +82,12 @@ def batchnorm_scale(bn: nn.Module) -> Tensor:
         ValueError: it keeps no running variance, or not a finite one.
     """
     variance = bn.running_var
-    if variance is None or isinstance(variance, UninitializedTensorMixin) or variance.is_meta:
+    if variance is None or is_lazy(variance) or variance.is_meta:
         raise ValueError("it keeps no running variance, or none with values yet")
-    scale = (_exact(variance) + getattr(bn, "eps", 1e-5)).rsqrt()
-    scale = scale if bn.weight is None else scale * _exact(bn.weight)
+    # not in one step: Apple's GPUs have no float64
+    scale = (variance.cpu().to(torch.float64) + getattr(bn, "eps", 1e-5)).rsqrt()
+    if bn.weight is not None:
+        scale = scale * bn.weight.detach().cpu().to(torch.float64)
     if not scale.isfinite().all():
         raise ValueError("its scale is not finite")
     return scale
@@ -118,11 +123,9 @@ def evaluation_mode(model: nn.Module) -> Iterator[None]:
         for module in training:  # not by eval(), where some models merge weights
             module.training = False
         for module, attributes in kept:
-            buffers = {
-                n: b if b is None or isinstance(b, UninitializedTensorMixin) else b.clone()
-                for n, b in attributes["_buffers"].items()
-            }
-            vars(module).update(_buffers=buffers, _compiled_call_impl=None)
+            buffers = attributes["_buffers"].items()
+            copies = {n: b if b is None or is_lazy(b) else b.clone() for n, b in buffers}
+            vars(module).update(_buffers=copies, _compiled_call_impl=None)
             if "_orig_mod" in module._modules:
                 vars(module)["forward"] = module._orig_mod
         yield
@@ -132,10 +135,6 @@ def evaluation_mode(model: nn.Module) -> Iterator[None]:
             vars(module).update(attributes)
         for module in training:
             module.training = True
-
-
-def _exact(values: Tensor) -> Tensor:
-    return values.detach().cpu().to(torch.float64)  # not in one step: Apple's GPUs
 
 
 def _trace(model: nn.Module, kinds: dict[nn.Module, str]) -> tuple[Counter, dict]:
@@ -174,10 +173,12 @@ class _Tracer(fx.Tracer):
 
 def _run(model: nn.Module, kinds: dict, example, problem: str) -> tuple[Counter, dict]:
     """As `_trace`, from one forward pass."""
-    values = [*model.parameters(), *model.buffers()]
-    if any(isinstance(value, UninitializedTensorMixin) for value in values):
+    if any(map(is_lazy, [*model.parameters(), *model.buffers()])):
         raise ValueError(f"{problem}; some of its layers are not initialised yet")
-    for given in _noise(kinds) if example is None else [example]:
+    first = next(layer for layer in kinds if isinstance(layer, nn.Conv2d))
+    noise = partial(torch.rand, generator=torch.Generator().manual_seed(0), device="cpu")
+    noises = (noise(1, first.in_channels, size, size).to(first.weight) for size in SIZES)
+    for given in noises if example is None else [example]:
         args, kwargs = ((), given) if isinstance(given, Mapping) else (given, {})
         watch = _Watch(kinds)
         before = register_module_forward_pre_hook(watch.begin)
@@ -224,11 +225,3 @@ class _Watch(TorchFunctionMode):
         if module in self.kinds:
             name = self.inside.pop()
             self.written[id(output)] = (name, output)  # kept, so that no other has its id
-
-
-def _noise(kinds: dict[nn.Module, str]) -> Iterator[Tensor]:
-    first = next(layer for layer in kinds if isinstance(layer, nn.Conv2d))
-    generator = torch.Generator().manual_seed(0)
-    for size in SIZES:
-        noise = torch.rand(1, first.in_channels, size, size, generator=generator, device="cpu")
-        yield noise.to(first.weight.device, first.weight.dtype)
