@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
-from torch.nn.parameter import UninitializedTensorMixin
+from torch.nn.parameter import is_lazy
 from torch.nn.utils.parametrize import ParametrizationList
 
 from utils import batchnorm as norms
@@ -71,7 +71,7 @@ def measure(
     for name, weight in weights.items():
         try:
             gain, *fate = _fold(weight, known, pairs.get(name), notes.get(name, ""))
-            correlation = frequency.kernel_autocorrelation(weight.detach(), gain)[0]
+            correlation = frequency.kernel_autocorrelation(weight, gain[None])[0]
             spectrum = frequency.spectrum_from_autocorrelation(correlation)
             if spectrum.total == 0:
                 raise ValueError("all its kernels are zero")
@@ -88,29 +88,30 @@ def measure(
         rows.append(dict(zip(names, [*values, *fate])))
         dy, dx = (pd.RangeIndex(-(n // 2), n // 2 + 1) for n in correlation.shape)
         correlations[name] = pd.DataFrame(correlation, dy, dx).stack()
-    table = pd.DataFrame(rows, columns=None if rows else COLUMNS)
-    decibels = pd.DataFrame(levels, index=table.index).sort_index(axis=1)
-    for digits in range(4, 13):
-        names = [f"db_{radius:.{digits}f}" for radius in decibels]
-        if len(set(names)) == len(names):
-            break
-    table = pd.concat([table, decibels.set_axis(names, axis=1)], axis=1)
-    table.attrs["skipped"] = skipped
     if not rows:
-        return table, pd.DataFrame()
-    correlations = pd.concat(correlations, names=["layer", "dy", "dx"])
-    return table, correlations.rename("value").reset_index()
+        table, correlations = pd.DataFrame(columns=COLUMNS), pd.DataFrame()
+    else:
+        decibels = pd.DataFrame(levels).sort_index(axis=1)
+        names = ([f"db_{radius:.{n}f}" for radius in decibels] for n in range(4, 13))
+        unique = next(columns for columns in names if len({*columns}) == len(columns))
+        table = pd.DataFrame(rows).join(decibels.set_axis(unique, axis=1))
+        correlations = pd.concat(correlations, names=["layer", "dy", "dx"])
+        correlations = correlations.rename("value").reset_index()
+    table.attrs["skipped"] = skipped
+    return table, correlations
 
 
 def _fold(weight: Tensor, known: dict, bn: str | None, note: str) -> tuple[Tensor, str | None, str]:
-    """Factors (1, filters) of the power, the BatchNorm folded in, and why none is."""
-    try:
-        scale = torch.ones(len(weight)) if bn is None else norms.batchnorm_scale(known[bn])
-        if len(scale) != len(weight):
-            raise ValueError(f"it has {len(scale)} channels, not {len(weight)}")
-    except ValueError as error:
-        return torch.ones(1, len(weight)), None, f"without {bn}: {error}"
-    return scale.square()[None], bn, "" if bn else note
+    """Factor of the power of each filter, the BatchNorm folded in, and why none is."""
+    if bn:
+        try:
+            scale = norms.batchnorm_scale(known[bn])
+            if len(scale) == len(weight):
+                return scale.square(), bn, ""
+            note = f"without {bn}: it has {len(scale)} channels, not {len(weight)}"
+        except ValueError as error:
+            note = f"without {bn}: {error}"
+    return torch.ones(len(weight)), None, note
 
 
 def measurable_convolutions(model: nn.Module) -> tuple[dict[str, nn.Conv2d], dict[str, str]]:
@@ -118,14 +119,12 @@ def measurable_convolutions(model: nn.Module) -> tuple[dict[str, nn.Conv2d], dic
     measured, skipped, linear = {}, {}, 0
     for name, layer in norms.named_layers(model).items():
         kind = getattr(layer, "original_name", type(layer).__name__)  # of TorchScript too
-        alone = not any(True for _ in layer.children())
-        if isinstance(layer, nn.modules.conv._ConvNd):
-            transposed = isinstance(layer, nn.modules.conv._ConvTransposeNd)
-            reason = "transposed" if transposed else _why_not(layer.weight)
-            if reason:
-                skipped[name] = reason
-            else:
-                measured[name] = layer
+        alone = not [*layer.children()]
+        if isinstance(layer, nn.modules.conv._ConvTransposeNd):
+            skipped[name] = "transposed"
+        elif isinstance(layer, nn.modules.conv._ConvNd):
+            reason = _why_not(layer.weight)
+            (skipped if reason else measured)[name] = reason or layer
         elif "Conv" in kind and isinstance(layer, torch.jit.ScriptModule) and alone:
             skipped[name] = "TorchScript; analyse the model it was made from, or its state dict"
         elif "Conv" in kind and "quantized" in type(layer).__module__:
@@ -134,7 +133,7 @@ def measurable_convolutions(model: nn.Module) -> tuple[dict[str, nn.Conv2d], dic
             linear += 1
         elif not isinstance(layer, ParametrizationList):  # it belongs to a layer listed itself
             for part, weight in layer.named_parameters(recurse=False):
-                if not isinstance(weight, UninitializedTensorMixin) and weight.ndim == 4:
+                if not is_lazy(weight) and weight.ndim == 4:
                     skipped[f"{name}.{part}"] = f"of {kind}, not of a convolution of torch.nn"
     return measured, _with_linear(skipped, linear, measured)
 
@@ -169,7 +168,7 @@ def _layers(model) -> tuple[dict[str, Tensor], dict, dict[str, str], dict[str, s
 
 def _why_not(weight: Tensor) -> str:
     """Why a convolution's weight is not measured; "" where it is."""
-    if isinstance(weight, UninitializedTensorMixin):
+    if is_lazy(weight):
         return "not initialised yet"
     if weight.ndim != 4:
         return "not two-dimensional"
