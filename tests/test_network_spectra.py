@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 from torchvision.models import get_model
 
 from models.resnet import ResNet18
@@ -169,6 +170,25 @@ def test_one_number_per_image():
     weight = model.linear.weight.detach().double().numpy()[0].reshape(3, 4, 4)
     found = input_sensitivity(model, torch.rand(4, 3, 4, 4))
     np.testing.assert_allclose(found, power(weight).sum(0), rtol=1e-5, atol=1e-7)
+
+
+class Largest(TorchDispatchMode):
+    """Notes how many numbers the largest tensor holds."""
+
+    numbers = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        if isinstance(result, torch.Tensor):
+            self.numbers = max(self.numbers, result.numel())
+        return result
+
+
+def test_memory_for_an_output_per_pixel_is_bounded():
+    """As of segmentation: the signs of all passes at once would take gigabytes."""
+    with Largest() as largest:
+        input_sensitivity(nn.Conv2d(3, 21, 1), torch.rand(2, 3, 16, 16))
+    assert largest.numbers == 2 * 21 * 16 * 16
 
 
 def test_radial_profile_of_a_power_map():

@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.nn.modules import batchnorm, conv, pooling
 from torch.utils._pytree import tree_leaves
 
@@ -72,13 +73,15 @@ def input_sensitivity(
             classes = logits.shape[1]
             if classes > 1:
                 logits = logits - logits.mean(1, keepdim=True)
-            if probes is None and classes <= EXACT:
-                directions = torch.eye(classes, device="cpu")[:, None].expand(-1, *logits.shape)
-            else:
-                shape = (probes or PROBES, *logits.shape)
-                signs = torch.randint(2, shape, generator=generator, device="cpu") * 2 - 1
-                directions = signs / shape[0] ** 0.5
-            for direction in directions.to(logits):
+            exact = probes is None and classes <= EXACT
+            count = classes if exact else probes or PROBES
+            for number in range(count):  # a direction at a time: maps have a million outputs
+                if exact:
+                    direction = F.one_hot(torch.tensor(number), classes).expand_as(logits)
+                else:
+                    signs = torch.randint(2, logits.shape, generator=generator, device="cpu")
+                    direction = (2 * signs - 1) / count**0.5
+                direction = direction.to(logits)
                 (gradient,) = torch.autograd.grad(logits, pixels, direction, retain_graph=True)
                 total += sum(a.square().sum((0, 1)) for a in _amplitudes(gradient)).cpu().numpy()
     return np.fft.fftshift(total / len(images))
