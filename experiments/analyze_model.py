@@ -62,23 +62,26 @@ def main() -> int:
     processes.alone("analyze_model")
     device = devices.choose_device(s.device)
     source = find_model(s.model, s.weights)
-    other = None
-    if s.compare_with != "initial":
-        named = s.weights if s.weights in ("default", "random") else "default"
-        other = find_model(s.compare_with, named)
-    reference = other.about if other else "white kernels"
     images = load_images(s, source) if s.images else None
+    reference, other = "white kernels", None
+    if s.compare_with != "initial":
+        known = s.weights in ("default", "random")
+        against = find_model(s.compare_with, s.weights if known else "default")
+        reference, other = against.about, measure(against.model, s.folded, s.cutoff)[1]
     print(f"Model    {source.about}\nAgainst  {reference}\n", flush=True)
 
-    kernels, correlations = measure(source.model, s.folded, s.cutoff)
+    kernels, correlations = measure(source.model, s.folded, s.cutoff, reference=other)
     if not len(kernels):
         say_left_out(kernels.attrs["skipped"], "Skipped")
-        raise OSError(f"{source.about} has no convolution larger than 1x1 that can be measured")
-    if other:
-        theirs = measure(other.model, s.folded, s.cutoff)
-        kernels, correlations = compare(kernels, correlations, *theirs)
+        raise OSError(
+            f"{source.about} has no convolution larger than 1x1 that can be measured"
+            + ("" if other is None else f" and is in {reference} too")
+        )
     say_kernels(s, kernels, reference)
-    tables = {source.name: kernels, f"{source.name}_autocorrelation": correlations}
+    offsets = by_offset(correlations).to_frame("value")
+    if other:
+        offsets["other"] = by_offset(other)
+    tables = {source.name: kernels, f"{source.name}_autocorrelation": offsets.reset_index()}
     if s.images:
         tables |= measure_network(s, source, images, device)
     labels = {"model": source.about, "reference": reference, "folded": s.folded}
@@ -86,20 +89,13 @@ def main() -> int:
     return results.write(s, "analyze", labels, tables, figures, [])
 
 
-def compare(table, correlations, other, theirs) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """SSR and levels against another model's layers of the same names and kernel sizes."""
-    pairs = table.merge(other, "inner", ["layer", "kernel_size"], suffixes=("", "_other"))
-    if not len(pairs):
-        raise OSError("the two models have no layer of the same name and kernel size in common")
-    for name in pairs.filter(regex="^db_.*_other$"):
-        pairs[name.removesuffix("_other")] -= pairs[name]
-    pairs["ssr"] = 1 - pairs.high_share / pairs.high_share_other
-    missing = set(table.layer) - set(pairs.layer)
-    pairs = pairs[list(table)]
-    pairs.attrs["skipped"] = dict.fromkeys(sorted(missing), "the other model has no such layer")
-    pairs.attrs["skipped"] |= table.attrs["skipped"]
-    theirs = theirs.rename(columns={"value": "other"})
-    return pairs, correlations.merge(theirs, "left", ["layer", "dy", "dx"])
+def by_offset(correlations: dict[str, np.ndarray]) -> pd.Series:
+    """Autocorrelations by layer as one column with the index (layer, dy, dx)."""
+    columns = {}
+    for layer, values in correlations.items():
+        dy, dx = (np.arange(n) - n // 2 for n in values.shape)
+        columns[layer] = pd.DataFrame(values, dy, dx).stack()
+    return pd.concat(columns, names=["layer", "dy", "dx"])
 
 
 def load_images(s, source: Source) -> torch.Tensor:
@@ -114,8 +110,7 @@ def load_images(s, source: Source) -> torch.Tensor:
 
 def measure_network(s, source: Source, images: torch.Tensor, device) -> dict[str, pd.DataFrame]:
     """Tables of feature maps and of the input sensitivity."""
-    normalize, model = source.normalize.to(device), source.model.to(device)
-    model = nn.Sequential(normalize, model)
+    model = nn.Sequential(source.normalize, source.model).to(device)
     try:
         outputs = count_outputs(model, images)
     except Exception as error:
@@ -124,10 +119,9 @@ def measure_network(s, source: Source, images: torch.Tensor, device) -> dict[str
     ways = f"all {outputs} classes" if outputs <= EXACT else f"{PROBES} random signs per image"
     size = images.shape[-1]
     print(f"\n{len(images)} images of {size} x {size} pixels; sensitivity from {ways}", flush=True)
-    features = feature_spectra(model[1], normalize(images), batch=8)
+    tables = {"features": feature_spectra(source.model, source.normalize(images), batch=8)}
+    say_left_out(tables["features"].attrs["skipped"], "No map")
     power = input_sensitivity(model, images, batch=8)
-    say_left_out(features.attrs["skipped"], "No map")
-    tables = {"features": features}
     spectrum = spectrum_from_power(power)
     if spectrum.total > 0:
         white = spectrum.multiplicity[spectrum.radius > s.cutoff].sum() / power.size
@@ -136,9 +130,11 @@ def measure_network(s, source: Source, images: torch.Tensor, device) -> dict[str
             f"cycles/pixel (white: {white:.3f}); mean radius {spectrum.mean_radius:.3f}; total "
             f"{spectrum.total:.4g} per image, squared logits per squared pixel unit"
         )
-        fy, fx = (np.fft.fftshift(np.fft.fftfreq(n)) for n in power.shape)
-        by_frequency = pd.DataFrame(power, pd.Index(fy, name="fy"), pd.Index(fx, name="fx")).stack()
         tables["sensitivity"] = spectrum.table().assign(directions=ways)
+        by_frequency = pd.DataFrame(
+            power, *(np.fft.fftshift(np.fft.fftfreq(n)) for n in power.shape)
+        )
+        by_frequency = by_frequency.stack().rename_axis(["fy", "fx"])
         tables["sensitivity_map"] = by_frequency.rename("power").reset_index()
     else:  # torchvision's transformers start with a last layer of zeros
         print("No sensitivity: the output does not depend on the images, or is not a number.")
@@ -148,21 +144,22 @@ def measure_network(s, source: Source, images: torch.Tensor, device) -> dict[str
 
 def say_kernels(s, table: pd.DataFrame, reference: str) -> None:
     """The table by layer, what was left out, and three sentences."""
-    levels = table.filter(like="db_")
-    shown = table[["layer", "kernel_size", "kernels", "ssr", "high_share", "corner_share"]].copy()
-    shown["DC, dB"] = levels.iloc[:, 0]
-    shown["corner, dB"] = levels.ffill(axis=1).iloc[:, -1]
+    levels = table.filter(like="db_").ffill(axis=1)
+    shown = table[["layer", "kernel_size", "kernels", "ssr", "high_share", "corner_share"]]
+    shown = shown.assign(**{"DC, dB": levels.iloc[:, 0], "corner, dB": levels.iloc[:, -1]})
     print(shown.to_string(index=False, float_format="{:.3f}".format))
     say_left_out(table.attrs["skipped"], "Skipped")
     if s.folded:
         say_left_out({n: t for n, t in zip(table.layer, table.note) if t}, "Not folded")
-    ordered = table.dropna(subset="ssr").sort_values("ssr", ascending=False)
-    mean, less = ordered.ssr.mean(), (ordered.ssr > 0).sum()
-    names = [f"{layer} ({ssr:.3f})" for layer, ssr in zip(ordered.layer, ordered.ssr)]
+    ssr = table.set_index("layer").ssr.dropna().sort_values(ascending=False)
+    if not len(ssr):
+        print(f"\nNo radius of these kernels lies above {s.cutoff:g} cycles/pixel: no SSR.")
+        return
+    mean, names = ssr.mean(), [f"{layer} ({value:.3f})" for layer, value in ssr.items()]
     print(
         f"\nThe kernels' share of energy above {s.cutoff:g} cycles/pixel is {100 * abs(mean):.1f} % "
-        f"{'lower' if mean > 0 else 'higher'} than in {reference} (mean SSR over {len(ordered)} "
-        f"layers: {mean:.3f}); it is lower in {less} of them.",
+        f"{'lower' if mean > 0 else 'higher'} than in {reference} (mean SSR over {len(ssr)} "
+        f"layers: {mean:.3f}); it is lower in {(ssr > 0).sum()} of them.",
         f"Most low-pass, by SSR: {', '.join(names[:3])}.",
         f"Least low-pass: {', '.join(names[:-4:-1])}.",
         sep="\n",

@@ -226,6 +226,31 @@ def test_a_file_against_another(monkeypatch, tmp_path, weights, capsys):
     assert "than in mine.pth" in capsys.readouterr().out
 
 
+def test_against_a_model_whose_radii_have_more_digits(monkeypatch, tmp_path):
+    kernels = torch.randn(4, 3, 3, 3)
+    torch.save({"a.weight": kernels}, tmp_path / "mine.pt")
+    other = {"a.weight": 2 * kernels.flip(3), "b.weight": torch.ones(1, 1, 51, 5)}
+    torch.save(other | {"c.weight": torch.ones(1, 1, 31, 31)}, tmp_path / "other.pt")
+    line = ("--model", tmp_path / "mine.pt", "--compare-with", tmp_path / "other.pt")
+    table = run(monkeypatch, tmp_path, *line)["analyze_mine"]
+    np.testing.assert_allclose(table.filter(like="db_"), [[0, 0, 0]], atol=1e-6)
+
+
+@pytest.mark.parametrize("others", [[], [(1, 5)]])
+def test_kernels_without_a_high_band(monkeypatch, tmp_path, capsys, others):
+    """1x3 kernels have no radius above 0.4: no SSR, so neither the most nor the least low-pass."""
+    sizes = dict(zip("abc", [(1, 3), (3, 1), *others]))
+    torch.save({f"{n}.weight": torch.randn(4, 3, *s) for n, s in sizes.items()}, tmp_path / "x.pt")
+    tables = run(monkeypatch, tmp_path, "--model", tmp_path / "x.pt", "--cutoff", "0.39")
+    assert tables["analyze_x"].ssr.isna().sum() == 2
+    printed = capsys.readouterr().out
+    assert ("mean SSR over 1 layers" in printed) == bool(others)
+    assert ("no SSR" in printed) != bool(others) and "nan" not in printed
+    figure = script.figures({name.removeprefix("analyze_"): t for name, t in tables.items()})["x"]
+    named = [ax.get_title() for ax in figure.axes if "most low-pass" in ax.get_title()]
+    assert [title[0] for title in named] == ["c"] * len(others)
+
+
 def test_a_run_with_images(monkeypatch, tmp_path, capsys):
     torch.manual_seed(1)
     model = ResNet18(4).eval()
@@ -431,7 +456,10 @@ def test_safetensors_only_where_the_package_is(monkeypatch, tmp_path):
         (["--model", "resnet18", "--weights", "MINE"], "does not fit resnet18"),
         (["--model", "MINE", "--images", "PICTURES"], "does not say how pictures become its input"),
         (["--model", "resnet18", "--weights", "random", "--images", "PICTURES"], "no pictures"),
-        (["--model", "MINE", "--compare-with", "vgg11"], "no layer of the same name"),
+        (
+            ["--model", "MINE", "--compare-with", "vgg11"],
+            "measured and is in vgg11, random weights too",
+        ),
         (["--model", "fasterrcnn_resnet50_fpn", "--images", "PICTURES"], "does not say"),
         (["--model", "raft_small", "--weights", "random", "--images", "PICTURES"], "does not say"),
     ],

@@ -4,6 +4,7 @@ table = analyze_model(model, folded=True)  # any nn.Module; or a state dict, not
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -50,10 +51,14 @@ def analyze_model(
 
 
 def measure(
-    model, folded: bool, cutoff: float, example=None, batchnorms: dict | None = None
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The table of `analyze_model`, and what every response follows from: the autocorrelation of
-    every layer's kernels, rows of (layer, dy, dx, value)."""
+    model, folded: bool, cutoff: float, example=None, batchnorms=None, reference: dict | None = None
+) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
+    """The table of `analyze_model`, and by layer the autocorrelation of its kernels.
+
+    Args:
+        reference: such autocorrelations of another model, instead of white kernels: ssr and levels
+            are against them. Layers that it has not, or in another size, are left out.
+    """
     weights, known, skipped, notes = _layers(model)
     for pair in (batchnorms or {}).items():
         for name, there in zip(pair, (weights, known)):
@@ -75,28 +80,28 @@ def measure(
             spectrum = frequency.spectrum_from_autocorrelation(correlation)
             if spectrum.total == 0:
                 raise ValueError("all its kernels are zero")
+            against = replace(spectrum, energy=spectrum.multiplicity)  # white kernels
+            if reference is not None:
+                if np.shape(reference.get(name)) != correlation.shape:
+                    raise ValueError("the other model has no such layer")
+                against = frequency.spectrum_from_autocorrelation(reference[name])
         except Exception as error:  # noqa: BLE001 (tensors of other libraries can raise anything)
             skipped[name] = one_line(error)
             continue
-        white = spectrum.multiplicity[spectrum.radius > cutoff].sum() / spectrum.multiplicity.sum()
-        high, corner = spectrum.high_share(cutoff), spectrum.corner_share
-        levels.append(dict(zip(spectrum.radius.round(12), spectrum.white_db)))
-        size = "{}x{}".format(*weight.shape[2:])
-        ssr = (white - high) / white if white else np.nan
-        values = [name, size, weight.shape[:2].numel(), spectrum.total, ssr, high, corner]
-        names = [*COLUMNS, "batchnorm", "note"] if folded else COLUMNS
-        rows.append(dict(zip(names, [*values, *fate])))
-        dy, dx = (pd.RangeIndex(-(n // 2), n // 2 + 1) for n in correlation.shape)
-        correlations[name] = pd.DataFrame(correlation, dy, dx).stack()
-    if not rows:
-        table, correlations = pd.DataFrame(columns=COLUMNS), pd.DataFrame()
-    else:
-        decibels = pd.DataFrame(levels).sort_index(axis=1)
-        names = ([f"db_{radius:.{n}f}" for radius in decibels] for n in range(4, 13))
-        unique = next(columns for columns in names if len({*columns}) == len(columns))
-        table = pd.DataFrame(rows).join(decibels.set_axis(unique, axis=1))
-        correlations = pd.concat(correlations, names=["layer", "dy", "dx"])
-        correlations = correlations.rename("value").reset_index()
+        correlations[name] = correlation
+        with np.errstate(invalid="ignore"):  # no energy at some radius in both
+            db = spectrum.white_db - against.white_db
+        levels.append(dict(zip(spectrum.radius.round(12), db)))
+        shares = spectrum.high_share(cutoff), spectrum.corner_share
+        ssr = 1 - shares[0] / (against.high_share(cutoff) or np.nan)
+        size, kernels = "{}x{}".format(*weight.shape[2:]), weight.shape[:2].numel()
+        rows.append([name, size, kernels, spectrum.total, ssr, *shares, *fate])
+    names = [*COLUMNS, "batchnorm", "note"]
+    table = pd.DataFrame(rows, columns=names)[names if folded else COLUMNS]
+    decibels = pd.DataFrame(levels, table.index).sort_index(axis=1)
+    columns = ([f"db_{radius:.{n}f}" for radius in decibels] for n in range(4, 13))
+    unique = next(names for names in columns if len({*names}) == len(names))
+    table = table.join(decibels.set_axis(unique, axis=1))
     table.attrs["skipped"] = skipped
     return table, correlations
 
