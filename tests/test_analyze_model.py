@@ -236,19 +236,19 @@ def test_against_a_model_whose_radii_have_more_digits(monkeypatch, tmp_path):
     np.testing.assert_allclose(table.filter(like="db_"), [[0, 0, 0]], atol=1e-6)
 
 
-@pytest.mark.parametrize("others", [[], [(1, 5)]])
+@pytest.mark.parametrize("others", [[], [(1, 5), (5, 1)]])
 def test_kernels_without_a_high_band(monkeypatch, tmp_path, capsys, others):
     """1x3 kernels have no radius above 0.4: no SSR, so neither the most nor the least low-pass."""
-    sizes = dict(zip("abc", [(1, 3), (3, 1), *others]))
+    sizes = dict(zip("abcd", [(1, 3), (3, 1), *others]))
     torch.save({f"{n}.weight": torch.randn(4, 3, *s) for n, s in sizes.items()}, tmp_path / "x.pt")
     tables = run(monkeypatch, tmp_path, "--model", tmp_path / "x.pt", "--cutoff", "0.39")
     assert tables["analyze_x"].ssr.isna().sum() == 2
     printed = capsys.readouterr().out
-    assert ("mean SSR over 1 layers" in printed) == bool(others)
+    assert ("mean SSR over 2 layers" in printed) == bool(others)
     assert ("no SSR" in printed) != bool(others) and "nan" not in printed
     figure = script.figures({name.removeprefix("analyze_"): t for name, t in tables.items()})["x"]
-    named = [ax.get_title() for ax in figure.axes if "most low-pass" in ax.get_title()]
-    assert [title[0] for title in named] == ["c"] * len(others)
+    named = [ax.get_title()[0] for ax in figure.axes if "low-pass" in ax.get_title()]
+    assert named == [*"cd"][: len(others)]
 
 
 def test_a_run_with_images(monkeypatch, tmp_path, capsys):

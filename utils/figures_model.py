@@ -1,5 +1,7 @@
 """Figures of somebody's network, drawn from the tables that analyze_model.py writes."""
 
+import textwrap
+
 import numpy as np
 import pandas as pd
 from matplotlib import colormaps
@@ -11,42 +13,41 @@ from utils.frequency import response_from_autocorrelation
 HIGHEST = 2**-0.5  # radius of (1/2, 1/2), cycles/pixel
 TICKS = 36  # layers whose names an axis has room for
 WHERE = "radial frequency (cycles/pixel)"
+CIRCLES = "circles: corner of 3x3 kernels"
 
 
 def kernels(table: pd.DataFrame, correlations: pd.DataFrame) -> Figure:
     """Spectra of all layers, and the responses of the first, last, most and least low-pass.
 
     Args:
-        table: of `analyze_model`; correlations: beside it from `measure`, and `other` where the
-            reference is another model.
+        table: of `analyze_model`.
+        correlations: rows of (layer, dy, dx, value), also other where the reference is a model.
     """
     levels = table.filter(like="db_").set_axis(table.layer).T
-    levels.index = [float(name.removeprefix("db_")) for name in levels.index]
-    order = table.ssr.argsort()
-    chosen = {0: "first", len(table) - 1: "last"} if len(table) > 1 else {0: "the only layer"}
-    for number, text in ((order.iloc[-1], "most low-pass"), (order.iloc[0], "least low-pass")):
-        if len(table) > 1:
-            chosen[number] = f"{chosen[number]}, {text}" if number in chosen else text
-    for number in (len(table) // 3, 2 * len(table) // 3, *range(len(table))):
-        if len(chosen) < 4:
-            chosen.setdefault(number, "between")
-    responses = {number: _response(correlations, table.layer[number]) for number in chosen}
+    levels.index = levels.index.str.removeprefix("db_").astype(float)
+    order = table.ssr.dropna().sort_values().index
+    places = [(0, "first"), (len(table) - 1, "last")] if len(table) > 1 else [(0, "the only layer")]
+    if len(order) > 1:
+        places += [(order[-1], "most low-pass"), (order[0], "least low-pass")]
+    responses = {n: _response(correlations, table.layer[n]) for n in sorted(dict(places))}
     drawn = np.concatenate([np.ravel(image) for image in (levels, *responses.values())])
     limit = np.clip(np.abs(drawn[np.isfinite(drawn)]).max(initial=1), 1, 20)
-    style = {"cmap": vis.DIVERGING, "vmin": -limit, "vmax": limit}
 
     figure = Figure(figsize=(vis.WIDTH, 6.6), layout="constrained")
-    names = [number if number < len(responses) else "." for number in range(4)]
-    axes = figure.subplot_mosaic([["all"] * 4, names], height_ratios=(1.3, 1))
-    _by_layer(axes["all"], {n: levels[n].dropna() for n in levels}, **style)
-    for ax, number in zip(map(axes.get, names), sorted(responses)):
-        mesh = _map(ax, responses[number], **style)
-        ax.set_title(f"{_short(table.layer[number])}\n{chosen[number]}", fontsize=9)
+    mosaic = [["all"] * len(responses), [*responses]]
+    axes = figure.subplot_mosaic(mosaic, height_ratios=(1.3, 1))
+    columns = {name: column.dropna() for name, column in levels.items()}
+    mesh = _by_layer(axes["all"], columns, vmin=-limit, vmax=limit, cmap=vis.DIVERGING)
+    for number, response in responses.items():
+        _map(axes[number], response, limit)
+        text = ", ".join(text for place, text in places if place == number)
+        axes[number].set_title(f"{_short(table.layer[number])}\n{text}", fontsize=9)
     axes[0].set_ylabel(vis.FREQUENCIES[1])
-    label = f"power against {table.reference[0]} (dB)"
+    label = f"power against {_short(table.reference[0])} (dB)"
     figure.colorbar(mesh, ax=[*axes.values()], label=label, extend="both", aspect=40)
     weights = "BatchNorm folded in" if table.folded[0] else "raw weights"
-    return _finish(figure, f"Kernels of all layers, and responses of some ({weights})", table)
+    title = f"Kernels of all layers, and responses of some ({weights}; {CIRCLES})"
+    return _finish(figure, title, table)
 
 
 def features(table: pd.DataFrame) -> Figure:
@@ -62,12 +63,10 @@ def features(table: pd.DataFrame) -> Figure:
     mesh = _by_layer(ax, rings, cmap="viridis", vmin=low, vmax=0)
     top.colorbar(mesh, ax=ax, label="against the lowest\nradius above 0 (dB)", extend="both")
     ax = bottom.subplots()
-    diagonal = table[table.relative_log_amplitude.notna()]
-    names = [name for name, rows in diagonal.groupby("layer", sort=False) if len(rows) > 1]
-    picked = np.unique(np.linspace(0, len(names) - 1, 8).astype(int)) if names else []
-    for number, place in zip(picked, np.linspace(0, 0.9, len(picked))):
-        rows = diagonal[diagonal.layer == names[number]]
-        style = {"color": colormaps["plasma"](place), "label": _short(names[number])}
+    diagonals = [*table.dropna(subset="relative_log_amplitude").groupby("layer", sort=False)]
+    for place in np.linspace(0, 1, 8):
+        name, rows = diagonals[round(place * (len(diagonals) - 1))]
+        style = {"color": colormaps["plasma"](0.9 * place), "label": _short(name)}
         ax.plot(rows.radius / 2**0.5, rows.relative_log_amplitude, **style)
     ax.set(xlabel="frequency along each axis, on the diagonal (cycles/pixel)")
     ax.set(ylabel="relative log amplitude")
@@ -77,14 +76,14 @@ def features(table: pd.DataFrame) -> Figure:
 
 def sensitivity(spectrum: pd.DataFrame, power: pd.DataFrame) -> Figure:
     """Input sensitivity in two dimensions, and by radius."""
-    grid = power.pivot(index="fy", columns="fx", values="power").to_numpy()
+    grid = power.pivot(index="fy", columns="fx", values="power")
     with np.errstate(divide="ignore"):
-        db = 10 * np.log10(grid / grid.mean())
-    limit = np.clip(np.percentile(np.abs(db[np.isfinite(db)]), 99), 1, 40)
+        db = 10 * np.log10(grid / grid.to_numpy().mean())
+    limit = np.clip(np.percentile(np.abs(db.to_numpy()[np.isfinite(db)]), 99), 1, 40)
     figure = Figure(figsize=(vis.WIDTH, 4.2), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(1, 1.2))
-    mesh = _map(left, db, cmap=vis.DIVERGING, vmin=-limit, vmax=limit)
-    left.set_ylabel(vis.FREQUENCIES[1])
+    mesh = _map(left, db, limit)
+    left.set(ylabel=vis.FREQUENCIES[1], title=CIRCLES)
     figure.colorbar(mesh, ax=left, label="against white (dB)", extend="both", shrink=0.8)
     right.axhline(0, color="0.3", linewidth=1)
     right.axvline(spectrum.cutoff[0], color="0.3", linewidth=1, linestyle=":")
@@ -109,56 +108,53 @@ def _rings(rows: pd.DataFrame, power: pd.Series, size: int) -> pd.Series:
     return mean.set_axis(sums.radius.mean())
 
 
-def _map(ax, db: np.ndarray, **style):
-    """An image by frequency, zero in the middle as after fftshift."""
-    (low, high), (left, right) = (
-        (-(n // 2 + 0.5) / n, (-(n // 2) - 0.5) / n + 1) for n in db.shape
-    )
-    ax.set(xticks=[-0.4, 0, 0.4], yticks=[-0.4, 0, 0.4], xlabel=vis.FREQUENCIES[0])
+def _map(ax, db: pd.DataFrame, limit: float):
+    """An image by frequency."""
+    ax.set_xlabel(vis.FREQUENCIES[0])
     ax.grid(False)
-    return ax.imshow(db, extent=(left, right, low, high), origin="lower", **style)
+    return vis.frequency_map(ax, db, -limit, limit, vis.DIVERGING)
 
 
-def _response(correlations: pd.DataFrame, layer: str) -> np.ndarray:
+def _response(correlations: pd.DataFrame, layer: str) -> pd.DataFrame:
     """Response (64, 64) in dB against white kernels of the same energy, or against the other's."""
     rows = correlations[correlations.layer == layer]
-    found = []
+    found, axis = [], np.fft.fftshift(np.fft.fftfreq(64))
     for name in rows.columns.intersection(["value", "other"]):
         correlation = rows.pivot(index="dy", columns="dx", values=name).to_numpy()
-        with np.errstate(divide="ignore", invalid="ignore"):
+        with np.errstate(divide="ignore"):
             response = response_from_autocorrelation(correlation, 64) / correlation.max()
-            found.append(10 * np.log10(response))
+            found.append(pd.DataFrame(10 * np.log10(response), axis, axis))
     return found[0] - sum(found[1:])
 
 
 def _by_layer(ax, columns: dict[str, pd.Series], **style):
     """A column per layer, coloured at every height by the level of the nearest radius."""
     heights = np.linspace(0, HIGHEST, 283)
-    image = np.full((len(heights), len(columns)), np.nan)
-    for number, levels in enumerate(columns.values()):
-        radius = levels.index.to_numpy()
-        nearest = np.abs(heights[:, None] - radius).argmin(1)
-        top = radius[-1] + (np.diff(radius)[-1] / 2 if len(radius) > 1 else HIGHEST)
-        image[:, number] = np.where(heights <= top, levels.to_numpy()[nearest], np.nan)
+    image = {}
+    for name, levels in columns.items():
+        *_, below, highest = 0, 0, *levels.index
+        top = highest + (highest - below) / 2 if highest else HIGHEST
+        image[name] = levels.reindex(heights, method="nearest").where(heights <= top)
     ax.set(facecolor="0.9", ylabel=WHERE)
     ax.grid(False)
     ticks = range(0, len(columns), -(-len(columns) // TICKS))
     ax.set_xticks(ticks, [_short([*columns][t]) for t in ticks], rotation=90, fontsize=8)
     edges = (-0.5, len(columns) - 0.5, 0, HIGHEST)
     style |= {"aspect": "auto", "origin": "lower", "interpolation": "nearest", "extent": edges}
-    return ax.imshow(image, **style)
+    return ax.imshow(pd.DataFrame(image), **style)
 
 
 def _short(name) -> str:
     """The end of a long name; a dollar sign is no formula."""
-    name = str(name).replace("$", r"\$")
-    return name if len(name) <= 24 else f"...{name[-22:]}"
+    name = str(name) if len(str(name)) <= 24 else f"...{str(name)[-22:]}"
+    return name.replace("$", r"\$")
 
 
 def _finish(figure: Figure, title: str, table: pd.DataFrame) -> Figure:
     """Title, and below the figure what it is of."""
-    first = table.iloc[0]
+    names = ("model", "images", "directions", "device")
+    text = "  |  ".join(str(table[name].iloc[0]) for name in names if name in table)
     figure.suptitle(title, fontsize=13)
-    parts = [first.model, *(first[n] for n in ("images", "directions") if n in table), first.device]
-    figure.supxlabel("  |  ".join(map(str, parts)), fontsize=9, color="0.3")
+    text = textwrap.fill(text.replace("$", r"\$"), 150)
+    figure.supxlabel(text, fontsize=9, color="0.3")
     return figure
