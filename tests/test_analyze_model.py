@@ -21,8 +21,10 @@ from matplotlib.image import imread
 from PIL import Image
 from test_figures import assert_readable
 from torch import nn
+from torchvision import transforms
 from torchvision.models import get_model, resnet18
 
+from data import pictures
 from models.resnet import ResNet18
 from utils import checkpoints, settings
 from utils.frequency import spectrum_from_power
@@ -474,6 +476,15 @@ def test_what_cannot_be_done_is_one_line(monkeypatch, tmp_path, weights, argumen
         run(monkeypatch, tmp_path / "results", *arguments)
     assert "\n" not in str(error.value)
     assert not (tmp_path / "results").exists()
+
+
+def test_pictures_of_sixteen_bits_and_hidden_files(tmp_path):
+    ramp = np.arange(64 * 64, dtype=np.uint16).reshape(64, 64) * 16
+    Image.fromarray(ramp).save(tmp_path / "deep.png")
+    (tmp_path / "._deep.png").write_bytes(b"what macOS leaves beside a picture")
+    found = pictures.load(str(tmp_path), 3, transforms.functional.pil_to_tensor)
+    assert found.shape == (1, 3, 64, 64)
+    assert (found == torch.from_numpy(ramp.astype(np.int32)) // 256).all()
 
 
 def test_a_damaged_picture(monkeypatch, tmp_path):

@@ -76,13 +76,9 @@ def _torchvision(name: str, weights: str) -> Source:
     except WeightsError:
         raise
     except Exception as error:  # noqa: BLE001 (no network, a damaged file)
-        text = f"{weights} does not fit {name}: {one_line(error)} ..."
-        if weights == "default":
-            text = (
-                f"the weights of {name} are not here and cannot be downloaded ({one_line(error)})"
-            )
-            text += "; --weights random needs none"
-        raise WeightsError(text) from None
+        missing = f"the weights of {name} are not here and cannot be downloaded; --weights random"
+        text = f"{missing} needs none" if weights == "default" else f"{weights} does not fit {name}"
+        raise WeightsError(f"{text} ({one_line(error)})") from None
     about = f"{name}, {default.name if weights == 'default' else weights} weights"
     try:
         pixels, preset = default.transforms(**AS_PIXELS), default.transforms()
