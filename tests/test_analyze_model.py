@@ -29,6 +29,7 @@ from models.resnet import ResNet18
 from utils import checkpoints, settings
 from utils.frequency import spectrum_from_power
 from utils.model_files import WeightsError, load_weights
+from utils.model_sources import find_model
 from utils.model_spectra import analyze_model
 from utils.network_spectra import input_sensitivity
 
@@ -485,6 +486,14 @@ def test_pictures_of_sixteen_bits_and_hidden_files(tmp_path):
     found = pictures.load(str(tmp_path), 3, transforms.functional.pil_to_tensor)
     assert found.shape == (1, 3, 64, 64)
     assert (found == torch.from_numpy(ramp.astype(np.int32)) // 256).all()
+
+
+@pytest.mark.parametrize("name", ["lraspp_mobilenet_v3_large", "squeezenet1_0"])
+def test_pictures_of_any_shape_become_one_size(tmp_path, name):
+    for number, size in enumerate([(40, 30), (30, 40), (32, 32)]):
+        Image.new("RGB", size).save(tmp_path / f"{number}.png")
+    found = pictures.load(str(tmp_path), 3, find_model(name, "random").prepare)
+    assert found.shape[:2] == (3, 3) and found.shape[2] == found.shape[3]
 
 
 def test_a_damaged_picture(monkeypatch, tmp_path):

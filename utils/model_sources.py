@@ -84,8 +84,10 @@ def _torchvision(name: str, weights: str) -> Source:
         pixels, preset = default.transforms(**AS_PIXELS), default.transforms()
     except TypeError:  # a model for another task than classification
         return Source(name, about, model)
-    normalize = torchvision("transforms").Normalize(preset.mean, preset.std)
-    return Source(name, about, model, pixels, normalize)
+    transforms = torchvision("transforms")  # models for segmentation do not crop themselves
+    crop = transforms.CenterCrop(getattr(preset, "crop_size", preset.resize_size))
+    normalize = transforms.Normalize(preset.mean, preset.std)
+    return Source(name, about, model, transforms.Compose([pixels, crop]), normalize)
 
 
 def _run(folder: Path) -> Source:
