@@ -259,13 +259,6 @@ def test_ssr():
         fq.spectral_suppression_ratio(before, fq.radial_spectrum(np.ones((5, 5))))
 
 
-def test_published_ssr():
-    # h = (4/4 + 8/4) / 2 = 1.5 after the first epoch, (2/4 + 2/4) / 4 = 0.25 at the end
-    assert fq.published_ssr(spectrum(2, 4, 8), spectrum(4, 2, 2)) == pytest.approx(5 / 6)
-    # growth: 0.25 to 1.5
-    assert fq.published_ssr(spectrum(4, 2, 2), spectrum(2, 4, 8)) == pytest.approx(-5)
-
-
 def test_no_energy_is_nan_and_a_warning():
     empty = fq.radial_spectrum(np.zeros((2, 3, 3)))
     assert empty.total == 0
@@ -275,11 +268,9 @@ def test_no_energy_is_nan_and_a_warning():
         assert np.isnan(empty.high_share())
     with pytest.warns(UserWarning, match="NaN"):
         assert np.isnan(fq.spectral_suppression_ratio(spectrum(1, 0, 0), spectrum(1, 1, 1)))
-    with pytest.warns(UserWarning, match="NaN"):
-        assert np.isnan(fq.published_ssr(spectrum(0, 1, 1), spectrum(1, 1, 1)))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert fq.published_ssr(spectrum(1, 1, 1), spectrum(1, 1, 1)) == 0
+        assert fq.spectral_suppression_ratio(spectrum(1, 1, 1), spectrum(1, 1, 1)) == 0
 
 
 @pytest.mark.parametrize(

@@ -232,18 +232,11 @@ def spectral_suppression_ratio(
     """
     if not np.array_equal(before.radius, after.radius):
         raise ValueError("before and after must have the same radii")
-    return _relative_fall(before.high_share(cutoff), after.high_share(cutoff))
-
-
-def published_ssr(after_first_epoch: RadialSpectrum, final: RadialSpectrum) -> float:
-    """SSR by the protocol of arXiv:2512.22192, there of the raw weights of the first convolution.
-
-    (h(1) - h(T)) / h(1), where h = sum over radii > 0 of density[r] / density[0] and the
-    reference is the spectrum after the *first epoch*.
-    """
-    densities = ((s.density[0], s.density[1:]) for s in (after_first_epoch, final))
-    before, after = (float(others.sum() / (dc or np.nan)) for dc, others in densities)
-    return _relative_fall(before, after)
+    eta = before.high_share(cutoff)
+    if not eta > 0:
+        warnings.warn(f"SSR is NaN: the high-frequency share before is {eta:g}", stacklevel=2)
+        return np.nan
+    return (eta - after.high_share(cutoff)) / eta
 
 
 def _as_filters(weight) -> Tensor:
@@ -279,10 +272,3 @@ def _parts(weight: Tensor, room: int) -> Iterator[tuple[slice, Tensor]]:
         for part in weight[start : start + step].split(most, dim=1):
             kernels = buffer[: part.numel()].view(part.shape)
             yield slice(start, start + step), kernels.copy_(part).flatten(2)
-
-
-def _relative_fall(before: float, after: float) -> float:
-    if not before > 0:
-        warnings.warn(f"no high-frequency share to compare with ({before}): NaN")
-        return np.nan
-    return (before - after) / before

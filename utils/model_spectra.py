@@ -93,7 +93,7 @@ def measure(
             db = spectrum.white_db - against.white_db
         levels.append(dict(zip(spectrum.radius.round(12), db)))
         shares = spectrum.high_share(cutoff), spectrum.corner_share
-        ssr = 1 - shares[0] / (against.high_share(cutoff) or np.nan)
+        ssr = frequency.spectral_suppression_ratio(against, spectrum, cutoff)
         size, kernels = "{}x{}".format(*weight.shape[2:]), weight.shape[:2].numel()
         rows.append([name, size, kernels, spectrum.total, ssr, *shares, *fate])
     names = [*COLUMNS, "batchnorm", "note"]

@@ -38,7 +38,7 @@ COLUMNS += ["db", "relative_log_amplitude"]
 @torch.inference_mode(False)
 @torch.enable_grad()
 def input_sensitivity(
-    model: nn.Module, images, batch: int = 32, probes: int | None = None, seed: int = 0
+    model: nn.Module, images, batch: int = 32, probes: int | None = None
 ) -> np.ndarray:
     """Power spectrum of what the logits depend on in the image (Godfrey et al. 2022).
 
@@ -56,12 +56,11 @@ def input_sensitivity(
         probes: None takes the classes one by one, up to 100 of them; for more, and with a
             number, that many (else 32) vectors v of random signs per image and the gradient of
             v . z: the same in expectation. 1, with many images, is quickest.
-        seed: of the signs.
 
     Returns float64 (H, W), frequencies fftshift(fftfreq) cycles/pixel, zero frequency at index
     (H // 2, W // 2). `frequency.spectrum_from_power` gives its radial profile.
     """
-    model, generator = bare(model), torch.Generator().manual_seed(seed)
+    model, generator = bare(model), torch.Generator().manual_seed(0)
     total = 0.0
     with evaluation_mode(model):
         for pixels in _batches(model, images, batch):

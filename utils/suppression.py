@@ -30,9 +30,10 @@ def suppression_table(spectra: pd.DataFrame, cutoff: float) -> pd.DataFrame:
     with eta_initial, eta_final (high-frequency share), corner_initial, corner_final (share of
     the largest radius), ssr and corner_ssr = (initial - final) / initial of the two, and against
     the baseline of the same seed share_ratio = eta_baseline / eta and energy_ratio = growth of
-    high-frequency energy of the baseline over that of the run. First layer, raw: published_ssr
-    (arXiv:2512.22192, see `frequency.published_ssr`) and published_ratio = that of the baseline
-    over that of the run, where both are negative. Ratios are averaged over layers as logarithms.
+    high-frequency energy of the baseline over that of the run. First layer, raw: published_ssr =
+    (h(1) - h(T)) / h(1) with h the sum over radii above 0 of density / density at 0, from epoch 1
+    on (arXiv:2512.22192), and published_ratio = that of the baseline over that of the run, where
+    both are negative. Ratios are averaged over layers as logarithms.
     """
     run = [*RUN, "weights", "layer"]
     last, first_layer = spectra.epoch.max(), spectra.layer.iloc[0]
