@@ -60,6 +60,8 @@ def measure(
             are against them. Layers that it has not, or in another size, are left out.
     """
     weights, known, skipped, notes = _layers(model)
+    if not weights and not skipped:
+        skipped[norms.WHOLE] = "no layer that is known as a convolution"
     for pair in (batchnorms or {}).items():
         for name, there in zip(pair, (weights, known)):
             if name not in there:
@@ -136,11 +138,12 @@ def measurable_convolutions(model: nn.Module) -> tuple[dict[str, nn.Conv2d], dic
             skipped[name] = "quantised"
         elif "Linear" in kind and alone:
             linear += 1
+            skipped["(linear layers)"] = f"{linear}, without spatial frequencies"
         elif not isinstance(layer, ParametrizationList):  # it belongs to a layer listed itself
             for part, weight in layer.named_parameters(recurse=False):
                 if not is_lazy(weight) and weight.ndim == 4:
                     skipped[f"{name}.{part}"] = f"of {kind}, not of a convolution of torch.nn"
-    return measured, _with_linear(skipped, linear, measured)
+    return measured, skipped
 
 
 def _layers(model) -> tuple[dict[str, Tensor], dict, dict[str, str], dict[str, str]]:
@@ -152,8 +155,7 @@ def _layers(model) -> tuple[dict[str, Tensor], dict, dict[str, str], dict[str, s
         known = {n: m for n, m in norms.named_layers(model).items() if norms.is_batchnorm(m)}
         return weights, known, skipped, {}
     if not isinstance(model, Mapping):
-        kind = type(model).__name__
-        raise TypeError(f"model must be an nn.Module or a state dict, found {kind}")
+        raise TypeError(f"model must be an nn.Module or a state dict, found {type(model)}")
     weights, known, skipped, linear = {}, {}, {}, 0
     state = flat_state_dict(model)
     for name, values in state.items():
@@ -166,9 +168,11 @@ def _layers(model) -> tuple[dict[str, Tensor], dict, dict[str, str], dict[str, s
             (skipped if reason else weights)[layer or norms.WHOLE] = reason or values
         elif values.ndim == 4:
             skipped[name] = "four-dimensional, but not called weight"
-        linear += part == "weight" and values.ndim == 2
+        elif part == "weight" and values.ndim == 2:
+            linear += 1
+            skipped["(linear layers)"] = f"{linear}, without spatial frequencies"
     notes = dict.fromkeys(weights, "a state dict does not say what follows a convolution")
-    return weights, known, _with_linear(skipped, linear, weights), notes
+    return weights, known, skipped, notes
 
 
 def _why_not(weight: Tensor) -> str:
@@ -184,12 +188,3 @@ def _why_not(weight: Tensor) -> str:
     if weight.layout != torch.strided:
         return f"not dense: {weight.layout}"
     return "1x1" if weight.shape[2:] == (1, 1) else ""
-
-
-def _with_linear(skipped: dict, linear: int, measured: dict) -> dict[str, str]:
-    """Linear layers in one line, and a line where there is nothing at all."""
-    if linear:
-        skipped["(linear layers)"] = f"{linear}, without spatial frequencies"
-    if not measured and not skipped:
-        skipped[norms.WHOLE] = "no layer that is known as a convolution"
-    return skipped

@@ -144,7 +144,7 @@ def feature_spectra(model: nn.Module, images, batch: int = 32) -> pd.DataFrame:
             seen.clear()
             inside(pixels)
     for name, module in named_layers(model).items():
-        if not seen[name] and not any(True for _ in module.children()):
+        if not seen[name] and not [*module.children()]:
             skipped[name] = "not used, or not by a call that can be watched"
     rows = [_feature_rows(name, len(images), *sums) for name, sums in found.items()]
     table = pd.concat(rows, ignore_index=True) if rows else pd.DataFrame(columns=COLUMNS)
