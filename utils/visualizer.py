@@ -318,7 +318,7 @@ def save(figure: Figure | FuncAnimation, path) -> None:
     if isinstance(figure, Figure):
         drawn = io.BytesIO()
         figure.savefig(drawn, dpi=120)
-        image = Image.open(drawn).convert("RGB")
-        image.quantize(dither=Image.Dither.NONE).save(path, "PNG", optimize=True)
+        few = {"method": Image.Quantize.MAXCOVERAGE, "dither": Image.Dither.NONE}
+        Image.open(drawn).convert("RGB").quantize(**few).save(path, "PNG", optimize=True)
     else:
         figure.save(path, writer=PillowWriter(fps=8), dpi=70)
