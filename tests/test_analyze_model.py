@@ -416,10 +416,12 @@ def test_names_of_a_hostile_file(monkeypatch, tmp_path, capsys):
         "0.10.weight",
         "0.1.weight",
     ]
-    torch.save({name: weight for name in names}, tmp_path / "n.pt")
-    tables = run(monkeypatch, tmp_path, "--model", tmp_path / "n.pt")
+    path = tmp_path / f"{'n' * 50}$\\frac{{$.pt"
+    torch.save({name: weight for name in names}, path)
+    line = ("--model", path, "--compare-with", path)
+    (table,) = (t for n, t in run(monkeypatch, tmp_path, *line).items() if n.endswith("frac_"))
     assert "\x1b" not in capsys.readouterr().out
-    assert tables["analyze_n"].layer.tolist()[3:] == ["0.10", "0.1"]
+    assert table.layer.tolist()[3:] == ["0.10", "0.1"]
 
 
 def test_containers_that_are_found():

@@ -43,7 +43,7 @@ def kernels(table: pd.DataFrame, correlations: pd.DataFrame) -> Figure:
         text = ", ".join(text for place, text in places if place == number)
         axes[number].set_title(f"{_short(table.layer[number])}\n{text}", fontsize=9)
     axes[0].set_ylabel(vis.FREQUENCIES[1])
-    label = f"power against {_short(table.reference[0])} (dB)"
+    label = _plain(f"power against {table.reference[0]} (dB)", 50)
     figure.colorbar(mesh, ax=[*axes.values()], label=label, extend="both", aspect=40)
     weights = "BatchNorm folded in" if table.folded[0] else "raw weights"
     title = f"Kernels of all layers, and responses of some ({weights}; {CIRCLES})"
@@ -144,10 +144,14 @@ def _by_layer(ax, columns: dict[str, pd.Series], **style):
     return ax.imshow(pd.DataFrame(image), **style)
 
 
-def _short(name) -> str:
-    """The end of a long name; a dollar sign is no formula."""
-    name = str(name) if len(str(name)) <= 24 else f"...{str(name)[-22:]}"
-    return name.replace("$", r"\$")
+def _short(name: str) -> str:
+    """The end of a long name."""
+    return _plain(name if len(name) <= 24 else f"...{name[-22:]}", 30)
+
+
+def _plain(text: str, letters: int) -> str:
+    """Text in lines of so many letters, in which a dollar sign is no formula."""
+    return textwrap.fill(text, letters).replace("$", r"\$")
 
 
 def _finish(figure: Figure, title: str, table: pd.DataFrame) -> Figure:
@@ -155,6 +159,5 @@ def _finish(figure: Figure, title: str, table: pd.DataFrame) -> Figure:
     names = ("model", "images", "directions", "device")
     text = "  |  ".join(str(table[name].iloc[0]) for name in names if name in table)
     figure.suptitle(title, fontsize=13)
-    text = textwrap.fill(text.replace("$", r"\$"), 150)
-    figure.supxlabel(text, fontsize=9, color="0.3")
+    figure.supxlabel(_plain(text, 150), fontsize=9, color="0.3")
     return figure
