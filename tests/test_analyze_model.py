@@ -229,6 +229,18 @@ def test_a_file_against_another(monkeypatch, tmp_path, weights, capsys):
     assert "than in mine.pth" in capsys.readouterr().out
 
 
+def test_the_figure_says_what_was_folded(monkeypatch, tmp_path, weights):
+    """A state dict does not say which BatchNorm follows. Four responses where there are four layers."""
+    for model, text in ((weights, "(raw weights;"), ("resnet18", "folded into 17;")):
+        results = tmp_path / text[1:4]
+        tables = run(monkeypatch, results, "--model", model, "--weights", "random")
+        shown = {name.removeprefix("analyze_"): table for name, table in tables.items()}
+        (figure,) = script.figures(shown).values()
+        assert text in figure.get_suptitle()
+        titles = [ax.get_title() for ax in figure.axes]
+        assert sum("conv" in title for title in titles) == 4
+
+
 def test_against_a_model_whose_radii_have_more_digits(monkeypatch, tmp_path):
     kernels = torch.randn(4, 3, 3, 3)
     torch.save({"a.weight": kernels}, tmp_path / "mine.pt")

@@ -29,6 +29,9 @@ def kernels(table: pd.DataFrame, correlations: pd.DataFrame) -> Figure:
     places = [(0, "first"), (len(table) - 1, "last")] if len(table) > 1 else [(0, "the only layer")]
     if len(order) > 1:
         places += [(order[-1], "most low-pass"), (order[0], "least low-pass")]
+    for number in (len(table) // 3, 2 * len(table) // 3, *range(len(table))):  # four, if there are
+        if len(dict(places)) < 4 and number not in dict(places):
+            places.append((number, "between"))
     responses = {n: _response(correlations, table.layer[n]) for n in sorted(dict(places))}
     drawn = np.concatenate([np.ravel(image) for image in (levels, *responses.values())])
     limit = np.clip(np.abs(drawn[np.isfinite(drawn)]).max(initial=1), 1, 20)
@@ -45,7 +48,8 @@ def kernels(table: pd.DataFrame, correlations: pd.DataFrame) -> Figure:
     axes[0].set_ylabel(vis.FREQUENCIES[1])
     label = _plain(f"power against {table.reference[0]} (dB)", 50)
     figure.colorbar(mesh, ax=[*axes.values()], label=label, extend="both", aspect=40)
-    weights = "BatchNorm folded in" if table.folded[0] else "raw weights"
+    folded = table.batchnorm.notna().sum() if "batchnorm" in table else 0
+    weights = f"BatchNorm folded into {folded}" if folded else "raw weights"
     title = f"Kernels of all layers, and responses of some ({weights}; {CIRCLES})"
     return _finish(figure, title, table)
 
@@ -64,9 +68,10 @@ def features(table: pd.DataFrame) -> Figure:
     top.colorbar(mesh, ax=ax, label="against the lowest\nradius above 0 (dB)", extend="both")
     ax = bottom.subplots()
     diagonals = [*table.dropna(subset="relative_log_amplitude").groupby("layer", sort=False)]
-    for place in np.linspace(0, 1, 8):
-        name, rows = diagonals[round(place * (len(diagonals) - 1))]
-        style = {"color": colormaps["plasma"](0.9 * place), "label": _short(name)}
+    last = max(1, len(diagonals) - 1)
+    for number in dict.fromkeys(round(i * last / 7) for i in range(8) if diagonals):
+        name, rows = diagonals[min(number, len(diagonals) - 1)]
+        style = {"color": colormaps["plasma"](0.9 * number / last), "label": _short(name)}
         ax.plot(rows.radius / 2**0.5, rows.relative_log_amplitude, **style)
     ax.set(xlabel="frequency along each axis, on the diagonal (cycles/pixel)")
     ax.set(ylabel="relative log amplitude")
