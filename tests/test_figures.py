@@ -298,7 +298,7 @@ def test_not_yet_trained_is_hatched(b):
     """While baseline is ahead by an epoch, L2's last column is empty and its panel hatched."""
     ahead = (b["spectrum"].configuration != "baseline") & (b["spectrum"].epoch > 1)
     figure = figures_b.spectrum_evolution(b["spectrum"][~ahead], b["training"])
-    ax = next(ax for ax in figure.axes if ax.get_title().strip().startswith("L2 1e-3,"))
+    ax = next(ax for ax in figure.axes if ax.get_title().split()[:2] == ["L2", "1e-3,"])
     assert np.ma.getmaskarray(ax.collections[0].get_array()).tolist() == [[False, False, True]] * 3
     assert ax.patch.get_hatch()
     alone = b["spectrum"][(b["spectrum"].configuration == "baseline") != (b["spectrum"].seed > 0)]

@@ -67,8 +67,8 @@ def spectral_bias(frequency: pd.DataFrame) -> Figure:
     labels = ("amplitude, fit / signal", "step (logarithmic)", "frequency k")
     axes = vis.map_panels(part, grids, vis.heat_map, *labels, centred=False)
     for ax, grid in zip(axes, grids.values()):
-        vis.step_axis(ax, steps, every=1 + len(axes) // 4, room=1)
-        vis.numbers(ax, grid, ".2f")
+        vis.step_axis(ax, steps, every=1 + len(axes) // 4)
+        vis.numbers(ax, grid, "{:.2f}")
         ax.set_yticks(range(len(grid)), grid.index)
     return vis.finish(figure, "Spectral bias: low frequencies first", frequency, "mean")
 

@@ -79,7 +79,7 @@ def layer_evolution(spectra: pd.DataFrame) -> Figure:
     figure, (part,) = vis.sections(3.7 * vis.map_rows(grids))
     labels = ("corner against white (dB)", "training step", "3x3 convolution (block.number)")
     for ax in vis.map_panels(part, grids, vis.heat_map, *labels):
-        vis.step_axis(ax, corner.step, every=2, room=1)
+        vis.step_axis(ax, corner.step, every=2)
         for place in _stages(layers):
             ax.axhline(len(layers) - 1 - place, color="white", linewidth=2)
         ax.set_yticks(range(len(layers)), _short(layers), fontsize=8)
@@ -367,7 +367,7 @@ def _epoch_maps(part, grids: dict, label: str) -> list:
     """Heat maps epochs x frequency, high frequencies at the top."""
     axes = vis.map_panels(part, grids, vis.heat_map, label, "epoch", "frequency (cycles/pixel)")
     for ax, grid in zip(axes, grids.values()):
-        vis.numbers(ax, grid, "+.1f", " dB")
+        vis.numbers(ax, grid, "{:+.1f} dB")
         ax.set_yticks(range(3), RADIUS_LABELS)
         ax.locator_params(**vis.EPOCHS)
     return axes
