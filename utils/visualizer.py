@@ -201,11 +201,12 @@ def frequency_figure(table: pd.DataFrame, quantity: str) -> Figure:
     """
     first = table[table.epoch == 0].pivot_table(index="fy", columns="fx", values="db")
     last = table[table.epoch > 0]
-    grids = {"initially": first} | means(last, "fy", "fx", "db")
+    grids = ({"initially": first} if len(first) else {}) | means(last, "fy", "fx", "db")
     figure, (top, bottom) = sections(2 * map_rows(grids), 2.5)
     map_panels(top, grids, frequency_map, f"{quantity} (dB)", *FREQUENCIES)
     radius, absolute = np.hypot(last.fy, last.fx), last[["fy", "fx"]].abs()
-    rings = (radius * len(first)).round() / len(first)
+    size = last.fy.nunique()
+    rings = (radius * size).round() / size
     last = last.assign(power=10 ** (last.db / 10))
     axes = panels(bottom, 3, sharey=True)
     for ax, title, chosen, place in (
@@ -280,8 +281,10 @@ def finish(
     if "n_images" in table:
         parts.append(f"{table.n_images.max():,} test images")
     if "seed" in table:
-        seeds = table.seed.nunique()
-        parts.append(f"n = {seeds} seeds, {says}" if seeds > 1 else "n = 1 seed")
+        by = table.configuration if "configuration" in table else lambda row: 0
+        counts = sorted(set(table.groupby(by).seed.nunique()))
+        n = f"n = {' or '.join(map(str, counts))}"
+        parts.append(f"{n} seeds, {says}" if counts[-1] > 1 else "n = 1 seed")
     planted = "PLANTED" in said["dataset"]
     style = {"color": "#C00000", "weight": "bold"} if planted else {"color": "0.3"}
     text = textwrap.fill("  |  ".join([*parts, said["device"]]), 130 if planted else 150)
