@@ -300,7 +300,8 @@ def film(figure: Figure, show, frames: list) -> FuncAnimation:
     Args:
         show: changes the figure to what it is at one of the frames.
     """
-    figure.draw_without_rendering()
+    for _ in range(2):  # the second time with the ticks that the first found room for
+        figure.draw_without_rendering()
     figure.set_layout_engine("none")
     return FuncAnimation(figure, show, [*frames, *[frames[-1]] * 5])
 
