@@ -114,14 +114,15 @@ def evolution(spectra: pd.DataFrame, correlation: pd.DataFrame) -> FuncAnimation
         key: rows.pivot(index="fy", columns="fx", values="db")
         for key, rows in db.groupby(["configuration", "epoch"])
     }
-    levels = _levels(spectra[spectra.seed == db.seed.iloc[0]], hidden=True)
-    grids = _by_epoch(levels[levels.configuration.isin(names)])
+    chosen = (spectra.seed == db.seed.iloc[0]) & spectra.configuration.isin(names)
+    grids = _by_epoch(_levels(spectra[chosen], hidden=True))
+    grids = {label: grids[label] for label in labels}
     figure, (top, bottom) = vis.sections(2.4, 1.8)
-    final = {lab: maps.get((name, epochs[-1]), blank) for lab, name in zip(labels, names)}
+    final = {label: maps.get((name, epochs[-1]), blank) for label, name in zip(labels, names)}
     above = vis.map_panels(top, final, vis.frequency_map, "response (dB)", *vis.FREQUENCIES)
     for ax in above:
         ax.images[0].set_clim(-db.db.abs().max(), db.db.abs().max())
-    below = _epoch_maps(bottom, {label: grids[label] for label in labels}, "against white (dB)")
+    below = _epoch_maps(bottom, grids, "against white (dB)")
     vis.finish(figure, f"Kernels after epoch {epochs[-1]}", correlation)
 
     def show(epoch):

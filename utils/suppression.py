@@ -70,7 +70,8 @@ def suppression_table(spectra: pd.DataFrame, cutoff: float) -> pd.DataFrame:
     table["ssr"] = 1 - _ratio(table.eta_final, table.eta_initial)
     table["corner_ssr"] = 1 - _ratio(table.corner_final, table.corner_initial)
     multiplicity = spectra.drop_duplicates("radius").set_index("radius").multiplicity
-    before, after = (_relative_to_dc(energy / multiplicity) for energy in (first, final))
+    densities = (energy / multiplicity for energy in (first, final))  # relative to zero frequency:
+    before, after = (_ratio(d.iloc[:, 1:].sum(axis=1), d.iloc[:, 0]) for d in densities)
     of_publication = wide.index.isin([first_layer], "layer") & wide.index.isin(["raw"], "weights")
     table["published_ssr"] = (1 - _ratio(after, before)).where(of_publication)
 
@@ -90,11 +91,6 @@ def suppression_table(spectra: pd.DataFrame, cutoff: float) -> pd.DataFrame:
 def _ratio(above: pd.Series, below: pd.Series) -> pd.Series:
     """Above / below; NaN where there is nothing to compare with."""
     return above / below.where(below > 0)
-
-
-def _relative_to_dc(density: pd.DataFrame) -> pd.Series:
-    """Sum over radii > 0 of the density relative to that of zero frequency."""
-    return _ratio(density.iloc[:, 1:].sum(axis=1), density.iloc[:, 0])
 
 
 def _with_means(table: pd.DataFrame, first_layer: str) -> pd.DataFrame:
