@@ -29,7 +29,7 @@ def spectrum_evolution(spectra: pd.DataFrame, history: pd.DataFrame) -> Figure:
     done = done.groupby(level=0, sort=False).mean().dropna()
     percent = {configurations.label(n): f", {x:.1f} %" for n, x in done.items()}
     grids = {title + percent.get(title, ""): grid for title, grid in _by_epoch(levels).items()}
-    figure, (top, bottom) = vis.sections(1.8 * vis.map_rows(grids), 2.7)
+    figure, (top, bottom) = vis.sections(2 * vis.map_rows(grids), 2.7)
     cutoff = spectra.cutoff.iloc[0]
     place = (levels.drop_duplicates("radius").radius <= cutoff).sum() - 0.5
     for ax in _epoch_maps(top, grids, "against white (dB)"):
@@ -55,7 +55,7 @@ def first_layer(spectra: pd.DataFrame) -> Figure:
     run = ["configuration", "seed"]
     levels["db"] -= levels.groupby([*run, "step"]).db.transform("first")  # of radius 0
     grids = _by_epoch(levels)
-    figure, (top, bottom) = vis.sections(1.8 * vis.map_rows(grids), 2.5)
+    figure, (top, bottom) = vis.sections(2 * vis.map_rows(grids), 2.5)
     _epoch_maps(top, grids, "against zero (dB)")
     high = levels[(levels.radius > 0) & (levels.epoch % 1 == 0)]
     high = high.assign(h=10 ** (high.db / 10)).groupby([*run, "epoch"], sort=False).h.sum()

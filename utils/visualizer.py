@@ -108,13 +108,18 @@ def sections(*heights: float) -> tuple[Figure, list]:
 def panels(part, count: int, most: int = 4, **options) -> list[Axes]:
     """Panels in a part of a figure, at most `most` in a row; options of `subplots`."""
     rows = math.ceil(count / most)
-    columns = math.ceil(count / rows)
-    axes = list(part.subplots(rows, columns, squeeze=False, **options).flat)
-    for ax in axes[count:]:
-        ax.remove()
-    for ax in axes[max(0, count - columns) : count]:  # the lowest of their columns
-        ax.tick_params(labelbottom=True)
-    return axes[:count]
+    grid = part.subplots(rows, math.ceil(count / rows), squeeze=False, **options)
+    return _keep(grid, list(grid.flat[:count]))
+
+
+def _keep(grid, axes: list[Axes]) -> list[Axes]:
+    """Remove the others of a grid of axes; returns the kept ones, the lowest with tick labels."""
+    for column in grid.T:
+        kept = [ax for ax in column if ax in axes]
+        for ax in set(column) - set(kept):
+            ax.remove()
+        kept[-1].tick_params(labelbottom=True)
+    return axes
 
 
 def map_rows(grids: dict) -> int:
@@ -138,12 +143,7 @@ def map_panels(part, grids: dict, draw, label: str, x: str, y: str, centred=True
     wide = math.ceil(len(usual) / rows)
     columns = wide + len(compared)
     every = part.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
-    axes = [*every[:, :wide].flat[: len(usual)], *every[0, wide:]]
-    for ax in every.flat:
-        if ax not in axes:
-            ax.remove()
-    for ax in axes[len(usual) - wide :]:  # the lowest of their columns
-        ax.tick_params(labelbottom=True)
+    axes = _keep(every, [*every[:, :wide].flat[: len(usual)], *every[0, wide:]])
     of = dict(zip([*usual, *compared], axes))
     for group in filter(None, (usual, compared)):
         values = np.concatenate([np.ravel(grids[title]) for title in group])
@@ -155,7 +155,7 @@ def map_panels(part, grids: dict, draw, label: str, x: str, y: str, centred=True
             of[title].grid(False)
             of[title].patch.set(facecolor="0.93", hatch="///", edgecolor="0.75")  # nothing there
             mesh = draw(of[title], grids[title], low, high, colors)
-            whole = re.sub(r"(?<!,) (?=[\d%])", "\N{NO-BREAK SPACE}", title)  # "L2 1e-3", "50 %"
+            whole = re.sub(r"(?<!,) (?=[\d%]|baseline)", "\N{NO-BREAK SPACE}", title)
             of[title].set_title(textwrap.fill(whole, 84 // columns))
         text = f"difference {label[label.rindex('(') :]}" if group is compared else label
         height = rows if group is usual else 1
