@@ -115,3 +115,7 @@ def test_large_tables_are_compressed_and_always_alike(tmp_path):
     pd.testing.assert_frame_equal(pd.read_csv(places[0]), table)
     again = results.copy(tmp_path / "large.csv", tmp_path / "again")
     assert again.read_bytes() == places[0].read_bytes()
+    other = results.copy(tmp_path / "large.csv", tmp_path / "copy")
+    (tmp_path / "large.csv").write_text("value\n1\n")
+    small = results.copy(tmp_path / "large.csv", tmp_path / "copy")
+    assert small.exists() and not other.exists()  # one of an earlier job would be read too

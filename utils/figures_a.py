@@ -1,6 +1,5 @@
 """The figures of experiment A. The first sentence of a function says what to see."""
 
-import itertools
 import math
 
 import matplotlib
@@ -55,11 +54,10 @@ def spectral_bias(frequency: pd.DataFrame) -> Figure:
 
     Amplitude of the fit relative to the signal, mean over seeds; in numbers after the last step.
     """
-    steps = sorted(set(frequency.step))
-    grids = {
-        f"penalty {strength:g}": table.pivot_table(
-            index="frequency", columns="step", values="amplitude_ratio"
-        ).reindex(columns=steps)
+    grids = {  # with the steps at which every fit is NaN
+        f"penalty {strength:g}": table.groupby(["frequency", "step"])
+        .amplitude_ratio.mean()
+        .unstack()
         for strength, table in frequency.groupby("strength", sort=False)
     }
     height = 0.9 + 0.3 * frequency.frequency.nunique()
@@ -67,8 +65,8 @@ def spectral_bias(frequency: pd.DataFrame) -> Figure:
     labels = ("amplitude, fit / signal", "step (logarithmic)", "frequency k")
     axes = vis.map_panels(part, grids, vis.heat_map, *labels, centred=False)
     for ax, grid in zip(axes, grids.values()):
-        vis.step_axis(ax, steps, every=1 + len(axes) // 4, room=1)
-        vis.numbers(ax, grid, ".2f")
+        vis.step_axis(ax, grid.columns, every=1 + len(axes) // 4)
+        vis.numbers(ax, grid, "{:.2f}")
         ax.set_yticks(range(len(grid)), grid.index)
     return vis.finish(figure, "Spectral bias: low frequencies first", frequency, "mean")
 
@@ -78,16 +76,15 @@ def frequency_decomp(learned: pd.DataFrame) -> Figure:
 
     Four periods of every component, drawn from amplitudes and phases; a line per seed.
     """
-    strengths = list(dict.fromkeys(learned.strength))
-    frequencies = sorted(set(learned.frequency), reverse=True)
-    frequencies = frequencies[:: math.ceil(len(frequencies) / 4)]
-    pairs = list(itertools.product(frequencies, strengths))
-    figure, (part,) = vis.sections(1.6 * len(frequencies))
-    axes = vis.panels(part, len(pairs), len(strengths), sharex=True, sharey=True)
+    highest = sorted(set(learned.frequency), reverse=True)
+    some = learned[learned.frequency.isin(highest[:: math.ceil(len(highest) / 4)])]
+    some = some.sort_values(["frequency", "strength", "seed"], ascending=[False, True, True])
+    parts = list(some.groupby(["frequency", "strength"], sort=False))
+    figure, (part,) = vis.sections(1.6 * some.frequency.nunique())
+    axes = vis.panels(part, len(parts), some.strength.nunique(), sharex=True, sharey=True)
     periods = np.linspace(0, 4, 200)
     turn = 2 * np.pi * periods
-    for ax, (k, strength) in zip(axes, pairs):
-        chosen = learned[(learned.frequency == k) & (learned.strength == strength)]
+    for ax, ((k, strength), chosen) in zip(axes, parts):
         truth = chosen.amplitude.iloc[0] * np.sin(turn)  # phases relative to the signal's
         ax.plot(periods, truth, color="0.7", linewidth=4, label="signal")
         for one in chosen.itertuples():

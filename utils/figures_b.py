@@ -15,6 +15,7 @@ from utils.suppression import HIDDEN, MEAN, MODEL, POOLED
 
 RADIUS_LABELS = ["0", "1/3", r"$\sqrt{2}/3$"]  # of a 3x3 kernel, cycles/pixel
 SCALE_COLORS = ["#56B4E9", "#D55E00", "#000000", "#CC79A7"]
+STAGE = 4  # convolutions of a stage of ResNet-18, after the first of all
 DOTS = "a dot each; bar: 95 % interval"
 
 
@@ -24,11 +25,11 @@ def spectrum_evolution(spectra: pd.DataFrame, history: pd.DataFrame) -> Figure:
     Density against white kernels, raw weights, mean over the hidden layers.
     """
     levels = _levels(spectra, hidden=True)
-    done = history.dropna(subset="test_accuracy").groupby(["configuration", "seed"], sort=False)
-    done = done.test_accuracy.last().groupby(level=0, sort=False).mean()
+    done = history.groupby(["configuration", "seed"], sort=False).test_accuracy.last()
+    done = done.groupby(level=0, sort=False).mean().dropna()
     percent = {configurations.label(n): f", {x:.1f} %" for n, x in done.items()}
     grids = {title + percent.get(title, ""): grid for title, grid in _by_epoch(levels).items()}
-    figure, (top, bottom) = vis.sections(1.8 * vis.map_rows(grids), 2.7)
+    figure, (top, bottom) = vis.sections(2 * vis.map_rows(grids), 2.7)
     cutoff = spectra.cutoff.iloc[0]
     place = (levels.drop_duplicates("radius").radius <= cutoff).sum() - 0.5
     for ax in _epoch_maps(top, grids, "against white (dB)"):
@@ -54,7 +55,7 @@ def first_layer(spectra: pd.DataFrame) -> Figure:
     run = ["configuration", "seed"]
     levels["db"] -= levels.groupby([*run, "step"]).db.transform("first")  # of radius 0
     grids = _by_epoch(levels)
-    figure, (top, bottom) = vis.sections(1.8 * vis.map_rows(grids), 2.5)
+    figure, (top, bottom) = vis.sections(2 * vis.map_rows(grids), 2.5)
     _epoch_maps(top, grids, "against zero (dB)")
     high = levels[(levels.radius > 0) & (levels.epoch % 1 == 0)]
     high = high.assign(h=10 ** (high.db / 10)).groupby([*run, "epoch"], sort=False).h.sum()
@@ -65,9 +66,8 @@ def first_layer(spectra: pd.DataFrame) -> Figure:
     ax.set(xlabel="epoch", ylabel="both upper rows added\n(ratio to zero frequency)")
     vis.log_axis(ax.yaxis)
     ax.locator_params(**vis.EPOCHS)
-    return vis.finish(
-        figure, "The first convolution relative to zero frequency, raw weights", spectra
-    )
+    title = "The first convolution relative to zero frequency, raw weights"
+    return vis.finish(figure, title, spectra)
 
 
 def layer_evolution(spectra: pd.DataFrame) -> Figure:
@@ -79,13 +79,12 @@ def layer_evolution(spectra: pd.DataFrame) -> Figure:
     figure, (part,) = vis.sections(3.7 * vis.map_rows(grids))
     labels = ("corner against white (dB)", "training step", "3x3 convolution (block.number)")
     for ax in vis.map_panels(part, grids, vis.heat_map, *labels):
-        vis.step_axis(ax, corner.step, every=2, room=1)
-        for place in _stages(layers):
-            ax.axhline(len(layers) - 1 - place, color="white", linewidth=2)
+        vis.step_axis(ax, corner.step, every=2)
+        for place in range(STAGE, len(layers), STAGE):  # from the last layer on
+            ax.axhline(place - 0.5, color="white", linewidth=2)
         ax.set_yticks(range(len(layers)), _short(layers), fontsize=8)
-    return vis.finish(
-        figure, "The corner of every layer during training, raw weights", spectra, "mean"
-    )
+    title = "The corner of every layer during training, raw weights"
+    return vis.finish(figure, title, spectra, "mean")
 
 
 def response(correlation: pd.DataFrame) -> Figure:
@@ -106,27 +105,30 @@ def evolution(spectra: pd.DataFrame, correlation: pd.DataFrame) -> FuncAnimation
     """
     names = list(dict.fromkeys(correlation.configuration))
     names = names[:: math.ceil(len(names) / 4)]
-    labels = {configurations.label(name): name for name in names}
+    labels = [configurations.label(name) for name in names]
     db = _responses(correlation[correlation.configuration.isin(names)])
     epochs = sorted(set(db.epoch))
     epochs = epochs[:: -math.ceil(len(epochs) / 20)][::-1]
-    maps = db.set_index(["configuration", "epoch", "fy", "fx"]).db.unstack("fx")
-    every = [sorted(names), epochs, maps.index.levels[-1]]  # NaN where weights were not kept
-    maps = maps.reindex(pd.MultiIndex.from_product(every))
-    levels = _levels(spectra[spectra.seed == db.seed.iloc[0]], hidden=True)
-    grids = _by_epoch(levels[levels.configuration.isin(names)])
+    blank = pd.DataFrame(np.nan, *[sorted(set(db.fx))] * 2)  # where weights were not kept
+    maps = {
+        key: rows.pivot(index="fy", columns="fx", values="db")
+        for key, rows in db.groupby(["configuration", "epoch"])
+    }
+    chosen = (spectra.seed == db.seed.iloc[0]) & spectra.configuration.isin(names)
+    grids = _by_epoch(_levels(spectra[chosen], hidden=True))
+    grids = {label: grids[label] for label in labels}
     figure, (top, bottom) = vis.sections(2.4, 1.8)
-    final = {label: maps.loc[name, epochs[-1]] for label, name in labels.items()}
+    final = {label: maps.get((name, epochs[-1]), blank) for label, name in zip(labels, names)}
     above = vis.map_panels(top, final, vis.frequency_map, "response (dB)", *vis.FREQUENCIES)
     for ax in above:
         ax.images[0].set_clim(-db.db.abs().max(), db.db.abs().max())
-    below = _epoch_maps(bottom, {label: grids[label] for label in labels}, "against white (dB)")
+    below = _epoch_maps(bottom, grids, "against white (dB)")
     vis.finish(figure, f"Kernels after epoch {epochs[-1]}", correlation)
 
     def show(epoch):
         figure.texts[0].set_text(f"Kernels after epoch {epoch}")
-        for (label, name), up, down in zip(labels.items(), above, below):
-            up.images[0].set_data(maps.loc[name, epoch])
+        for name, label, up, down in zip(names, labels, above, below):
+            up.images[0].set_data(maps.get((name, epoch), blank))
             seen = np.where(grids[label].columns <= epoch, grids[label], np.nan)
             down.collections[0].set_array(np.ma.masked_invalid(seen))
             for number in down.texts:
@@ -169,15 +171,14 @@ def ssr_comparison(ssr: pd.DataFrame) -> Figure:
     top, below = vis.panels(upper, 1 + bool(others)), vis.panels(lower, 2 + bool(others))
     _groups(top[0], {title: (t, "corner_ssr") for title, t in hidden.items()}, names)
     top[0].set(title="Corner, hidden layers alike", ylabel="fall of the share (corner SSR)")
-    counted = {"all layers alike": mean, "by energy": raw[raw.layer == POOLED]}
-    _groups(below[0], {title: (t, "ssr") for title, t in counted.items()}, names)
+    counted = {"all layers alike": (mean, "ssr"), "by energy": (raw[raw.layer == POOLED], "ssr")}
+    _groups(below[0], counted, names)
     below[0].set(title="All but zero frequency", ylabel="fall of the share (SSR)")
-    _groups(below[1], {"first convolution,\nfrom epoch 1 on": (first, "published_ssr")}, names)
+    judged = is_published_setting(ssr.iloc[0], published.CONFIGURATIONS[1])
+    claimed = dict(zip(published.CONFIGURATIONS, published.SSR)) if judged else {}
+    protocol = {"first convolution,\nfrom epoch 1 on": (first, "published_ssr")}
+    _groups(below[1], protocol, names, claimed=claimed)
     below[1].set(title="Published protocol", ylabel="published SSR")
-    if is_published_setting(ssr.iloc[0], published.CONFIGURATIONS[1]):
-        of = {n: v for n, v in zip(published.CONFIGURATIONS, published.SSR) if n in names}
-        places = [_place(name, names) for name in of]
-        below[1].plot(places, list(of.values()), "kx", markersize=8, label=published.SOURCE)
     if others:
         paired = {n: (t.assign(x=minus_baseline(t, "corner_ssr")), "x") for n, t in hidden.items()}
         _groups(top[1], paired, others, bar=True)
@@ -188,14 +189,13 @@ def ssr_comparison(ssr: pd.DataFrame) -> Figure:
         below[2].set(title="Suppression against the baseline")
         below[2].set_ylabel("ratio (above 1: more suppressed)")
         vis.log_axis(below[2].yaxis)
-    return vis.finish(
-        figure, "Suppression of high frequencies, from the initialisation on", ssr, DOTS
-    )
+    title = "Suppression of high frequencies, from the initialisation on"
+    return vis.finish(figure, title, ssr, DOTS)
 
 
-def _groups(ax, groups: dict[str, tuple], names: list[str], ratio=False, bar=False) -> None:
+def _groups(ax, groups: dict, names: list[str], ratio=False, bar=False, claimed=()) -> None:
     """A dot per seed and a line at their mean (of ratios, that of the logarithms), with `bar` its
-    95 % interval, for every configuration in groups of (table, column).
+    95 % interval, for every configuration in groups of (table, column); crosses: claimed values.
 
     Where there is room, means are told in numbers and the dots of a seed joined.
     """
@@ -203,23 +203,23 @@ def _groups(ax, groups: dict[str, tuple], names: list[str], ratio=False, bar=Fal
     small = {"fontsize": 8, "ha": "center"}
     for position, (table, column) in enumerate(groups.values()):
         wide = table.pivot(index="configuration", columns="seed", values=column).reindex(names)
-        middles = position + np.array([_place(name, names) for name in names])
+        middles = position - 0.42 + width * (np.arange(len(names)) + 0.5)
         places = middles[:, None] + width * np.linspace(-0.35, 0.35, wide.shape[1] + 2)[1:-1]
         if few:
             ax.plot(places, wide, color="0.75", linewidth=0.6, zorder=1)
         for name, x, dots in zip(names, middles, places):
             style, values = vis.look(name), wide.loc[name]
-            if values.isna().all():
-                style = small | {"transform": ax.get_xaxis_transform(), "rotation": 90}
-                ax.text(x, 0.05, "not defined", **style)
-                continue
+            style |= {"linestyle": "", "markersize": 4 if width > 0.1 else 3, "alpha": 0.8}
             mean, *ends = interval(values, ratio)
-            marks = {"linestyle": "", "markersize": 4 if width > 0.1 else 3, "alpha": 0.8}
-            ax.plot(
-                dots, values, label=configurations.label(name) if few else None, **style | marks
-            )
-            line = [x - 0.42 * width, x + 0.42 * width]
-            ax.plot(line, [mean, mean], color=style["color"], linewidth=2)
+            if np.isnan(mean):
+                place = {"transform": ax.get_xaxis_transform(), "rotation": 90}
+                ax.text(x, 0.05, "not defined", **small, **place)
+                continue
+            ax.plot(dots, values, label=configurations.label(name), **style)
+            ends_of_line = [x - 0.42 * width, x + 0.42 * width]
+            ax.plot(ends_of_line, [mean, mean], color=style["color"], linewidth=2)
+            if name in claimed:
+                ax.plot(x, claimed[name], "kx", markersize=8, label=published.SOURCE)
             if bar:
                 ax.plot([x, x], ends, color="0.2", linewidth=1, marker="_", markersize=6)
             if few and len(names) < 5:
@@ -231,10 +231,6 @@ def _groups(ax, groups: dict[str, tuple], names: list[str], ratio=False, bar=Fal
     ax.set(xlim=(-0.5, len(groups) - 0.5), yscale="log" if ratio else "linear")
     ax.grid(axis="x", visible=False)
     ax.margins(y=0.12)  # room for the numbers
-
-
-def _place(name: str, names: list[str]) -> float:
-    return 0.84 * ((names.index(name) + 0.5) / len(names) - 0.5)
 
 
 def layers(ssr: pd.DataFrame) -> Figure:
@@ -256,14 +252,14 @@ def layers(ssr: pd.DataFrame) -> Figure:
         others = list(dict.fromkeys(paired.configuration))
         groups = {n: (t, "corner_final") for n, t in paired.groupby("layer", sort=False)}
         _groups(axes[0], groups, others, bar=len(others) < 4)
-        of = paired[paired.configuration == other].corner_final.dropna()
+        of = paired[paired.configuration == other].corner_final
         text = f"less corner than its baseline in {(of < 0).sum()} of {len(of)} (layers x seeds)"
         axes[0].set_title(f"{configurations.label(other)}: {text}")
         axes[0].set_ylabel("corner share,\nminus baseline")
     for ax in axes:
         ax.set_xticks(range(len(names)), _short(names), rotation=45, ha="right", fontsize=9)
-        for place in _stages(names):
-            ax.axvline(place, color="0.6", linewidth=1)
+        for place in range(1, len(names), STAGE):
+            ax.axvline(place - 0.5, color="0.6", linewidth=1)
         ax.grid(axis="x", visible=False)
     return vis.finish(figure, "The corner of every layer after training, raw weights", ssr, DOTS)
 
@@ -308,9 +304,8 @@ def dose_response(dose: pd.DataFrame) -> Figure:
     for part, family in zip(parts, families):
         table = dose[dose.family == family]
         usual = f"{family}={vis.USUAL[family]:g}"
-        part.supxlabel(
-            f"strength of {configurations.label(usual).split()[0]} (0: baseline)", fontsize=10
-        )
+        name = configurations.label(usual).split()[0]
+        part.supxlabel(f"strength of {name} (0: baseline)", fontsize=10)
         for ax, (column, text) in zip(vis.panels(part, 3), columns.items()):
             vis.curves(ax, table, "strength", column, **vis.look(usual))
             ax.set_ylabel(text)
@@ -348,8 +343,8 @@ def _levels(spectra: pd.DataFrame, hidden: bool = False) -> pd.DataFrame:
     raw = spectra[spectra.weights == "raw"]
     if hidden:
         key = ["configuration", "seed", "step", "epoch", "radius", "multiplicity"]
-        raw = raw[raw.layer != raw.layer.iloc[0]].groupby(key, sort=False)
-        raw = raw.share.mean().reset_index()
+        raw = raw[raw.layer != raw.layer.iloc[0]]
+        raw = raw.groupby(key, sort=False).share.mean().reset_index()
     white = raw.multiplicity / raw.drop_duplicates("radius").multiplicity.sum()
     return raw.assign(db=10 * np.log10(raw.share / white))
 
@@ -367,7 +362,7 @@ def _epoch_maps(part, grids: dict, label: str) -> list:
     """Heat maps epochs x frequency, high frequencies at the top."""
     axes = vis.map_panels(part, grids, vis.heat_map, label, "epoch", "frequency (cycles/pixel)")
     for ax, grid in zip(axes, grids.values()):
-        vis.numbers(ax, grid, "+.1f", " dB")
+        vis.numbers(ax, grid, "{:+.1f} dB")
         ax.set_yticks(range(3), RADIUS_LABELS)
         ax.locator_params(**vis.EPOCHS)
     return axes
@@ -377,11 +372,6 @@ def _finish_steps(ax, steps, label: str) -> None:
     ax.axhline(0, color="0.3", linewidth=1)
     vis.step_axis(ax, steps)
     ax.set(xlabel="training step (logarithmic; 0: initialisation)", ylabel=label)
-
-
-def _stages(layers: list[str]) -> list[float]:
-    """Places between the stages of a ResNet-18: the first layer, then four convolutions each."""
-    return [i - 0.5 for i in range(1, len(layers), 4)]
 
 
 def _short(layers: list[str]) -> list[str]:

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from utils import configurations, published
 from utils import visualizer as vis
-from utils.statistics import is_published_setting, summarize
+from utils.statistics import interval, is_published_setting
 
 LEVELS = {  # what the level of a corruption means, whether a lower one is worse, and in short
     "Gaussian noise": ("sigma (pixel units)", False, "sigma {:g}"),
@@ -83,10 +83,11 @@ def _leads(ax, leads: pd.DataFrame, corruption: str) -> None:
             label = f"{label}, {comparison}"
         chosen = run[run.corruption == corruption]
         vis.curves(ax, chosen, "level", "lead", label, **style)
-        means = summarize(chosen, ["level"], "lead").dropna()
-        bars = {"color": style["color"], "linestyle": "", "linewidth": 1, "capsize": 2}
         beside = 0.008 * np.ptp(rows.level) * (number - (len(groups) - 1) / 2)
-        ax.errorbar(means.level + beside, means["mean"], means.half, **bars)
+        for level, values in chosen.groupby("level").lead:
+            _, *ends = interval(values)
+            bar = {"color": style["color"], "linewidth": 1, "marker": "_", "markersize": 4}
+            ax.plot([level + beside] * 2, ends, **bar)
         clean = run[run.corruption == "none"].lead.mean()
         ax.axhline(clean, color=style["color"], linestyle=":", linewidth=1)
     low, high = rows.lead.min(), rows.lead.max()  # of two or three seeds intervals go far beyond
@@ -104,7 +105,7 @@ def fourier_heatmap(heatmap: pd.DataFrame) -> Figure:
     figure, (part,) = vis.sections(2 * vis.map_rows(grids))
     label = "error beyond clean (points)"
     vis.map_panels(part, grids, vis.frequency_map, label, *vis.FREQUENCIES, centred=False)
-    images = heatmap.n_images.iloc[0] * heatmap.seed.nunique()  # every seed has its own
+    images = heatmap.groupby("seed").n_images.first().sum()  # every seed has its own
     noise = f"mean; noise of one mode up to {50 / images**0.5:.1f} points (s.d.)"
     title = f"Error under one Fourier mode of norm {heatmap.norm.iloc[0]:g} per image"
     return vis.finish(figure, title, heatmap.assign(n_images=images), noise)

@@ -5,7 +5,7 @@ a cosine, momentum 0.9, L2 1e-3 on all parameters, dropout 0.5 between the convo
 """
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 SOURCE = "arXiv:2512.22192"
 DATASET, SCALE = "CIFAR-10", "full"  # labels of results whose sizes can be compared
@@ -79,23 +79,15 @@ def value(quantity: str, published: float) -> Claim:
     return Claim("published value", quantity, 0, published, no_effect=math.nan)
 
 
-def _lead(text: str, side: int, corruption: str, level: float, where: str, **more) -> Claim:
-    """About the lead of L2 over the baseline, in points of accuracy."""
+def _lead(text: str, side: int, corruption: str, level: float, where: str, column="lead", **more):
+    """About the lead of L2 over the baseline, in points of accuracy, or its "excess" over that on
+    clean images."""
     baseline, l2, _ = ACCURACY.get(corruption, {}).get(level, (math.nan,) * 3)
-    lead, quantity = (corruption, level, "lead"), f"lead at {where}, points"
-    return Claim(text, quantity, side, round(l2 - baseline, 2), lead=lead, **more)
-
-
-def _excess(*arguments) -> Claim:
-    """About that lead beyond the one on clean images."""
-    lead, clean = _lead(*arguments), CLEAN_ACCURACY[1] - CLEAN_ACCURACY[0]
-    return replace(
-        lead,
-        text=f"{lead.text}, beyond its lead on clean images",
-        quantity=f"excess {lead.quantity}",
-        published=round(lead.published - clean, 2),
-        lead=(*lead.lead[:2], "excess"),
-    )
+    lead, quantity = l2 - baseline, f"lead at {where}, points"
+    if column == "excess":
+        lead -= CLEAN_ACCURACY[1] - CLEAN_ACCURACY[0]
+        text, quantity = f"{text}, beyond its lead on clean images", f"excess {quantity}"
+    return Claim(text, quantity, side, round(lead, 2), lead=(corruption, level, column), **more)
 
 
 NOISE = (-1, "Gaussian noise", 0.05, "sigma 0.05")
@@ -111,12 +103,14 @@ CLAIMS = {
     "corner": Claim("makes the kernels of the hidden layers more low-pass", CORNER, -1),
     "sensitivity": Claim("makes the network more low-pass", SENSITIVITY, -1),
     "noise": _lead("is more sensitive to noise", *NOISE),
-    "noise excess": _excess("is more sensitive to noise", *NOISE),
+    "noise excess": _lead("is more sensitive to noise", *NOISE, "excess"),
     "resolution": _lead(
         "is more robust to low resolution, by more than 6 points", *BILINEAR, bound=6
     ),
-    "resolution excess": _excess("is more robust to low resolution", *BILINEAR),
-    "antialiased excess": _excess("is more robust to low resolution without aliases", *ANTIALIASED),
+    "resolution excess": _lead("is more robust to low resolution", *BILINEAR, "excess"),
+    "antialiased excess": _lead(
+        "is more robust to low resolution without aliases", *ANTIALIASED, "excess"
+    ),
     "blur 3": _lead("is more robust to weak blur", 1, "Gaussian blur", 3, "size 3"),
     "blur 11": _lead("is less robust to strong blur", -1, "Gaussian blur", 11, "size 11"),
 }

@@ -3,6 +3,7 @@
 All of it follows from the tables in the folders beside it, which `--save-reference` writes.
 """
 
+import itertools
 import json
 from pathlib import Path
 
@@ -30,9 +31,8 @@ QUESTIONS = {  # folder -> what its control asks
     "dropout": "Does dropout keep high frequencies?",
     "steps": "Steps or images? As many steps as at medium scale, on a tenth of the images",
 }
-
-
-FIGURES = {"a": figures_a, "b": figures_b, "c": figures_c_d, "d": figures_c_d}
+FIGURES = vars(figures_a) | vars(figures_b) | vars(figures_c_d)  # functions, by name
+FIGURES |= {"scales": figures_b.corner_over_steps}
 
 
 def write_page(folder: Path) -> Path:
@@ -73,19 +73,17 @@ def _places(folder: Path) -> dict[str, Path]:
 
 def _figures(folder: Path, places: dict[str, Path]) -> list[str]:
     """Every figure of the largest scale that has it (of experiment A all), and what to see in it."""
-    found = {"scales.png": ["scales.png"]} if (folder / "scales.png").exists() else {}
+    found = {path.name: [path.name] for path in folder.glob("scales.png")}
     for place in sorted(places, key=lambda name: -SCALES.index(name) if name in SCALES else 1):
         for path in sorted(places[place].glob("exp_?_*.*")):
             if path.suffix in (".png", ".gif"):
                 found.setdefault(path.name, []).append(f"{place}/{path.name}")
     parts = ["## Figures, and what to see in them"]
     for name, paths in sorted(found.items()):
-        letter, title = name[4], Path(name).stem[6:].removeprefix("rahaman_")
-        draws = getattr(FIGURES.get(letter), title, figures_c_d.robustness)
-        draws = figures_b.corner_over_steps if name == "scales.png" else draws
-        shown = [f"![{path}]({path})" for path in (paths if letter == "a" else paths[:1])]
-        says = draws.__doc__.split("\n\n")[0]  # its first sentence
-        parts += [f"### {name}", *shown, " ".join(says.split())]
+        title = Path(name).stem.split("_", 2)[-1].removeprefix("rahaman_")
+        says = FIGURES.get(title, figures_c_d.robustness).__doc__.split("\n\n")[0]
+        shown = paths if name.startswith("exp_a") else paths[:1]
+        parts += [f"### {name}", *(f"![{path}]({path})" for path in shown), " ".join(says.split())]
     return parts
 
 
@@ -98,16 +96,14 @@ def _table(places: dict[str, Path], folder: str, name: str) -> pd.DataFrame:
 def claims_table(places: dict[str, Path]) -> pd.DataFrame:
     """A row per claim and published number, a column per scale."""
     rows = {}
-    for scale in SCALES:
-        for script in ("exp_b", "exp_c", "exp_d"):
-            for row in _table(places, scale, f"{script}_claims").itertuples():
-                if row.configuration in published.CONFIGURATIONS:
-                    key = (configurations.label(row.configuration), row.claim, row.quantity)
-                    was = "" if pd.isna(row.published) else f"{row.published:g}"
-                    rows.setdefault(key, {"published": was} | dict.fromkeys(SCALES, ""))
-                    rows[key][scale] = _cell(row)
-    index = ["configuration", "claim", "quantity"]
-    return pd.DataFrame([dict(zip(index, key)) | row for key, row in rows.items()])
+    for scale, letter in itertools.product(SCALES, "bcd"):
+        for row in _table(places, scale, f"exp_{letter}_claims").itertuples():
+            if row.configuration in published.CONFIGURATIONS:
+                said = (configurations.label(row.configuration), row.claim, row.quantity)
+                new = dict(zip(("configuration", "claim", "quantity"), said))
+                new["published"] = "" if pd.isna(row.published) else f"{row.published:g}"
+                rows.setdefault(said, new | dict.fromkeys(SCALES, ""))[scale] = _cell(row)
+    return pd.DataFrame(rows.values())
 
 
 def _settings(place: Path) -> dict[str, dict]:

@@ -73,10 +73,12 @@ def write(
 def copy(path: Path, folder: Path) -> Path:
     """A file in a folder of reference results: large tables compressed, the same each time."""
     large = path.suffix == ".csv" and path.stat().st_size > 2**17
-    place = folder / (f"{path.name}.gz" if large else path.name)
+    plain, compressed = folder / path.name, folder / f"{path.name}.gz"
+    place, other = (compressed, plain) if large else (plain, compressed)
     with checkpoints.replacing(place) as temporary:
         content = path.read_bytes()
         temporary.write_bytes(gzip.compress(content, mtime=0) if large else content)
+    other.unlink(missing_ok=True)  # of an earlier job
     return place
 
 

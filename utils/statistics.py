@@ -7,7 +7,7 @@ from scipy.special import stdtrit  # quantiles of Student's t
 from utils import configurations, published
 from utils.published import Claim
 
-Values = list[tuple[Claim, str, pd.Series]]  # claim, configuration, a number per seed (the index)
+Values = list[tuple[Claim, str, pd.Series]]  # claim, configuration, a number per seed
 
 
 def interval(values, ratio: bool = False) -> tuple[float, float, float]:
@@ -43,15 +43,6 @@ def interval_text(values, digits: str, n: int | None = None, ratio: bool = False
     return text if n in (None, count) else f"{text} (n = {count})"
 
 
-def summarize(table: pd.DataFrame, by: list[str], column: str) -> pd.DataFrame:
-    """Columns `by`, then mean, half (of the 95 % interval) and n of a column over the rest."""
-    rows = []
-    for key, values in table.groupby(by, sort=False)[column]:
-        mean, _, high = interval(values)
-        rows.append((*key, mean, high - mean, values.notna().sum()))
-    return pd.DataFrame(rows, columns=[*by, "mean", "half", "n"])
-
-
 def minus_baseline(table: pd.DataFrame, column: str, at: tuple[str, ...] = ("seed",)) -> pd.Series:
     """A number minus that of the baseline of the same seed; NaN for the baseline itself.
 
@@ -72,7 +63,7 @@ def judge(claim: Claim, seeds) -> dict:
     Direction: "holds" where the interval lies wholly on the claimed side of no effect,
     "contradicted" where wholly on the other, else "undecided", as is everything from one seed;
     "-" where no side is claimed. Size: "reproduced" where the interval contains the published
-    value and the direction does not fail, "not reproduced" where it does not contain it, else
+    value and the direction, if any, holds, "not reproduced" where it does not contain it, else
     "inconclusive"; with a bound by the side of it on which the interval lies.
     """
     seeds = pd.Series(seeds, dtype=float)
@@ -108,12 +99,10 @@ def claim_table(values: Values, labels: dict) -> pd.DataFrame:
         labels: of the results: "dataset" and "scale" among them.
     """
     rows = []
-    for claim, configuration, seeds in values:
-        row = {"claim": claim.text, "configuration": configuration, "quantity": claim.quantity}
-        row |= judge(claim, seeds)
-        if not is_published_setting(labels, configuration):
-            row["size"] = "not judged"
-        rows.append(row)
+    for claim, name, seeds in values:
+        row = {"claim": claim.text, "configuration": name, "quantity": claim.quantity}
+        judged = {} if is_published_setting(labels, name) else {"size": "not judged"}
+        rows.append(row | judge(claim, seeds) | judged)
     return pd.DataFrame(rows)
 
 
@@ -125,20 +114,16 @@ def l2_values(key: str, table: pd.DataFrame, column: str) -> Values:
     claim = published.CLAIMS[key]
     if not claim.lead and "baseline" not in set(table.configuration):
         return []
-    return [
-        (claim, name, rows.set_index("seed")[column])
-        for name, rows in table.groupby("configuration", sort=False)
-        if configurations.family(name) == "l2"
-    ]
+    models = table.groupby("configuration", sort=False)
+    l2 = (model for model in models if configurations.family(model[0]) == "l2")
+    return [(claim, name, rows[column]) for name, rows in l2]
 
 
 def published_values(table: pd.DataFrame, column: str, quantity: str, values: tuple) -> Values:
     """A column of the published configurations, beside the published values."""
-    return [
-        (published.value(quantity, value), name, rows.set_index("seed")[column])
-        for name, value in zip(published.CONFIGURATIONS, values)
-        if len(rows := table[table.configuration == name])
-    ]
+    of = dict(zip(published.CONFIGURATIONS, values))
+    models = table[table.configuration.isin(of)].groupby("configuration", sort=False)[column]
+    return [(published.value(quantity, of[name]), name, seeds) for name, seeds in models]
 
 
 def accuracy_values(accuracy: pd.DataFrame, leads: pd.DataFrame) -> Values:
@@ -163,9 +148,9 @@ def claim_text(rows: pd.DataFrame) -> str:
 
     Of L2 in several strengths only the published one is told, where it is there.
     """
+    rows = rows[rows.direction != "-"] if len(rows) else rows
     if rows.empty:
         return "No claim: none is about these configurations, or their baseline is missing."
-    rows = rows[rows.direction != "-"]
     if (rows.configuration == published.CONFIGURATIONS[1]).any():
         rows = rows[rows.configuration == published.CONFIGURATIONS[1]]
     lines = []
@@ -237,10 +222,8 @@ def leads(accuracy: pd.DataFrame) -> pd.DataFrame:
     excess is the lead beyond that on clean images. Runs without their baseline are left out.
     """
     key, at = ["configuration", "seed", "images"], ["corruption", "level"]
-    rows = accuracy[[*key, *at]].assign(
-        lead=minus_baseline(accuracy, "accuracy", ("seed", "images", *at))
-    )
-    rows = rows[rows.lead.notna()].reset_index(drop=True)
+    lead = minus_baseline(accuracy, "accuracy", ("seed", "images", *at))
+    rows = accuracy[[*key, *at]].assign(lead=lead).dropna(subset="lead").reset_index(drop=True)
     clean = rows[rows.corruption == "none"].set_index(key).lead
     return rows.assign(excess=rows.lead - rows[key].join(clean, on=key).lead)
 

@@ -11,6 +11,22 @@ MEAN = "all (mean)"  # every layer counts once
 HIDDEN = "hidden (mean)"  # all but the first
 MODEL = [MEAN, POOLED, HIDDEN]  # what stands among the layers for several of them
 RUN = ["configuration", "seed"]
+NUMBERS = {  # of the closing table
+    "test accuracy %": "test_accuracy",
+    "low cue only %": "low_cue_accuracy",
+    "high cue only %": "high_cue_accuracy",
+    "corner SSR*": "corner_ssr",
+    "  minus baseline*": "corner_ssr minus baseline",
+    "corner share*": "corner_final",
+    "  minus baseline* ": "corner_final minus baseline",
+    "  initially*": "corner_initial",
+    "SSR": "ssr",
+    "  minus baseline": "ssr minus baseline",
+    "share ratio": "share_ratio",
+    "energy ratio": "energy_ratio",
+    "published SSR": "published_ssr",
+    "published ratio": "published_ratio",
+}
 
 
 def suppression_table(spectra: pd.DataFrame, cutoff: float) -> pd.DataFrame:
@@ -51,13 +67,12 @@ def suppression_table(spectra: pd.DataFrame, cutoff: float) -> pd.DataFrame:
         share = energy.div(energy.sum(axis=1), axis=0)
         table[f"eta_{time}"] = share.loc[:, high].sum(axis=1, min_count=1)
         table[f"corner_{time}"] = share.iloc[:, -1]
-    table["high_energy_growth"] = _ratio(
-        final.loc[:, high].sum(axis=1), initial.loc[:, high].sum(axis=1)
-    )
+    table["high_growth"] = _ratio(*(energy.loc[:, high].sum(axis=1) for energy in (final, initial)))
     table["ssr"] = 1 - _ratio(table.eta_final, table.eta_initial)
     table["corner_ssr"] = 1 - _ratio(table.corner_final, table.corner_initial)
     multiplicity = spectra.drop_duplicates("radius").set_index("radius").multiplicity
-    before, after = (_relative_to_dc(energy / multiplicity) for energy in (first, final))
+    densities = (energy / multiplicity for energy in (first, final))  # relative to zero frequency:
+    before, after = (_ratio(d.iloc[:, 1:].sum(axis=1), d.iloc[:, 0]) for d in densities)
     of_publication = wide.index.isin([first_layer], "layer") & wide.index.isin(["raw"], "weights")
     table["published_ssr"] = (1 - _ratio(after, before)).where(of_publication)
 
@@ -66,7 +81,7 @@ def suppression_table(spectra: pd.DataFrame, cutoff: float) -> pd.DataFrame:
     baseline = baseline.set_axis(table.index)  # of the same seed
     for name, column, sign in (
         ("share_ratio", "eta_final", 1),
-        ("energy_ratio", "high_energy_growth", 1),
+        ("energy_ratio", "high_growth", 1),
         ("published_ratio", "published_ssr", -1),
     ):
         defined = (sign * table[column] > 0) & (sign * baseline[column] > 0) & ~is_baseline
@@ -77,11 +92,6 @@ def suppression_table(spectra: pd.DataFrame, cutoff: float) -> pd.DataFrame:
 def _ratio(above: pd.Series, below: pd.Series) -> pd.Series:
     """Above / below; NaN where there is nothing to compare with."""
     return above / below.where(below > 0)
-
-
-def _relative_to_dc(density: pd.DataFrame) -> pd.Series:
-    """Sum over radii > 0 of the density relative to that of zero frequency."""
-    return _ratio(density.iloc[:, 1:].sum(axis=1), density.iloc[:, 0])
 
 
 def _with_means(table: pd.DataFrame, first_layer: str) -> pd.DataFrame:
@@ -117,29 +127,14 @@ def final_table(history: pd.DataFrame, ssr: pd.DataFrame) -> pd.DataFrame:
 def closing_table(history: pd.DataFrame, ssr: pd.DataFrame) -> pd.DataFrame:
     """Text: a column per configuration, a row per number after the last epoch, raw weights."""
     table, n = final_table(history, ssr), history.seed.nunique()
-    rows = {}
-    for title, column, digits, difference in (
-        ("test accuracy %", "test_accuracy", ".2f", ""),
-        ("low cue only %", "low_cue_accuracy", ".2f", ""),
-        ("high cue only %", "high_cue_accuracy", ".2f", ""),
-        ("corner SSR*", "corner_ssr", ".3f", "  minus baseline*"),
-        ("corner share*", "corner_final", ".3f", "  minus baseline* "),
-        ("  initially*", "corner_initial", ".3f", ""),
-        ("SSR", "ssr", ".3f", "  minus baseline"),
-        ("share ratio", "share_ratio", ".3f", ""),
-        ("energy ratio", "energy_ratio", ".3f", ""),
-        ("published SSR", "published_ssr", ".3f", ""),
-        ("published ratio", "published_ratio", ".3f", ""),
-    ):
-        if column in table:
-            rows[title] = table[column], digits
-        if difference:
-            rows[difference] = minus_baseline(table, column), digits
-    cells = {}
+    for column in ("corner_ssr", "corner_final", "ssr"):
+        table[f"{column} minus baseline"] = minus_baseline(table, column)
     models = dict(list(table.groupby("configuration", sort=False)))
-    for title, (values, digits) in rows.items():
-        parts = (values[runs.index] for runs in models.values())
-        cells[title] = [interval_text(part, digits, n, "ratio" in title) for part in parts]
+    cells = {}
+    for title, column in NUMBERS.items():
+        if column in table:
+            style = (".2f" if "%" in title else ".3f", n, "ratio" in title)
+            cells[title] = [interval_text(rows[column], *style) for rows in models.values()]
     return pd.DataFrame(cells, index=map(configurations.label, models)).T
 
 

@@ -74,21 +74,21 @@ def contrast(names) -> str | None:
 
 
 def differences(table: pd.DataFrame, column: str, at: list[str]) -> pd.DataFrame:
-    """Rows of all but the baseline, the column minus that of the baseline of the same seed.
+    """The column minus that of the baseline of the same seed, in rows where there is one.
 
     Args:
         at: columns that, with the seed, say where the two belong together.
     """
     paired = table.assign(**{column: minus_baseline(table, column, ("seed", *at))})
-    return paired[table.configuration != "baseline"]
+    return paired.dropna(subset=column)
 
 
 def means(table: pd.DataFrame, rows: str, columns: str, value: str) -> dict:
     """Grids of means over seeds: of every configuration, by label, and of L2 minus baseline."""
-    names = dict.fromkeys(table.configuration)
-    parts = {configurations.label(name): table[table.configuration == name] for name in names}
-    other = contrast(names)
-    paired = differences(table, value, [rows, columns]).dropna(subset=value)
+    parts = dict(list(table.groupby("configuration", sort=False)))
+    other = contrast(parts)
+    parts = {configurations.label(name): part for name, part in parts.items()}
+    paired = differences(table, value, [rows, columns])
     if other in set(paired.configuration):
         parts[configurations.label(other) + MINUS] = paired[paired.configuration == other]
     times = sorted(set(table[columns]))
@@ -105,16 +105,21 @@ def sections(*heights: float) -> tuple[Figure, list]:
     return figure, list(parts[:, 0])
 
 
-def panels(part, count: int, most: int = 4, rows: int = 0, **options) -> list[Axes]:
+def panels(part, count: int, most: int = 4, **options) -> list[Axes]:
     """Panels in a part of a figure, at most `most` in a row; options of `subplots`."""
-    rows = rows or math.ceil(count / most)
-    columns = math.ceil(count / rows)
-    axes = part.subplots(rows, columns, squeeze=False, **options)
-    for ax in axes.flat[count:]:
-        ax.remove()
-    for ax in axes.flat[max(0, count - columns) : count]:  # the lowest of their columns
-        ax.tick_params(labelbottom=True)
-    return list(axes.flat[:count])
+    rows = math.ceil(count / most)
+    grid = part.subplots(rows, math.ceil(count / rows), squeeze=False, **options)
+    return _keep(grid, list(grid.flat[:count]))
+
+
+def _keep(grid, axes: list[Axes]) -> list[Axes]:
+    """Remove the others of a grid of axes; returns the kept ones, the lowest with tick labels."""
+    for column in grid.T:
+        kept = [ax for ax in column if ax in axes]
+        for ax in set(column) - set(kept):
+            ax.remove()
+        kept[-1].tick_params(labelbottom=True)
+    return axes
 
 
 def map_rows(grids: dict) -> int:
@@ -125,47 +130,39 @@ def map_rows(grids: dict) -> int:
 def map_panels(part, grids: dict, draw, label: str, x: str, y: str, centred=True) -> list[Axes]:
     """Images by title on one colour scale, with the bar that explains it; returns their axes.
 
-    Differences have a scale of their own and stand to the right of the others.
+    A difference, the last of them, has a scale of its own and stands to the right of the others.
 
     Args:
         draw: takes axes, a grid, the ends of the scale and its colours; returns what has them.
         label: of the colours, x and y of the axes.
-        centred: the scale goes as far below 0 as above it, as that of differences always does.
+        centred: the scale goes as far below 0 as above it, as that of a difference always does.
     """
     usual = [title for title in grids if MINUS not in title]
     compared = [title for title in grids if MINUS in title]
     rows = map_rows(grids)
     wide = math.ceil(len(usual) / rows)
-    parts = part.subfigures(1, 2, width_ratios=(wide + 0.3, 1.6)) if compared else [part]
-    letters = {3: 20, 4: 17}.get(wide, 24)  # that a title has room for
-    whole = {t: re.sub(r"(?<!,) (?=[\d%])", "_", t) for t in grids}  # no line ends before a number
-    titles = {t: textwrap.fill(whole[t], 24 if t in compared else letters) for t in grids}
-    titles = {t: title.replace("_", " ") for t, title in titles.items()}
-    lines = max(title.count("\n") for title in titles.values())  # of all, for images of one height
-    drawn = []
-    for place, group in zip(parts, (usual, compared)):
-        axes = panels(place, len(group), rows=rows, sharex=True, sharey=True)
+    columns = wide + len(compared)
+    every = part.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
+    axes = _keep(every, [*every[:, :wide].flat[: len(usual)], *every[0, wide:]])
+    of = dict(zip([*usual, *compared], axes))
+    for group in filter(None, (usual, compared)):
         values = np.concatenate([np.ravel(grids[title]) for title in group])
         values = values[np.isfinite(values)]
         low, high, colors = values.min(initial=0), values.max(initial=0.1), "magma_r"
         if centred or group is compared:
             low, high, colors = -max(-low, high), max(-low, high), DIVERGING
-        for ax, title in zip(axes, group):
-            ax.grid(False)
-            ax.patch.set(facecolor="0.93", hatch="///", edgecolor="0.75")  # nothing there (yet)
-            mesh = draw(ax, grids[title], low, high, colors)
-            ax.set_title("\n" * (lines - titles[title].count("\n")) + titles[title])
-        shrink = 0.8 if draw is frequency_map and rows == 1 else 1  # as high as its images
-        height = shrink * place.bbox.height / place.dpi / (rows if group is compared else 1)
+        for title in group:
+            of[title].grid(False)
+            of[title].patch.set(facecolor="0.93", hatch="///", edgecolor="0.75")  # nothing there
+            mesh = draw(of[title], grids[title], low, high, colors)
+            whole = re.sub(r"(?<!,) (?=[\d%]|baseline)", "\N{NO-BREAK SPACE}", title)
+            of[title].set_title(textwrap.fill(whole, 84 // columns))
         text = f"difference {label[label.rindex('(') :]}" if group is compared else label
-        place.colorbar(mesh, ax=axes, label=text, shrink=shrink, aspect=10 * height)
-        if group is usual:
-            place.supxlabel(x, fontsize=10)
-        else:
-            axes[0].set_xlabel(textwrap.fill(x, 20))
-        drawn += axes
-    parts[0].supylabel(y, fontsize=10)
-    return drawn
+        height = rows if group is usual else 1
+        part.colorbar(mesh, ax=[of[title] for title in group], label=text, aspect=15 * height)
+    part.supxlabel(x, fontsize=10)
+    part.supylabel(y, fontsize=10)
+    return axes
 
 
 def heat_map(ax, grid: pd.DataFrame, low: float, high: float, colors):
@@ -173,18 +170,16 @@ def heat_map(ax, grid: pd.DataFrame, low: float, high: float, colors):
     x = grid.columns.to_numpy(float)
     half = np.diff(x)[[0, -1]] / 2 if len(x) > 1 else [0.5, 0.5]
     edges = [x[0] - half[0], *(x[1:] + x[:-1]) / 2, x[-1] + half[1]]
-    style = {"vmin": low, "vmax": high, "cmap": colors}
     rows = np.arange(len(grid) + 1) - 0.5
-    return ax.pcolormesh(edges, rows, np.ma.masked_invalid(grid), **style)
+    return ax.pcolormesh(edges, rows, grid, vmin=low, vmax=high, cmap=colors)
 
 
-def numbers(ax, grid: pd.DataFrame, digits: str, unit: str = "") -> None:
+def numbers(ax, grid: pd.DataFrame, digits: str) -> None:
     """The latest values of the rows of a heat map in numbers, at its right edge."""
-    style = {"ha": "right", "va": "center", "fontsize": 9}
+    style = {"transform": ax.get_yaxis_transform(), "ha": "right", "va": "center", "fontsize": 9}
     style["bbox"] = {"fc": "white", "ec": "none", "alpha": 0.8, "pad": 1.5}
     for row, value in enumerate(grid.ffill(axis=1).iloc[:, -1]):
-        text = Formatter.fix_minus(f"{value:{digits}}{unit} ")
-        ax.text(ax.get_xlim()[1], row, text, **style)
+        ax.text(0.98, row, Formatter.fix_minus(digits.format(value)), **style)
 
 
 def frequency_map(ax, grid: pd.DataFrame, low: float, high: float, colors):
@@ -206,11 +201,12 @@ def frequency_figure(table: pd.DataFrame, quantity: str) -> Figure:
     """
     first = table[table.epoch == 0].pivot_table(index="fy", columns="fx", values="db")
     last = table[table.epoch > 0]
-    grids = {"initially": first} | means(last, "fy", "fx", "db")
+    grids = ({"initially": first} if len(first) else {}) | means(last, "fy", "fx", "db")
     figure, (top, bottom) = sections(2 * map_rows(grids), 2.5)
     map_panels(top, grids, frequency_map, f"{quantity} (dB)", *FREQUENCIES)
     radius, absolute = np.hypot(last.fy, last.fx), last[["fy", "fx"]].abs()
-    rings = (radius * len(first)).round() / len(first)
+    size = last.fy.nunique()
+    rings = (radius * size).round() / size
     last = last.assign(power=10 ** (last.db / 10))
     axes = panels(bottom, 3, sharey=True)
     for ax, title, chosen, place in (
@@ -243,15 +239,11 @@ def curves(ax, table: pd.DataFrame, x: str, y: str, label: str | None = None, **
     ax.plot(mean.index, mean, label=label, **style)
 
 
-def step_axis(ax, steps, every: int = 1, room: float = 1.12) -> None:
-    """Steps on a logarithmic axis from 0 on, every so many powers of 10 named.
-
-    Args:
-        room: factor beyond the last step, where markers end; images need none (1).
-    """
+def step_axis(ax, steps, every: int = 1) -> None:
+    """Steps on a logarithmic axis from 0 on, every so many powers of 10 named."""
     first = min((step for step in steps if step > 0), default=1)
     ax.set_xscale("symlog", linthresh=first, linscale=0.3)  # as far as the first it is linear
-    ax.set_xlim(-first / 2, room * max(steps))
+    ax.autoscale(axis="x")  # room for markers, as wide as on a linear axis
     powers = 10.0 ** np.arange(1, 8)
     ax.xaxis.set_major_locator(FixedLocator([0, *powers[powers > 1.9 * first][::every]]))
     ax.xaxis.set_major_formatter("{x:,.0f}")
@@ -272,14 +264,12 @@ def finish(
     figure: Figure, title: str, table: pd.DataFrame, says: str = "thin: each, thick: mean"
 ) -> Figure:
     """Title and legend above; below the conditions, red where the data are not CIFAR-10."""
-    handles = {}
-    for ax in figure.axes:
-        for handle, label in zip(*ax.get_legend_handles_labels()):
-            handles.setdefault(label, handle)
+    found = [pair for ax in figure.axes for pair in zip(*ax.get_legend_handles_labels())]
+    handles = {label: handle for handle, label in found}
     if handles:
         widths = [len(label) + 8 for label in handles]  # in letters; there is room for 112
-        parts = (np.array_split(widths, n) for n in range(1, len(widths) + 1))
-        columns = max(n for n, p in enumerate(parts, 1) if n == 1 or sum(map(max, p)) < 112)
+        parts = (np.array_split(widths, n) for n in range(len(widths), 0, -1))
+        columns = next(len(part) for part in parts if sum(map(max, part)) < 112)
         columns = math.ceil(len(handles) / math.ceil(len(handles) / columns))
         style = {"loc": "outside upper center", "ncols": columns, "title_fontsize": 13}
         figure.legend(handles.values(), handles, title=title, **style)
@@ -287,17 +277,20 @@ def finish(
         figure.suptitle(title, fontsize=13)
     names = ("dataset", "scale", "setting", "device")
     said = {name: "; ".join(table[name].unique()) for name in names if name in table}
-    scale = f"scale {said['scale']}" if "scale" in said else f"setting {said['setting']}"
-    parts = [said["dataset"], scale]
+    parts = [said["dataset"], *(f"{n} {said[n]}" for n in ("scale", "setting") if n in said)]
     if "n_images" in table:
         parts.append(f"{table.n_images.max():,} test images")
     if "seed" in table:
-        seeds = table.seed.nunique()
-        parts.append(f"n = {seeds} seeds, {says}" if seeds > 1 else "n = 1 seed")
+        by = table.configuration if "configuration" in table else lambda row: 0
+        counts = sorted(set(table.groupby(by).seed.nunique()))
+        n = f"n = {' or '.join(map(str, counts))}"
+        parts.append(f"{n} seeds, {says}" if counts[-1] > 1 else "n = 1 seed")
     planted = "PLANTED" in said["dataset"]
     style = {"color": "#C00000", "weight": "bold"} if planted else {"color": "0.3"}
     text = textwrap.fill("  |  ".join([*parts, said["device"]]), 130 if planted else 150)
     figure.supxlabel(text, fontsize=9, **style)
+    if any(ax.images for ax in figure.axes):
+        figure.draw_without_rendering()  # finds how large images are; the next gives them room
     return figure
 
 
