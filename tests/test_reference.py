@@ -83,6 +83,26 @@ def test_experiment_b_says_what_was_run(saved, tmp_path):
     assert "| A, B |" in row and written["dataset"] in row and "sinusoids" not in row
 
 
+def test_experiment_a_and_models_of_others(tmp_path):
+    for folder, script in (("slower", "exp_a"), ("others", "analyze")):
+        (tmp_path / folder).mkdir()
+        written = {"format": 3, "setting": "demo", "model": "resnet", "commit": "a" * 40}
+        written |= {"settings": {}, "device": "cpu", "processor": "one"}
+        (tmp_path / folder / f"{script}_settings.json").write_text(json.dumps(written))
+        for end in ("x", "x_features"):
+            (tmp_path / folder / f"{script}_{end}.png").touch()
+    learned = {"frequency": 5, "strength": 0.01, "step": 2000, "seed": [0, 1]}
+    table = pd.DataFrame(learned | {"explained_variance": [0.4, 0.6]})
+    table.to_csv(tmp_path / "slower" / "exp_a_learned.csv", index=False)
+    text = reference.page(tmp_path)
+    assert "each frequency in 2,000 steps (`slower/`, n = 2)" in text
+    assert "| frequency | penalty 0.01 |" in text
+    assert "| 5 | 0.500 ± 1.271 |" in text  # 12.706 x 0.1, Student's t of one degree of freedom
+    assert "| `others/` | analyze | resnet |" in text
+    assert "![others/analyze_x_features.png](others/analyze_x_features.png)" in text
+    assert "Power of all feature maps by radius" in text
+
+
 def test_claims_stand_side_by_side(saved, tmp_path):
     """The published strength at two scales; other strengths are no claims."""
     for scale, mean in (("quick", -0.01), ("full", -0.02)):

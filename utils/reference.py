@@ -9,12 +9,15 @@ from pathlib import Path
 
 import pandas as pd
 
-from utils import checkpoints, configurations, figures_a, figures_b, figures_c_d, published
+from utils import configurations, figures_a, figures_b, figures_c_d, figures_model, published
 from utils import visualizer as vis
+from utils.checkpoints import replacing
 from utils.runs import FORMAT
+from utils.statistics import interval_text
 from utils.suppression import closing_table
 
 SCALES = ("quick", "medium", "full")  # folders whose claims stand side by side
+CLAIM = ["configuration", "claim", "quantity"]
 HEAD = """# Reference results
 
 This page is written by `--save-reference` from the tables in the folders beside it. Mean and ends
@@ -22,7 +25,7 @@ of the 95 % Student-t interval over seeds; differences are paired by seed; n is 
 seeds, of a cell where it says so. Spectra: raw weights after the last epoch; *: of the corner,
 radius sqrt(2)/3, in the hidden layers. In each folder,
 `.venv/bin/python experiments/exp_b_spectrum_evolution.py --redraw FOLDER` draws the figures again
-(and so do the other experiments)."""
+(and so do the other experiments). Times are wall-clock, of runs that shared the machine."""
 QUESTIONS = {  # folder -> what its control asks
     "dose": "Is there a dose, and where does accuracy turn?",
     "weights": "Does decay on BatchNorm and biases matter?",
@@ -33,6 +36,7 @@ QUESTIONS = {  # folder -> what its control asks
 }
 FIGURES = vars(figures_a) | vars(figures_b) | vars(figures_c_d)  # functions, by name
 FIGURES |= {"scales": figures_b.corner_over_steps}
+OTHERS = {"_features": figures_model.features, "_sensitivity": figures_model.sensitivity}
 
 
 def write_page(folder: Path) -> Path:
@@ -41,10 +45,10 @@ def write_page(folder: Path) -> Path:
     spectra = {name: _table(places, name, "exp_b_spectrum") for name in (*SCALES, "steps")}
     spectra = {name: t for name, t in spectra.items() if len(t) and t.configuration.nunique() > 1}
     if spectra:
-        with checkpoints.replacing(folder / "scales.png") as temporary:
+        with replacing(folder / "scales.png") as temporary:
             vis.save(figures_b.corner_over_steps(spectra), temporary)
     path = folder / "README.md"
-    with checkpoints.replacing(path) as temporary:
+    with replacing(path) as temporary:
         temporary.write_text(page(folder), "utf-8")
     return path
 
@@ -53,13 +57,22 @@ def page(folder: Path) -> str:
     """The text of the page for the tables in the folders of `folder`."""
     places = _places(folder)
     parts = [HEAD, "## What was run", _markdown(pd.DataFrame(_runs(places)))]
-    parts += ["## Claims", _markdown(claims_table(places))]
+    claims = claims_table(places)
+    judged = claims.claim != "published value"
+    parts += ["## Claims", _markdown(claims[judged])]
     spectra = [name for name in (*QUESTIONS, *SCALES) if len(_table(places, name, "exp_b_ssr"))]
     for name in spectra:
         tables = [_table(places, name, table) for table in ("exp_b_training", "exp_b_ssr")]
         question, n = QUESTIONS.get(name, f"Spectra at {name} scale"), tables[0].seed.nunique()
         parts.append(f"## {question} (`{name}/`, n = {n})")
         parts.append(_markdown(closing_table(*tables).rename_axis("").reset_index()))
+    for name in places:
+        if len(learned := _table(places, name, "exp_a_learned")):
+            title = f"What an MLP learns of each frequency in {learned.step.max():,} steps"
+            parts.append(f"## {title} (`{name}/`, n = {learned.seed.nunique()})")
+            parts.append(_markdown(learned_cells(learned)))
+    values = claims[~judged].drop(columns="claim")
+    parts += ["## Published values, and the same here", _markdown(values)]
     missing = [name for name in (*SCALES, *QUESTIONS) if name not in places]
     if missing:
         parts.append(f"Not run yet: {', '.join(missing)}.")
@@ -84,6 +97,12 @@ def _figures(folder: Path, places: dict[str, Path]) -> list[str]:
         says = FIGURES.get(title, figures_c_d.robustness).__doc__.split("\n\n")[0]
         shown = paths if name.startswith("exp_a") else paths[:1]
         parts += [f"### {name}", *(f"![{path}]({path})" for path in shown), " ".join(says.split())]
+    for path in sorted(folder.glob("*/analyze_*.png")):
+        draws = next(
+            (OTHERS[end] for end in OTHERS if path.stem.endswith(end)), figures_model.kernels
+        )
+        shown = path.relative_to(folder).as_posix()
+        parts += [f"### {path.name}", f"![{shown}]({shown})", draws.__doc__.split("\n\n")[0]]
     return parts
 
 
@@ -100,15 +119,24 @@ def claims_table(places: dict[str, Path]) -> pd.DataFrame:
         for row in _table(places, scale, f"exp_{letter}_claims").itertuples():
             if row.configuration in published.CONFIGURATIONS:
                 said = (configurations.label(row.configuration), row.claim, row.quantity)
-                new = dict(zip(("configuration", "claim", "quantity"), said))
+                new = dict(zip(CLAIM, said))
                 new["published"] = "" if pd.isna(row.published) else f"{row.published:g}"
                 rows.setdefault(said, new | dict.fromkeys(SCALES, ""))[scale] = _cell(row)
-    return pd.DataFrame(rows.values())
+    return pd.DataFrame(rows.values(), columns=[*CLAIM, "published", *SCALES])
+
+
+def learned_cells(learned: pd.DataFrame) -> pd.DataFrame:
+    """Explained variance of experiment A, 1 is exact: a row per frequency, a column per penalty."""
+    groups, n = learned.groupby(["frequency", "strength"]), learned.seed.nunique()
+    cells = groups.explained_variance.apply(lambda values: interval_text(values, ".3f", n))
+    names = "penalty " + cells.index.levels[1].map("{:g}".format)
+    return cells.unstack().set_axis(names, axis=1).reset_index()
 
 
 def _settings(place: Path) -> dict[str, dict]:
     """How the results of a folder arose, by experiment; {} where another version wrote them."""
-    files = {path.name[4]: path for path in sorted(place.glob("exp_?*_settings.json"))}
+    files = sorted(place.glob("*_settings.json"))
+    files = {path.name.removeprefix("exp_").split("_")[0]: path for path in files}
     found = {name: json.loads(path.read_text("utf-8")) for name, path in files.items()}
     return {name: written for name, written in found.items() if written.get("format") == FORMAT}
 
@@ -123,9 +151,9 @@ def _runs(places: dict[str, Path]) -> list[dict]:
         names, commits = s.get("configurations") or [], starts.commit.dropna().unique()
         row = {
             "folder": f"`{name}/`",
-            "experiments": ", ".join(found).upper(),
-            "data": written["dataset"],
-            "scale": written.get("scale") or written["setting"],
+            "experiments": ", ".join(n if len(n) > 1 else n.upper() for n in found),
+            "data": written.get("dataset") or written["model"],
+            "scale": written.get("scale") or written.get("setting", ""),
             "configurations": ", ".join(map(configurations.label, names)),
             "seeds": ", ".join(map(str, s.get("seeds") or [])),
             "steps a run": written.get("steps", s.get("steps", "")),
