@@ -90,6 +90,7 @@ BAD = [  # script, command line, what the line must say
     (C, "--heatmap-images 0", "HEATMAP_IMAGES"),
     (C, "--noise-seed 0.5", "NOISE_SEED.*0.5"),
     (C, "--run ..", "RUN.*name of a folder"),
+    (C, "--training-flags='--epochs", "TRAINING_FLAGS.*flags of experiment B"),
     (D, "--resolutions 0", "RESOLUTIONS.*0.*from 1 to 32"),
     (D, "--resolutions 33", "RESOLUTIONS.*33"),
     (D, "--blur-sizes 3 4", "BLUR_SIZES.*3 4.*odd"),
