@@ -166,6 +166,23 @@ def test_a_run_that_is_not_there(finished, tmp_path):
     assert re.search("RUN is 'cifar10-full-0'.*planted-quick-", line)
 
 
+@pytest.mark.parametrize(
+    "latest, arguments, said",
+    [
+        ({"seeds": [9]}, [], "baseline-seed9, epoch 1, is left out: .* is missing; l2=0.05-seed9"),
+        ({"seeds": None}, [], "latest.json is damaged"),
+        ({"folder": "moved"}, ["--training-flags=--help"], "B has written no models in .*"),
+    ],
+)
+def test_a_latest_start_that_has_trained_nothing(finished, tmp_path, latest, arguments, said):
+    """Killed before its first epoch, say."""
+    results = shutil.copytree(finished[0], tmp_path / "results")
+    path = results / "checkpoints" / "latest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | latest))
+    assert job.finish(results, *arguments, line=LINE_D, log=tmp_path / "log") == 1
+    assert re.match(f"error: .*{said}", (tmp_path / "log").read_text().splitlines()[-1])
+
+
 def test_all_models_see_the_same_images_whatever_the_batch(monkeypatch):
     """Two models that report what they see; and the result at several batch sizes."""
     seen = []
