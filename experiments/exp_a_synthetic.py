@@ -27,18 +27,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
-import utils  # noqa: F401 (before all else)
-
-# isort: split
-import pandas as pd
-import torch
-from torch import Tensor
-
-from data import signals
-from models.mlp import mlp
-from utils import devices, figures_a, processes, provenance, results, settings, statistics
-from utils.published import EXPLAINED_VARIANCE, SOURCE
-from utils.spectral_bias import excerpt, measure, train_together
+from utils import settings
 
 # None: what SETTINGS, below, says for the SETTING.
 SETTING = "demo"  # demo, or rahaman: as in Rahaman et al., with fewer steps
@@ -74,6 +63,19 @@ SETTINGS = {
     "width": {"demo": 128, "rahaman": 256},
     "learning_rate": {"demo": 1e-3, "rahaman": 3e-4},
 }
+
+if __name__ == "__main__":
+    settings.read_settings(globals())  # what is refused, and --help, end before long imports
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from data import signals
+from models.mlp import mlp
+from utils import devices, figures_a, processes, provenance, results, statistics
+from utils.published import EXPLAINED_VARIANCE, SOURCE
+from utils.spectral_bias import excerpt, measure, train_together
 
 
 def main() -> int:

@@ -16,25 +16,12 @@ exp_c_fourier_heatmap.png, exp_c_sensitivity.png, exp_c_examples.png; tables in 
 About 3 minutes at quick scale on two CPU cores, once the models are there.
 """
 
-import math
 import sys
-from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
-import utils  # noqa: F401 (before all else)
-
-# isort: split
-import pandas as pd
-import torch
-from torch import nn
-from tqdm import tqdm
-
-from data import batches, corruptions
-from utils import evaluation, figures_c_d, processes, results, settings, statistics, trained
-from utils.frequency import spectrum_from_power
-from utils.network_spectra import input_sensitivity
+from utils import settings
 from utils.published import RECIPE
 
 RUN = "latest"  # folder in results/checkpoints; latest: what experiment B's latest start named
@@ -62,6 +49,22 @@ SCALES = {  # of experiment B
     "heatmap_images": {"quick": 640, "medium": 640, "full": 1_000},
     "sensitivity_images": {"quick": 256, "medium": 1_000, "full": 1_000},
 }
+
+if __name__ == "__main__":
+    settings.read_settings(globals())  # what is refused, and --help, end before long imports
+
+import math
+from functools import partial
+
+import pandas as pd
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from data import batches, corruptions
+from utils import evaluation, figures_c_d, processes, results, statistics, trained
+from utils.frequency import spectrum_from_power
+from utils.network_spectra import input_sensitivity
 
 
 def main() -> int:

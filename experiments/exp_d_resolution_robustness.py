@@ -18,21 +18,11 @@ the models are there.
 """
 
 import sys
-from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
-import utils  # noqa: F401 (before all else)
-
-# isort: split
-import pandas as pd
-from tqdm import tqdm
-
-from data import corruptions
-from utils import evaluation, figures_c_d, processes, results, settings, statistics, trained
-from utils.configurations import family, label
-from utils.published import CONFIGURATIONS as PUBLISHED
+from utils import settings
 
 RUN = "latest"  # folder in results/checkpoints; latest: what experiment B's latest start named
 CONFIGURATIONS = None  # some of those of experiment B; None: all
@@ -48,6 +38,19 @@ DATA_ROOT = None  # parent of cifar-10-batches-py; None: CIFAR10_ROOT, then data
 RESULTS_DIR = str(ROOT / "results")  # where everything is read and written
 SAVE_REFERENCE = None  # copy the results to results/reference/<this name> too; None: do not
 REDRAW = None  # a folder of tables: draw their figures again; None: evaluate
+
+if __name__ == "__main__":
+    settings.read_settings(globals())  # what is refused, and --help, end before long imports
+
+from functools import partial
+
+import pandas as pd
+from tqdm import tqdm
+
+from data import corruptions
+from utils import evaluation, figures_c_d, processes, results, statistics, trained
+from utils.configurations import family, label
+from utils.published import CONFIGURATIONS as PUBLISHED
 
 LOW_RESOLUTION = ["low resolution, bilinear", "low resolution, antialiased"]
 FILTERS = ["Gaussian blur", "ideal low-pass", "ideal high-pass"]
