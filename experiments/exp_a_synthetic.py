@@ -194,4 +194,4 @@ def say_results(learned: pd.DataFrame, labels: dict) -> None:
 
 
 if __name__ == "__main__":
-    settings.run_script(main, "Stopped. Nothing is written; the same command starts over.")
+    settings.run_script(main)

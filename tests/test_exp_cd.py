@@ -376,6 +376,12 @@ def test_seeds_share_the_images_of_a_mode():
     for column in ("error", "clean_error"):
         assert set(heatmap[heatmap.seed == 0][column]) == {0}
         assert set(heatmap[heatmap.seed == 1][column]) == {100}
+    # More seeds than images: some see the same ones, none sees nothing.
+    given.models = {("baseline", seed, 1): Always() for seed in range(5)}
+    given.sets = {"test": test.part(slice(3, 6))}
+    _, heatmap = script.evaluate(s, given)
+    assert set(heatmap.n_images) == {1}
+    assert heatmap.groupby("seed").error.mean().tolist() == [0, 100, 100, 0, 100]
 
 
 def test_the_heat_map_has_its_modes_in_place():

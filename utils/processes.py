@@ -17,7 +17,7 @@ def connect() -> None:
         OSError: the environment says that there are others, but not where.
     """
     global RANK, WORLD
-    WORLD, RANK = _count(), _number("RANK", 0)
+    RANK, WORLD = _number("RANK", 0), _count()
     if WORLD > 1:
         try:
             dist.init_process_group("gloo", timeout=timedelta(days=365))

@@ -223,7 +223,10 @@ def _flag(name: str) -> str:
     return "--" + name.lower().replace("_", "-")
 
 
-def run_script(main: Callable[[], int | None], stopped: str = "Stopped."):
+STOPPED = "Stopped. Nothing is written; the same command starts over."
+
+
+def run_script(main: Callable[[], int | None], stopped: str = STOPPED):
     """Run main; the errors a user can cause or mend end it with one line, not a traceback."""
     codecs.register_error("plain", _plain)
     for stream in (sys.stdout, sys.stderr):
