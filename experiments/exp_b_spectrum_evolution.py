@@ -13,11 +13,9 @@ energy above CUTOFF, and c(t) that of the corner, the highest radius alone,
     python experiments/exp_b_spectrum_evolution.py --configurations baseline l2=1e-4 l2 l2=1e-2
 
 Figures appear in results/figures: exp_b_spectrum_evolution.png (redrawn during training), and at
-the end exp_b_ssr_comparison, _layers, _layer_evolution, _response, _first_layer, _training, with
-three strengths or more _dose_response, and a film, exp_b_evolution.gif; tables in results/data.
-Started again after an interruption, it goes on from the last finished epoch.
-
-Quick scale takes 4 to 7 minutes on two CPU cores. Several processes share the runs:
+the end exp_b_ssr_comparison.png, others, and a film, exp_b_evolution.gif; tables in results/data.
+Started again after an interruption, it goes on from the last finished epoch. Quick scale takes 4 to
+7 minutes on two CPU cores. Several processes share the runs:
 
     torchrun --nproc-per-node=8 experiments/exp_b_spectrum_evolution.py
 """

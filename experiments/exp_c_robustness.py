@@ -11,9 +11,8 @@ output depends on. Kernels may be low-pass where the network is not.
     python experiments/exp_c_robustness.py
     python experiments/exp_c_robustness.py --run cifar10-quick-0123abcd --configurations baseline l2
 
-Figures appear in results/figures: exp_c_robustness.png, exp_c_band_noise.png,
-exp_c_fourier_heatmap.png, exp_c_sensitivity.png, exp_c_examples.png; tables in results/data.
-About 3 minutes at quick scale on two CPU cores, once the models are there.
+Figures, exp_c_*.png, appear in results/figures, tables in results/data. About 3 minutes at quick
+scale on two CPU cores, once the models are there.
 """
 
 import sys

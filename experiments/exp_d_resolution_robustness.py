@@ -12,9 +12,8 @@ chosen among the epochs whose weights were kept, by accuracy on the same test im
     python experiments/exp_d_resolution_robustness.py
     python experiments/exp_d_resolution_robustness.py --run cifar10-quick-0123abcd --seeds 0
 
-Figures appear in results/figures: exp_d_resolution_robustness.png, exp_d_blur_robustness.png,
-exp_d_examples.png; tables in results/data. Under 2 minutes at quick scale on two CPU cores, once
-the models are there.
+Figures, exp_d_*.png, appear in results/figures, tables in results/data. Under 2 minutes at quick
+scale on two CPU cores, once the models are there.
 """
 
 import sys

@@ -148,6 +148,16 @@ def test_unusable_checkpoints_are_named_and_left_out(finished, tmp_path, line):
     pd.testing.assert_frame_equal(after, before)
 
 
+@pytest.mark.parametrize("content", [b"", b"configuration,seed\nl2,\xff"])
+def test_a_damaged_history(finished, tmp_path, content):
+    results = shutil.copytree(finished[0], tmp_path / "results")
+    for path in results.glob("checkpoints/*/*/history.csv"):
+        path.write_bytes(content)
+    assert job.finish(results, line=LINE_D, log=tmp_path / "log") == 1
+    line = (tmp_path / "log").read_text().splitlines()[-1]
+    assert re.match("error: .*history.csv.* damaged .*start experiment B again", line)
+
+
 def test_nothing_to_evaluate(finished, tmp_path):
     results = shutil.copytree(finished[0], tmp_path / "results")
     for path in results.rglob("epoch-001.pt"):

@@ -1,6 +1,6 @@
 """The constants at the top of a script are its settings, and its command line.
 
-A constant is an upper-case name assigned on one line with a comment behind it:
+An upper-case name assigned on one line with a comment behind it,
 
     EPOCHS = None  # passes over the training images
 
@@ -58,7 +58,7 @@ class Kind:
 
 def whole(low: int, high: int, several: bool = False) -> Kind:
     text = "distinct whole numbers" if several else "a whole number"
-    return Kind(f"{text} from {low} to {high}", lambda x: low <= x <= high, (int,), several)
+    return Kind(f"{text} from {low} to {high}", range(low, high + 1).__contains__, (int,), several)
 
 
 def numbers(low: float, high: float) -> Kind:

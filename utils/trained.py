@@ -62,8 +62,12 @@ class Trained:
     def kept_accuracies(self) -> pd.DataFrame:
         """Clean test accuracy of the models' runs, after the epochs whose weights are kept."""
         runs = [Run(*key[:2]) for key in self.models]
-        history = results.read_run_tables(self.folder, runs, "history")
-        history = history[["configuration", "seed", "epoch", "test_accuracy"]]
+        try:
+            history = results.read_run_tables(self.folder, runs, "history")
+            history = history[["configuration", "seed", "epoch", "test_accuracy"]]
+        except (ValueError, KeyError) as error:
+            text = f"a history.csv in {self.folder} is damaged or gone: start experiment B again"
+            raise CheckpointError(text) from error
         return history[[self.file(*row[:3]).exists() for row in history.itertuples(index=False)]]
 
 
@@ -176,16 +180,11 @@ def _read_job(
         )
     runs = sorted(found, key=lambda run: (run.seed, configurations.order(run.configuration)))
     runs = latest.get("runs", runs)
-    if settings.configurations:
-        wanted = [configurations.complete(name, job) for name in settings.configurations]
-        runs = _narrow(runs, "CONFIGURATIONS", wanted, lambda run: run.configuration)
-    if settings.seeds:
-        runs = _narrow(runs, "SEEDS", settings.seeds, lambda run: run.seed)
+    names = [configurations.complete(name, job) for name in settings.configurations or ()]
+    for what, wanted in (("configuration", names), ("seed", settings.seeds)):
+        there = dict.fromkeys(getattr(run, what) for run in runs)
+        if set(wanted or ()) - set(there):
+            allowed = f"what experiment B has trained: {', '.join(map(str, there))}"
+            refuse(f"{what}s".upper(), wanted, allowed)
+        runs = [run for run in runs if not wanted or getattr(run, what) in wanted]
     return job, scale, runs
-
-
-def _narrow(runs: list[Run], name: str, wanted: list, value) -> list[Run]:
-    there = dict.fromkeys(map(value, runs))
-    if set(wanted) - set(there):
-        refuse(name, wanted, f"what experiment B has trained: {', '.join(map(str, there))}")
-    return [run for run in runs if value(run) in wanted]
