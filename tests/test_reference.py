@@ -42,16 +42,15 @@ def test_page(saved):
 def test_every_figure_and_what_to_see_in_it(saved, tmp_path):
     """Each once, from the largest scale; of experiment A all; scales.png over two scales."""
     text = (saved / "README.md").read_text()
-    for path in saved.glob("quick/exp_*.[pg]*"):
+    for path in saved.glob("quick/exp_*.[pg][ni]*"):
         assert f"![quick/{path.name}](quick/{path.name})" in text
     assert text.count("![dose/") == 1 and "![dose/exp_b_dose_response.png]" in text
     assert "What falls is the diagonal" in text  # the docstring of its function
     assert "](scales.png)" in text and (saved / "scales.png").exists()
     both = shutil.copytree(saved, tmp_path / "reference")
     shutil.copytree(both / "quick", both / "full")
-    path = both / "full" / "exp_b_spectrum.csv"
-    pd.read_csv(path).to_csv(f"{path}.gz", index=False)
-    path.unlink()
+    (spectrum,) = (both / "full").glob("exp_b_spectrum.csv*")
+    assert spectrum.suffix == ".gz"  # a compressed table is read as a plain one
     for place, file in (("quick", "exp_a_spectral_bias.png"), ("dose", "exp_a_spectral_bias.png")):
         (both / place / file).touch()
     for file in ("exp_c_band_noise.png", "exp_d_examples.png"):

@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from utils import checkpoints, configurations, figures_a, figures_b, figures_c_d, published
+from utils import visualizer as vis
 from utils.runs import FORMAT
 from utils.suppression import closing_table
 
@@ -41,7 +42,7 @@ def write_page(folder: Path) -> Path:
     spectra = {name: t for name, t in spectra.items() if len(t) and t.configuration.nunique() > 1}
     if spectra:
         with checkpoints.replacing(folder / "scales.png") as temporary:
-            figures_b.corner_over_steps(spectra).savefig(temporary, dpi=120)
+            vis.save(figures_b.corner_over_steps(spectra), temporary)
     path = folder / "README.md"
     with checkpoints.replacing(path) as temporary:
         temporary.write_text(page(folder), "utf-8")

@@ -7,10 +7,10 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pandas as pd
-from matplotlib.animation import FuncAnimation, PillowWriter
+from matplotlib.animation import FuncAnimation
 from matplotlib.figure import Figure
 
-from utils import checkpoints, provenance, reference
+from utils import checkpoints, provenance, reference, visualizer
 
 FLOAT = "%.7g"  # numbers in tables: as many digits as float32 holds
 
@@ -71,8 +71,8 @@ def write(
 
 
 def copy(path: Path, folder: Path) -> Path:
-    """A file in a folder of reference results: tables above 1 MB compressed, the same each time."""
-    large = path.suffix == ".csv" and path.stat().st_size > 2**20
+    """A file in a folder of reference results: large tables compressed, the same each time."""
+    large = path.suffix == ".csv" and path.stat().st_size > 2**17
     place = folder / (f"{path.name}.gz" if large else path.name)
     with checkpoints.replacing(place) as temporary:
         content = path.read_bytes()
@@ -82,10 +82,7 @@ def copy(path: Path, folder: Path) -> Path:
 
 def write_figure(path: Path, figure: Figure | FuncAnimation) -> Path:
     with checkpoints.replacing(path) as temporary:
-        if isinstance(figure, Figure):
-            figure.savefig(temporary, dpi=120)
-        else:
-            figure.save(temporary, writer=PillowWriter(fps=8), dpi=70)
+        visualizer.save(figure, temporary)
     return path
 
 
