@@ -100,28 +100,23 @@ def _read(places: list[Path], md5s: dict[str, str]) -> tuple[dict[str, dict], st
                 else:
                     size = f"{len(content):,} bytes"
                     problem = f"{path / name} is damaged ({size}, MD5 is not {md5s[name]})"
-        except DataError as error:
-            problem = str(error)
+        except Exception as error:  # noqa: BLE001 (damaged archives fail in many ways)
+            problem = f"{path} cannot be read ({_reason(error)})"
     missing = sorted(md5s.keys() - batches.keys())
-    if not missing:
-        return batches, ""
-    return batches, problem or f"{places[0] / missing[0]} is missing"
+    return batches, (problem or f"{places[0] / missing[0]} is missing") if missing else ""
 
 
 def _files(path: Path, names: set[str]) -> Iterator[tuple[str, bytes]]:
     """Name and content of those of the files that are in a folder or an archive."""
-    try:
-        if path.is_dir():
-            for name in names:
-                if (path / name).is_file():
-                    yield name, (path / name).read_bytes()
-        elif names:
-            with tarfile.open(path) as archive:
-                for member in archive:
-                    if member.isfile() and Path(member.name).name in names:
-                        yield Path(member.name).name, archive.extractfile(member).read()
-    except Exception as error:  # damaged archives fail in many ways
-        raise DataError(f"{path} cannot be read ({_reason(error)})") from error
+    if path.is_dir():
+        for name in names:
+            if (path / name).is_file():
+                yield name, (path / name).read_bytes()
+    elif names:
+        with tarfile.open(path) as archive:
+            for member in archive:
+                if member.isfile() and Path(member.name).name in names:
+                    yield Path(member.name).name, archive.extractfile(member).read()
 
 
 def _download(official, searched: list[Path], root: Path) -> dict[str, dict]:

@@ -31,8 +31,7 @@ def add_noise(images: Tensor, noise: Tensor, clip: bool = True) -> Tensor:
 
     Clipping makes the noise depend on the image: less of it where pixels are black or white.
     """
-    images = _checked(images)
-    noisy = images + noise
+    noisy = _checked(images) + noise
     _require(noisy.shape == images.shape, "shape of the noise", tuple(noise.shape), "the images'")
     return noisy.clamp_(0, 1) if clip else noisy
 
@@ -56,7 +55,7 @@ def band_noise(white: Tensor, centre: float, width: float, norm: float) -> Tenso
     radius = radial_frequency(*white.shape[-2:])
     band = ((radius - centre).abs() <= width / 2) & (radius > 0)
     _require(bool(band.any()), "band", f"{centre} +- {width / 2}", "one that holds modes")
-    noise = _filter(white, band)
+    noise = filtered(white, band)
     return noise * (norm / noise.flatten(1).norm(dim=1).view(-1, 1, 1, 1))
 
 
@@ -113,7 +112,7 @@ def low_pass(images: Tensor, cutoff: float) -> Tensor:
     """Remove everything above a radial frequency in cycles/pixel; overshoots [0, 1]."""
     images = _checked(images)
     _require(cutoff >= 0, "cutoff", cutoff, "at least 0")
-    return _filter(images, radial_frequency(*images.shape[-2:]) <= cutoff)
+    return filtered(images, radial_frequency(*images.shape[-2:]) <= cutoff)
 
 
 def high_pass(images: Tensor, cutoff: float) -> Tensor:
@@ -121,13 +120,19 @@ def high_pass(images: Tensor, cutoff: float) -> Tensor:
     images = _checked(images)
     _require(cutoff >= 0, "cutoff", cutoff, "at least 0")
     radius = radial_frequency(*images.shape[-2:])
-    return _filter(images, (radius > cutoff) | (radius == 0))
+    return filtered(images, (radius > cutoff) | (radius == 0))
 
 
 def radial_frequency(height: int, width: int) -> Tensor:
     """Radius in cycles/pixel of the coefficients of torch.fft.rfft2: (H, W // 2 + 1)."""
     fy = torch.fft.fftfreq(height, dtype=torch.float64)[:, None]
     return torch.hypot(fy, torch.fft.rfftfreq(width, dtype=torch.float64))
+
+
+def filtered(images: Tensor, gain: Tensor) -> Tensor:
+    """Images (N, C, H, W) with their spectrum multiplied by `gain`, (H, W // 2 + 1)."""
+    spectrum = torch.fft.rfft2(images) * gain.to(images.device)
+    return torch.fft.irfft2(spectrum, images.shape[-2:])
 
 
 def _checked(images: Tensor) -> Tensor:
@@ -144,11 +149,6 @@ def _checked(images: Tensor) -> Tensor:
     inside = -1e-4 <= low and high <= 1 + 1e-4  # rounding may lead a little beyond
     _require(bool(inside), "range of the images", f"{low:.4g} to {high:.4g}", "0 to 1, or uint8")
     return images
-
-
-def _filter(images: Tensor, keep: Tensor) -> Tensor:
-    spectrum = torch.fft.rfft2(images) * keep.to(images.device)
-    return torch.fft.irfft2(spectrum, images.shape[-2:])
 
 
 def _require(allowed: bool, name: str, value, text: str) -> None:

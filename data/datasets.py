@@ -28,8 +28,7 @@ def load(
         if dataset == "cifar10":
             raise
         return planted.load(train_images, test_images), str(error)
-    if train_images > len(train):
-        raise cifar10.DataError(f"TRAIN_IMAGES is {train_images}; CIFAR-10 has {len(train)}")
-    if test_images > len(test):
-        raise cifar10.DataError(f"TEST_IMAGES is {test_images}; CIFAR-10 has {len(test)}")
+    for name, count, found in (("TRAIN", train_images, train), ("TEST", test_images, test)):
+        if count > len(found):
+            raise cifar10.DataError(f"{name}_IMAGES is {count}; CIFAR-10 has {len(found)}")
     return {"train": train.first(train_images), "test": test.first(test_images)}, ""

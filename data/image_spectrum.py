@@ -7,10 +7,9 @@ low ones do in natural images ("inverted").
 """
 
 import torch
-from torch import Tensor
 
-from .batches import ImageSet
-from .corruptions import radial_frequency
+from .batches import ImageSet, to_float
+from .corruptions import filtered, radial_frequency
 
 EXPONENTS = {"natural": 0, "whitened": 1, "inverted": 2}
 MEAN, STD = 0.5, 0.15  # pixel units [0, 1]
@@ -30,20 +29,13 @@ def with_spectrum(sets: dict[str, ImageSet], kind: str) -> dict[str, ImageSet]:
         return sets
     train = sets["train"].images
     gain = radial_frequency(*train.shape[-2:]).float() ** EXPONENTS[kind]
-    square = sum(_filter(part, gain).double().square().sum() for part in train.split(1000))
+    parts = (filtered(to_float(part), gain) for part in train.split(1000))
+    square = sum(part.double().square().sum() for part in parts)
     gain = gain * STD / (square / train.numel()).sqrt().float()
     normal = {"mean": (MEAN,) * 3, "std": (STD,) * 3, "border": round(255 * MEAN)}
     changed = {}
     for name, images in sets.items():
-        pixels = torch.cat([_to_bytes(_filter(p, gain)) for p in images.images.split(1000)])
+        parts = (filtered(to_float(part), gain).add_(MEAN) for part in images.images.split(1000))
+        pixels = torch.cat([p.clamp_(0, 1).mul_(255).round_().to(torch.uint8) for p in parts])
         changed[name] = ImageSet(pixels, images.labels, f"{images.name}, {kind}", **normal)
     return changed
-
-
-def _filter(images: Tensor, gain: Tensor) -> Tensor:
-    spectrum = torch.fft.rfft2(images.float().div_(255)) * gain
-    return torch.fft.irfft2(spectrum, images.shape[-2:])
-
-
-def _to_bytes(images: Tensor) -> Tensor:
-    return images.add_(MEAN).clamp_(0, 1).mul_(255).round_().to(torch.uint8)

@@ -1,24 +1,21 @@
 """Experiment A: which frequencies of a known signal does a network learn first?
 
-A signal made of a few sinusoids is learned by multilayer perceptrons under several strengths of
-an L2 penalty. Low frequencies are learned first ("spectral bias", Rahaman et al., ICML 2019),
-and the penalty holds the high ones back. The loss of a network is
+Multilayer perceptrons learn a sum of sinusoids under several strengths of an L2 penalty,
 
-    mean squared error + strength * ||theta||^2,    theta: all weights, not the biases,
+    loss = mean squared error + strength * ||theta||^2,    theta: all weights, not the biases.
 
-whose gradient, 2 * strength * theta, is that of weight_decay = 2 * strength in torch's Adam.
-What is learned is measured on the whole grid, per frequency: explained variance
-1 - |f - y|^2 / |y|^2 and amplitude ratio |f| / |y| of the Fourier coefficients f of the fit and
+Low frequencies are learned first ("spectral bias", Rahaman et al., ICML 2019), and the penalty
+holds the high ones back. Measured on the whole grid, per frequency: explained variance
+1 - |f - y|^2 / |y|^2 and amplitude ratio |f| / |y|, with the Fourier coefficients f of the fit and
 y of the signal.
 
     python experiments/exp_a_synthetic.py
     python experiments/exp_a_synthetic.py --steps 20000   # "slower" is not "suppressed"
     python experiments/exp_a_synthetic.py --setting rahaman   # few minutes
 
-Figures appear in results/figures: exp_a_frequency_curves.png, exp_a_frequency_decomp.png,
-exp_a_spectral_bias.png, exp_a_comparison.gif; tables in results/data. The setting rahaman
-writes exp_a_rahaman_*. All networks train in one batched computation: the default job of 15
-takes under 15 s on two CPU cores.
+Figures appear in results/figures, exp_a_*.png and a film, exp_a_comparison.gif; tables in
+results/data. The setting rahaman writes exp_a_rahaman_*. All networks train in one batched
+computation: the default job of 15 takes under 15 s on two CPU cores.
 """
 
 import math
@@ -27,18 +24,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
-import utils  # noqa: F401 (before all else)
-
-# isort: split
-import pandas as pd
-import torch
-from torch import Tensor
-
-from data import signals
-from models.mlp import mlp
-from utils import devices, figures_a, processes, provenance, results, settings, statistics
-from utils.published import EXPLAINED_VARIANCE, SOURCE
-from utils.spectral_bias import excerpt, measure, train_together
+from utils import settings
 
 # None: what SETTINGS, below, says for the SETTING.
 SETTING = "demo"  # demo, or rahaman: as in Rahaman et al., with fewer steps
@@ -74,6 +60,19 @@ SETTINGS = {
     "width": {"demo": 128, "rahaman": 256},
     "learning_rate": {"demo": 1e-3, "rahaman": 3e-4},
 }
+
+if __name__ == "__main__":
+    settings.read_settings(globals())  # what is refused, and --help, end before long imports
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from data import signals
+from models.mlp import mlp
+from utils import devices, figures_a, processes, provenance, results, statistics
+from utils.published import EXPLAINED_VARIANCE, SOURCE
+from utils.spectral_bias import excerpt, measure, train_together
 
 
 def main() -> int:
@@ -138,9 +137,7 @@ def check(s) -> None:
 def make_signal(s, positions: Tensor, seed: int) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     phases = 2 * math.pi * torch.rand(len(s.frequencies), generator=generator)
-    if not s.random_phases:
-        phases = torch.zeros(len(s.frequencies))
-    return signals.sinusoids(positions, s.frequencies, s.amplitudes, phases)
+    return signals.sinusoids(positions, s.frequencies, s.amplitudes, s.random_phases * phases)
 
 
 def train(s, keys: list, positions: Tensor, truth: Tensor, device) -> dict[int, Tensor]:
@@ -164,13 +161,10 @@ def say_plan(s, labels: dict) -> None:
     terms = " + ".join(f"{a:g} sin {k}" for a, k in zip(s.amplitudes, s.frequencies))
     phases = ", random phases" if s.random_phases else ""
     counts = f"{len(s.strengths)} strengths x {len(s.seeds)} seeds"
-    plan = {
-        "Signal": f"{terms} (cycles per interval){phases}",
-        "Setting": f"{labels['setting']}: {s.train_points} of {s.grid_points} points",
-        "Networks": f"{counts}, {s.hidden_layers} x {s.width} ReLU, {s.steps} steps of Adam",
-        "Device": labels["device"],
-    }
-    results.print_plan(plan)
+    network = f"{s.hidden_layers} x {s.width} ReLU, {s.steps} steps of Adam"
+    plan = {"Signal": f"{terms} (cycles per interval){phases}"}
+    plan["Setting"] = f"{labels['setting']}: {s.train_points} of {s.grid_points} points"
+    results.print_plan(plan | {"Networks": f"{counts}, {network}", "Device": labels["device"]})
 
 
 def say_results(learned: pd.DataFrame, labels: dict) -> None:
@@ -192,4 +186,4 @@ def say_results(learned: pd.DataFrame, labels: dict) -> None:
 
 
 if __name__ == "__main__":
-    settings.run_script(main, "Stopped. Nothing is written; the same command starts over.")
+    settings.run_script(main)

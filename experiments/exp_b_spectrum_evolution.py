@@ -13,38 +13,20 @@ energy above CUTOFF, and c(t) that of the corner, the highest radius alone,
     python experiments/exp_b_spectrum_evolution.py --configurations baseline l2=1e-4 l2 l2=1e-2
 
 Figures appear in results/figures: exp_b_spectrum_evolution.png (redrawn during training), and at
-the end exp_b_ssr_comparison, _layers, _layer_evolution, _response, _first_layer, _training, with
-three strengths or more _dose_response, and a film, exp_b_evolution.gif; tables in results/data.
-Started again after an interruption, it goes on from the last finished epoch.
-
-Quick scale takes 4 to 7 minutes on two CPU cores. Several processes share the runs:
+the end exp_b_ssr_comparison.png, others, and a film, exp_b_evolution.gif; tables in results/data.
+Started again after an interruption, it goes on from the last finished epoch. Quick scale takes 4 to
+7 minutes on two CPU cores. Several processes share the runs:
 
     torchrun --nproc-per-node=8 experiments/exp_b_spectrum_evolution.py
 """
 
 import sys
-import time
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
-import utils  # noqa: F401 (before all else)
-
-# isort: split
-import pandas as pd
-
-from data import batches, datasets, image_spectrum
-from utils import configurations, devices, processes, provenance, results, settings, statistics
-from utils import figures_b as draw
-from utils.checkpoints import hold
-from utils.progress import Progress
+from utils import settings
 from utils.published import CLEAN_ACCURACY, RECIPE, SSR
-from utils.records import kept_autocorrelations
-from utils.runs import describe, job_folder, list_runs, note_latest
-from utils.suppression import closing_table, dose_table, final_table, suppression_table
-from utils.training import DivergedError, load_state, steps_per_epoch, table, train, write_tables
 
 # None: what SCALES, below, says for the SCALE.
 SCALE = "quick"  # quick, medium, or full (the published setting: for a GPU)
@@ -79,6 +61,25 @@ SCALES = {
     "batch_size": {"quick": 32, "medium": 32, "full": 128},
     "checkpoint_every": {"quick": 1, "medium": 1, "full": 5},
 }
+if __name__ == "__main__":
+    settings.read_settings(globals())  # what is refused, and --help, end before long imports
+
+import os
+import time
+from collections.abc import Callable
+from functools import partial
+
+import pandas as pd
+
+from data import batches, datasets, image_spectrum
+from utils import checkpoints, configurations, devices, processes, provenance, results, statistics
+from utils import figures_b as draw
+from utils.progress import Progress
+from utils.records import kept_autocorrelations
+from utils.runs import describe, job_folder, list_runs, note_latest
+from utils.suppression import closing_table, dose_table, final_table, suppression_table
+from utils.training import DivergedError, load_state, steps_per_epoch, table, train, write_tables
+
 # Seconds, at least, between two drawings during training.
 DRAW_EVERY = 20
 
@@ -94,9 +95,9 @@ def main() -> int:
     device = devices.choose_device(s.device)
     _, sets, notice = processes.one_after_another(partial(load_images, s), s.dataset)
     labels = {"dataset": sets["train"].name, "scale": provenance.scale_label(s)}
-    mine = processes.my_share(jobs)
     folder = job_folder(s, labels["dataset"], device)
-    locks = [hold(folder / run.name / "lock") for run in mine]
+    mine = jobs[processes.RANK :: processes.WORLD]
+    locks = [checkpoints.hold(folder / run.name / "lock") for run in mine]
     processes.outlive_others()
     states = {run: load_state(run, folder) for run in mine}
     start = {"device": devices.describe_device(device)} | provenance.versions()
@@ -123,10 +124,12 @@ def main() -> int:
         except DivergedError:
             continue  # the other runs go on; `merge` reports it
     bar.bar.close()
-    while locks:
-        locks.pop().close()
+    for lock in locks:
+        lock.close()
     problem = processes.wait_for_others()
-    return results.report([problem]) if processes.RANK else merge(s, folder, jobs, labels, problem)
+    if processes.RANK:
+        return results.report([problem])
+    return merge(s, folder, {run: states.get(run) for run in jobs}, labels, problem)
 
 
 def load_images(s, dataset: str) -> tuple:
@@ -148,31 +151,30 @@ def draw_evolution(s, folder: Path, jobs: list, labels: dict) -> None:
     tables, labels = read_tables(s, partial(results.read_run_tables, folder, jobs), labels)
     spectra = results.with_columns(tables["spectrum"], labels)
     figure = draw.spectrum_evolution(spectra, tables["training"])
-    path = Path(s.results_dir) / "figures" / "exp_b_spectrum_evolution.png"
-    results.write_figure(path, figure)
+    results.write_figure(Path(s.results_dir, "figures", "exp_b_spectrum_evolution.png"), figure)
 
 
-def merge(s, folder: Path, jobs: list, labels: dict, problem: str) -> int:
-    """Tables and figures of all runs; the exit code."""
-    states = {run: load_state(run, folder) for run in jobs}
+def merge(s, folder: Path, states: dict, labels: dict, problem: str) -> int:
+    """Tables and figures of all runs, those of other processes (None) from files; the exit code."""
+    states = {run: state or load_state(run, folder) for run, state in states.items()}
     for run, state in states.items():
         write_tables(state, folder / run.name)
     tables, labels = read_tables(s, partial(table, states.values()), labels)
     tables["autocorrelation"] = table(states.values(), "autocorrelation")
-    finished = [run for run in jobs if states[run]["epoch"] == s.epochs]
+    finished = [run for run, state in states.items() if state["epoch"] == s.epochs]
     if finished:
         history = tables["training"]
         ssr = suppression_table(tables["spectrum"], s.cutoff)
         dose = dose_table(history, ssr)
         tables["ssr"] = ssr.assign(cutoff=s.cutoff)
         tables |= {"dose_response": dose} if len(dose) else {}
-        some = [run for run in finished if run.seed == jobs[0].seed]
+        some = [run for run in finished if run.seed == s.seeds[0]]
         kept = [kept_autocorrelations(folder, run, s.width) for run in some]
         tables |= {"response": pd.concat(kept)} if some else {}
         tables["claims"] = list_claims(history, ssr, labels)
         say_results(history, ssr, tables["claims"], labels)
     problems = [problem, *(state["diverged"] for state in states.values())]
-    lost = [run.name for run in jobs if run not in finished and not states[run]["diverged"]]
+    lost = [run.name for run in states if run not in finished and not states[run]["diverged"]]
     if lost:
         problems.append(f"not finished: {', '.join(lost)}; the same command goes on")
     conditions = {
@@ -229,7 +231,8 @@ def say_plan(s, labels: dict, notice: str, jobs: list, states: dict, folder: Pat
         "Runs": f"{describe(jobs)}{shared}; {done} of {len(states)} here are finished",
         "Folder": str(folder),
     }
-    cores = devices.count_cores()
+    affinity = getattr(os, "sched_getaffinity", None)  # cores that this process may use
+    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
     ranks = min(len(states), cores)
     if processes.WORLD == 1 and ranks > 1 and cores >= 4 and start["device"].startswith("cpu"):
         line = " ".join(["torchrun", f"--nproc-per-node={ranks}", *sys.argv])

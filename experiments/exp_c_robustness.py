@@ -11,30 +11,16 @@ output depends on. Kernels may be low-pass where the network is not.
     python experiments/exp_c_robustness.py
     python experiments/exp_c_robustness.py --run cifar10-quick-0123abcd --configurations baseline l2
 
-Figures appear in results/figures: exp_c_robustness.png, exp_c_band_noise.png,
-exp_c_fourier_heatmap.png, exp_c_sensitivity.png, exp_c_examples.png; tables in results/data.
-About 3 minutes at quick scale on two CPU cores, once the models are there.
+Figures, exp_c_*.png, appear in results/figures, tables in results/data. About 3 minutes at quick
+scale on two CPU cores, once the models are there.
 """
 
-import math
 import sys
-from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
-import utils  # noqa: F401 (before all else)
-
-# isort: split
-import pandas as pd
-import torch
-from torch import nn
-from tqdm import tqdm
-
-from data import batches, corruptions
-from utils import evaluation, figures_c_d, processes, results, settings, statistics, trained
-from utils.frequency import spectrum_from_power
-from utils.network_spectra import input_sensitivity
+from utils import settings
 from utils.published import RECIPE
 
 RUN = "latest"  # folder in results/checkpoints; latest: what experiment B's latest start named
@@ -62,6 +48,22 @@ SCALES = {  # of experiment B
     "heatmap_images": {"quick": 640, "medium": 640, "full": 1_000},
     "sensitivity_images": {"quick": 256, "medium": 1_000, "full": 1_000},
 }
+
+if __name__ == "__main__":
+    settings.read_settings(globals())  # what is refused, and --help, end before long imports
+
+import math
+from functools import partial
+
+import pandas as pd
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from data import batches, corruptions
+from utils import evaluation, figures_c_d, processes, results, statistics, trained
+from utils.frequency import spectrum_from_power
+from utils.network_spectra import input_sensitivity
 
 
 def main() -> int:
@@ -99,7 +101,8 @@ def evaluate(s, given: trained.Trained) -> tuple[pd.DataFrame, pd.DataFrame]:
         accuracy = evaluation.sweep(given.models, sets, list_noises(s, test.images), bar)
         for i, seed in enumerate(seeds):
             models = {key: model for key, model in given.models.items() if key[1] == seed}
-            some = test.part(slice(i * count, (i + 1) * count))
+            first = i * count % len(test)  # seeds may be more than images
+            some = test.part(slice(first, first + count))
             rows += evaluation.sweep(models, {"test": some}, list_modes(s, modes, some), bar)
     heatmap = pd.DataFrame(rows).assign(error=lambda t: 100 - t.accuracy, norm=s.mode_norm)
     clean = heatmap[heatmap.u.isna()].set_index(["configuration", "seed"]).error
@@ -113,16 +116,12 @@ def list_noises(s, images: torch.Tensor):
     white = corruptions.white_noise(images.shape, s.noise_seed, images.device)
     yield {"corruption": "none", "level": 0.0}, lambda clean: clean
     for sigma in s.sigmas:
-        yield (
-            {"corruption": "Gaussian noise", "level": float(sigma)},
-            partial(corruptions.gaussian_noise, sigma=sigma, white=white, clip=s.clip),
-        )
+        add = partial(corruptions.gaussian_noise, sigma=sigma, white=white, clip=s.clip)
+        yield {"corruption": "Gaussian noise", "level": float(sigma)}, add
     for centre in s.centres:
         noise = corruptions.band_noise(white, centre, s.band_width, s.band_norm)
-        yield (
-            {"corruption": "band noise", "level": float(centre), "norm": s.band_norm},
-            partial(corruptions.add_noise, noise=noise, clip=s.clip),
-        )
+        add = partial(corruptions.add_noise, noise=noise, clip=s.clip)
+        yield {"corruption": "band noise", "level": float(centre), "norm": s.band_norm}, add
 
 
 def list_modes(s, modes: list[tuple[int, int]], images):
@@ -140,11 +139,9 @@ def measure_sensitivity(s, given: trained.Trained) -> dict[str, pd.DataFrame]:
     """Tables by radius, by mode and in few numbers, of all models and of their initialisations
     (epoch 0)."""
     images = given.sets["test"].first(s.sensitivity_images)
-    first = {  # all runs of a seed start alike: one whose initial weights were kept
-        seed: (name, seed, 0)
-        for name, seed, _ in reversed(given.models)
-        if given.file(name, seed, 0).exists()
-    }
+    initial = [(name, seed, 0) for name, seed, _ in reversed(given.models)]
+    # All runs of a seed start alike: one whose initial weights were kept is enough.
+    first = {key[1]: key for key in initial if given.file(*key).exists()}
     models = given.load(list(first.values())) | given.models
     modes = corruptions.half_plane(images.images.shape[-1])
     spectra, maps, summary = [], [], []
@@ -152,7 +149,7 @@ def measure_sensitivity(s, given: trained.Trained) -> dict[str, pd.DataFrame]:
         model = nn.Sequential(batches.Normalize(images), model)
         power = input_sensitivity(model, batches.to_float(images.images))
         middle, spectrum = len(power) // 2, spectrum_from_power(power)
-        row = dict(zip(("configuration", "seed", "epoch"), key))
+        row = dict(zip(evaluation.KEY, key))
         spectra.append(spectrum.table().assign(**row))
         for u, v in modes:  # the other half of the modes is the same
             maps.append(row | {"u": u, "v": v, "power": power[u - middle, v - middle]})
@@ -169,10 +166,10 @@ def figures(tables: dict[str, pd.DataFrame]) -> dict:
     """Every figure of this script by name, from its tables."""
     tested = tables["robustness"], tables["lead"]
     sigma = tables["robustness"].norm.max() / (3 * 32 * 32) ** 0.5
-    noise = "Accuracy under Gaussian noise"
+    gaussian = "Accuracy under Gaussian noise"
     bands = f"Accuracy under noise in bands (equal energy, as Gaussian noise of sigma {sigma:.2f})"
     drawn = {
-        "robustness": figures_c_d.robustness(*tested, ["Gaussian noise"], noise),
+        "robustness": figures_c_d.robustness(*tested, ["Gaussian noise"], gaussian),
         "band_noise": figures_c_d.robustness(*tested, ["band noise"], bands),
         "fourier_heatmap": figures_c_d.fourier_heatmap(tables["fourier_heatmap"]),
         "sensitivity": figures_c_d.sensitivity(tables["sensitivity_map"]),
@@ -194,12 +191,11 @@ def say_results(accuracy: pd.DataFrame, summary: pd.DataFrame, claims: pd.DataFr
     for corruption in ("Gaussian noise", "band noise"):
         print(f"\nAccuracy (%) under {corruption}, by {figures_c_d.LEVELS[corruption][0]}")
         print(statistics.level_table(accuracy, corruption).to_string())
-    print(
-        "\nInput sensitivity: share above the cutoff, mean radius in cycles/pixel, dB of the total"
-    )
+    text = "share above the cutoff, mean radius in cycles/pixel, dB of the total"
+    print(f"\nInput sensitivity: {text}")
     print(statistics.sensitivity_table(summary).to_string())
     print(f"\n{statistics.claim_text(claims)}")
 
 
 if __name__ == "__main__":
-    settings.run_script(main, "Stopped. Nothing is written; the same command starts over.")
+    settings.run_script(main)

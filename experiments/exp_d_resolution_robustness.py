@@ -12,27 +12,16 @@ chosen among the epochs whose weights were kept, by accuracy on the same test im
     python experiments/exp_d_resolution_robustness.py
     python experiments/exp_d_resolution_robustness.py --run cifar10-quick-0123abcd --seeds 0
 
-Figures appear in results/figures: exp_d_resolution_robustness.png, exp_d_blur_robustness.png,
-exp_d_examples.png; tables in results/data. Under 2 minutes at quick scale on two CPU cores, once
-the models are there.
+Figures, exp_d_*.png, appear in results/figures, tables in results/data. Under 2 minutes at quick
+scale on two CPU cores, once the models are there.
 """
 
 import sys
-from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
-import utils  # noqa: F401 (before all else)
-
-# isort: split
-import pandas as pd
-from tqdm import tqdm
-
-from data import corruptions
-from utils import evaluation, figures_c_d, processes, results, settings, statistics, trained
-from utils.configurations import family, label
-from utils.published import CONFIGURATIONS as PUBLISHED
+from utils import settings
 
 RUN = "latest"  # folder in results/checkpoints; latest: what experiment B's latest start named
 CONFIGURATIONS = None  # some of those of experiment B; None: all
@@ -49,6 +38,19 @@ RESULTS_DIR = str(ROOT / "results")  # where everything is read and written
 SAVE_REFERENCE = None  # copy the results to results/reference/<this name> too; None: do not
 REDRAW = None  # a folder of tables: draw their figures again; None: evaluate
 
+if __name__ == "__main__":
+    settings.read_settings(globals())  # what is refused, and --help, end before long imports
+
+from functools import partial
+
+import pandas as pd
+from tqdm import tqdm
+
+from data import corruptions
+from utils import evaluation, figures_c_d, processes, results, statistics, trained
+from utils.configurations import family, label
+from utils.published import CONFIGURATIONS as PUBLISHED
+
 LOW_RESOLUTION = ["low resolution, bilinear", "low resolution, antialiased"]
 FILTERS = ["Gaussian blur", "ideal low-pass", "ideal high-pass"]
 
@@ -59,32 +61,24 @@ def main() -> int:
         return results.redraw(s.redraw, "exp_d", figures)
     processes.alone("experiment D")
     given = trained.load(s)
-    matched = match_epochs(given)
+    l2 = [name for name, _, _ in given.models if family(name) == "l2"]
+    l2.sort(key=lambda name: name != PUBLISHED[1])  # the published one first, if there
+    matched = statistics.matched_epochs(given.kept_accuracies(), l2[0]) if l2 else {}
     pairs = [(name, seed, e) for seed, pair in matched.items() for name, e in pair.items()]
     earlier = given.load([key for key in pairs if key not in given.models])
 
     accuracy = evaluate(s, given, earlier)
     last = accuracy[accuracy.epoch == given.job.epochs]
-    key = pd.MultiIndex.from_frame(accuracy[["configuration", "seed", "epoch"]])
+    key = pd.MultiIndex.from_frame(accuracy[list(evaluation.KEY)])
     compared = {"last epoch": last, "matched clean accuracy": accuracy[key.isin(pairs)]}
     parts = [statistics.leads(table).assign(comparison=name) for name, table in compared.items()]
     leads, values = pd.concat(parts), statistics.accuracy_values(last, parts[0])
     claims = statistics.claim_table(values, given.labels)
     say_results(last, leads, claims, matched)
-    some = given.sets["test"].first(3)
-    shown = evaluation.examples(some, list_degradations(s), levels=1)
+    shown = evaluation.examples(given.sets["test"].first(3), list_degradations(s), levels=1)
     tables = {"resolution_robustness": accuracy, "lead": leads, "claims": claims}
     tables["examples"] = pd.DataFrame(shown)
     return results.write(s, "exp_d", given.labels, tables, figures, given.problems)
-
-
-def match_epochs(given: trained.Trained) -> dict[int, dict[str, int]]:
-    """Epochs of about equal clean accuracy of the baseline and L2, the published one if there."""
-    l2 = [name for name, _, _ in given.models if family(name) == "l2"]
-    if not l2:
-        return {}
-    other = PUBLISHED[1] if PUBLISHED[1] in l2 else l2[0]
-    return statistics.matched_epochs(given.kept_accuracies(), other)
 
 
 def evaluate(s, given: trained.Trained, earlier: dict) -> pd.DataFrame:
@@ -100,16 +94,18 @@ def evaluate(s, given: trained.Trained, earlier: dict) -> pd.DataFrame:
 
 def list_degradations(s) -> list:
     """What stands in the table, and the function of images, for every level."""
-    by_level = [("none", lambda clean, level: clean, [0])]
-    for name, antialias in zip(LOW_RESOLUTION, (False, True)):
-        reduce = partial(corruptions.low_resolution, antialias=antialias)
-        by_level.append((name, reduce, s.resolutions))
-    filters = (corruptions.gaussian_blur, corruptions.low_pass, corruptions.high_pass)
-    levels = (s.blur_sizes, s.low_pass_cutoffs, s.high_pass_cutoffs)
-    by_level += zip(FILTERS, filters, levels)
+    low, antialiased = (partial(corruptions.low_resolution, antialias=a) for a in (False, True))
+    by_name = {
+        "none": (lambda clean, _: clean, [0]),
+        LOW_RESOLUTION[0]: (low, s.resolutions),
+        LOW_RESOLUTION[1]: (antialiased, s.resolutions),
+        FILTERS[0]: (corruptions.gaussian_blur, s.blur_sizes),
+        FILTERS[1]: (corruptions.low_pass, s.low_pass_cutoffs),
+        FILTERS[2]: (corruptions.high_pass, s.high_pass_cutoffs),
+    }
     return [
         ({"corruption": name, "level": float(level)}, lambda x, f=f, level=level: f(x, level))
-        for name, f, levels in by_level
+        for name, (f, levels) in by_name.items()
         for level in levels
     ]
 
@@ -149,4 +145,4 @@ def say_results(accuracy: pd.DataFrame, leads: pd.DataFrame, claims, matched: di
 
 
 if __name__ == "__main__":
-    settings.run_script(main, "Stopped. Nothing is written; the same command starts over.")
+    settings.run_script(main)

@@ -148,6 +148,16 @@ def test_unusable_checkpoints_are_named_and_left_out(finished, tmp_path, line):
     pd.testing.assert_frame_equal(after, before)
 
 
+@pytest.mark.parametrize("content", [b"", b"configuration,seed\nl2,\xff"])
+def test_a_damaged_history(finished, tmp_path, content):
+    results = shutil.copytree(finished[0], tmp_path / "results")
+    for path in results.glob("checkpoints/*/*/history.csv"):
+        path.write_bytes(content)
+    assert job.finish(results, line=LINE_D, log=tmp_path / "log") == 1
+    line = (tmp_path / "log").read_text().splitlines()[-1]
+    assert re.match("error: .*history.csv.* damaged .*start experiment B again", line)
+
+
 def test_nothing_to_evaluate(finished, tmp_path):
     results = shutil.copytree(finished[0], tmp_path / "results")
     for path in results.rglob("epoch-001.pt"):
@@ -164,6 +174,23 @@ def test_a_run_that_is_not_there(finished, tmp_path):
     assert job.finish(*arguments, line=C, log=tmp_path / "log") == 1
     (line,) = (tmp_path / "log").read_text().splitlines()
     assert re.search("RUN is 'cifar10-full-0'.*planted-quick-", line)
+
+
+@pytest.mark.parametrize(
+    "latest, arguments, said",
+    [
+        ({"seeds": [9]}, [], "baseline-seed9, epoch 1, is left out: .* is missing; l2=0.05-seed9"),
+        ({"seeds": None}, [], "latest.json is damaged"),
+        ({"folder": "moved"}, ["--training-flags=--help"], "B has written no models in .*"),
+    ],
+)
+def test_a_latest_start_that_has_trained_nothing(finished, tmp_path, latest, arguments, said):
+    """Killed before its first epoch, say."""
+    results = shutil.copytree(finished[0], tmp_path / "results")
+    path = results / "checkpoints" / "latest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | latest))
+    assert job.finish(results, *arguments, line=LINE_D, log=tmp_path / "log") == 1
+    assert re.match(f"error: .*{said}", (tmp_path / "log").read_text().splitlines()[-1])
 
 
 def test_all_models_see_the_same_images_whatever_the_batch(monkeypatch):
@@ -359,6 +386,12 @@ def test_seeds_share_the_images_of_a_mode():
     for column in ("error", "clean_error"):
         assert set(heatmap[heatmap.seed == 0][column]) == {0}
         assert set(heatmap[heatmap.seed == 1][column]) == {100}
+    # More seeds than images: some see the same ones, none sees nothing.
+    given.models = {("baseline", seed, 1): Always() for seed in range(5)}
+    given.sets = {"test": test.part(slice(3, 6))}
+    _, heatmap = script.evaluate(s, given)
+    assert set(heatmap.n_images) == {1}
+    assert heatmap.groupby("seed").error.mean().tolist() == [0, 100, 100, 0, 100]
 
 
 def test_the_heat_map_has_its_modes_in_place():

@@ -8,7 +8,7 @@ import job
 import pytest
 from conftest import ROOT
 
-from utils import provenance, published, settings, statistics
+from utils import devices, provenance, published, settings, statistics
 
 A, B = "exp_a_synthetic", "exp_b_spectrum_evolution"
 C, D = "exp_c_robustness", "exp_d_resolution_robustness"
@@ -90,6 +90,7 @@ BAD = [  # script, command line, what the line must say
     (C, "--heatmap-images 0", "HEATMAP_IMAGES"),
     (C, "--noise-seed 0.5", "NOISE_SEED.*0.5"),
     (C, "--run ..", "RUN.*name of a folder"),
+    (C, "--training-flags='--epochs", "TRAINING_FLAGS.*flags of experiment B"),
     (D, "--resolutions 0", "RESOLUTIONS.*0.*from 1 to 32"),
     (D, "--resolutions 33", "RESOLUTIONS.*33"),
     (D, "--blur-sizes 3 4", "BLUR_SIZES.*3 4.*odd"),
@@ -167,12 +168,12 @@ def test_through_the_command_line(tmp_path, script, line):
 
 
 def interrupt():
-    """As Ctrl-C while the script reads its settings."""
+    """As Ctrl-C while the script chooses its device."""
 
-    def read_settings(*_, **__):
+    def choose_device(_):
         raise KeyboardInterrupt
 
-    settings.read_settings = read_settings
+    devices.choose_device = choose_device
 
 
 @pytest.mark.parametrize("script", [A, B, C, D])

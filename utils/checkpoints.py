@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import io
+import itertools
 import os
 import pickle
 import secrets
@@ -42,8 +43,8 @@ def replacing(path: Path, strict: bool = False) -> Iterator[Path]:
     Raises:
         OSError: one sentence that names `path`.
     """
-    own = f"{MARK}{os.getpid()}-{secrets.token_hex(4)}"
-    temporary = path.with_name(f".{path.name}{own}{path.suffix}")
+    own = f"{MARK}{os.getpid()}-{secrets.token_hex(4)}{path.suffix}"
+    temporary = path.with_name(f".{path.name}{own}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -63,26 +64,31 @@ def rename(old: Path, new: Path, strict: bool = True) -> None:
     Raises:
         PermissionError: it still refuses; unless strict, that is a warning.
     """
-    for seconds in (0.1, 0.2, 0.4, 0):
+    for seconds in (0.1, 0.2, 0.4, None):
         try:
             old.replace(new)
             return
         except PermissionError as error:
-            problem = error
-        time.sleep(seconds)
-    if strict:
-        raise problem
-    warn(f"{new} stays as it was ({problem.strerror}): is it open elsewhere?")
+            if seconds:
+                time.sleep(seconds)
+            elif strict:
+                raise
+            else:
+                warn(f"{new} stays as it was ({error.strerror}): is it open elsewhere?")
 
 
 def clean(folder: Path) -> None:
     """Remove temporary files a day old, and those of this machine's processes that are gone."""
     for path in folder.glob(".*.tmp-*"):
         with suppress(OSError, ValueError, OverflowError):  # what cannot be removed is left
-            old = time.time() - path.stat().st_mtime > 24 * 3600
             _, ours, rest = path.name.partition(MARK)
-            if old or (ours and _is_gone(int(rest.split("-")[0]))):
+            if time.time() - path.stat().st_mtime > 24 * 3600:
                 path.unlink()
+            elif ours and os.name != "nt":  # there, asking would end the process
+                try:
+                    os.kill(int(rest.split("-")[0]), 0)
+                except ProcessLookupError:
+                    path.unlink()
 
 
 def hold(path: Path) -> IO:
@@ -152,20 +158,10 @@ def load(path: Path, identity: str) -> dict:
 
 def set_aside(path: Path) -> Path:
     """Rename a damaged file so that it is out of the way; nothing is deleted."""
-    number = 1
-    while (aside := path.with_name(f"{path.name}.damaged-{number}")).exists():
-        number += 1
+    asides = (path.with_name(f"{path.name}.damaged-{number}") for number in itertools.count(1))
+    aside = next(aside for aside in asides if not aside.exists())
     rename(path, aside)
     return aside
-
-
-def _is_gone(process: int) -> bool:
-    if os.name == "nt":  # there, asking would end it
-        return False
-    with suppress(ProcessLookupError):
-        os.kill(process, 0)
-        return False
-    return True
 
 
 def warn(text: str) -> None:

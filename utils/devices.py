@@ -64,9 +64,3 @@ def without_compiler(optimizer: type) -> type:
     methods = {name: inspect.unwrap(getattr(optimizer, name)) for name in names}
     methods["step"] = torch.no_grad()(methods["step"])
     return type(optimizer.__name__, (optimizer,), methods)
-
-
-def count_cores() -> int:
-    """Those that this process may use."""
-    affinity = getattr(os, "sched_getaffinity", None)  # not on every system
-    return len(affinity(0)) if affinity else os.cpu_count() or 1

@@ -2,8 +2,10 @@
 
 import base64
 import copy
+import itertools
 import math
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import replace
 
 import torch
@@ -18,6 +20,7 @@ from utils.devices import autocast, memory_format
 
 # Images at a time: on a CPU few enough for its cache. The result does not depend on it.
 BATCH = {"cpu": 64, "mps": 256, "cuda": 1000}
+KEY = ("configuration", "seed", "epoch")  # of a model, in tables
 
 
 def for_inference(model: nn.Module) -> nn.Module:
@@ -26,52 +29,45 @@ def for_inference(model: nn.Module) -> nn.Module:
     At inference it is the same function, up to rounding. What cannot be folded with certainty
     stays as it is: layers used twice, of other classes, with hooks, or not to be traced.
     """
-    model = bare(copy.deepcopy(model).eval())
-    try:
-        pairs = following_batchnorms(model, traced=True)
-    except ValueError:
-        pairs = {}
-    layers, fused = named_layers(model), {}
-    for conv, bn in ((layers[name] for name in pair) for pair in pairs.items()):
-        known = type(conv) is nn.Conv2d and type(bn) in (nn.BatchNorm2d, nn.SyncBatchNorm)
-        hooks = any(layer._forward_hooks or layer._forward_pre_hooks for layer in (conv, bn))
-        if known and not hooks and bn.running_var is not None:
-            fused |= {conv: fuse_conv_bn_eval(conv, bn), bn: nn.Identity()}
+    model, fused = bare(copy.deepcopy(model).eval()), {}
+    layers = named_layers(model)
+    with suppress(ValueError):  # not to be traced
+        for pair in following_batchnorms(model, traced=True).items():
+            conv, bn = (layers[name] for name in pair)
+            known = type(conv) is nn.Conv2d and type(bn) in (nn.BatchNorm2d, nn.SyncBatchNorm)
+            hooks = any(layer._forward_hooks or layer._forward_pre_hooks for layer in (conv, bn))
+            if known and not hooks and bn.running_var is not None:
+                fused |= {conv: fuse_conv_bn_eval(conv, bn), bn: nn.Identity()}
     for parent in [*model.modules()]:
         for name, layer in parent._modules.items():
             parent._modules[name] = fused.get(layer, layer)
     return model
 
 
-def evaluate(model: nn.Module, images: ImageSet) -> tuple[float, float]:
+@torch.no_grad()
+def evaluate(model: nn.Module, images: ImageSet, size: int | None = None) -> tuple[float, float]:
     """Mean cross-entropy and accuracy in percent, over all images, at inference.
 
-    The images, uint8 or already float in [0, 1], must be on the model's device. Where a GPU's
-    memory is too small for a batch, half of it is tried.
+    The images, uint8 or already float in [0, 1], must be on the model's device. `size` of them are
+    taken at a time; where a GPU's memory is too small, half of that.
     """
-    size = BATCH[images.labels.device.type]
-    while True:
-        try:
-            return _evaluate(model, images, size)
-        except torch.cuda.OutOfMemoryError:
-            if size == 1:
-                raise
-            size //= 2
-
-
-@torch.no_grad()
-def _evaluate(model: nn.Module, images: ImageSet, size: int) -> tuple[float, float]:
-    was_training = model.training
-    model.eval()
+    device, was_training = images.labels.device, model.training
+    size = size or BATCH[device.type]
     normalize, losses, correct = Normalize(images), [], 0
-    device = images.labels.device
-    for pixels, labels in zip(images.images.split(size), images.labels.split(size)):
-        batch = normalize(to_float(pixels)).contiguous(memory_format=memory_format(device))
-        with autocast(device):
-            logits = model(batch)
-        losses.append(F.cross_entropy(logits.float(), labels, reduction="sum"))
-        correct += (logits.argmax(1) == labels).sum()
-    model.train(was_training)
+    model.eval()
+    try:
+        for pixels, labels in zip(images.images.split(size), images.labels.split(size)):
+            batch = normalize(to_float(pixels)).contiguous(memory_format=memory_format(device))
+            with autocast(device):
+                logits = model(batch)
+            losses.append(F.cross_entropy(logits.float(), labels, reduction="sum"))
+            correct += (logits.argmax(1) == labels).sum()
+    except torch.cuda.OutOfMemoryError:
+        if size == 1:
+            raise
+        return evaluate(model, images, size // 2)
+    finally:
+        model.train(was_training)
     loss = math.fsum(torch.stack(losses).tolist())  # in float64, which not every device has
     return loss / len(images), 100 * int(correct) / len(images)
 
@@ -96,21 +92,21 @@ def sweep(
 
     Returns rows of (configuration, seed, epoch, images, n_images, the description, accuracy in %).
     """
-    rows, clean_accuracy = [], {}
+    rows, known = [], {}  # accuracies on clean images
     for description, corrupt in corruptions:
         for name, images in sets.items():
             clean = to_float(images.images)
             corrupted = replace(images, images=corrupt(clean))
             unchanged = torch.equal(corrupted.images, clean)
             for key, model in models.items():
-                accuracy = clean_accuracy.get((name, key)) if unchanged else None
-                if accuracy is None:
+                if unchanged and (name, key) in known:
+                    accuracy = known[name, key]
+                else:
                     accuracy = evaluate(model, corrupted)[1]
                 if unchanged:
-                    clean_accuracy[name, key] = accuracy
-                row = dict(zip(("configuration", "seed", "epoch"), key))
-                row |= {"images": name, "n_images": len(images)} | description
-                rows.append(row | {"accuracy": accuracy})
+                    known[name, key] = accuracy
+                row = dict(zip(KEY, key)) | {"images": name, "n_images": len(images)}
+                rows.append(row | description | {"accuracy": accuracy})
                 bar.update(len(images))
     return rows
 
@@ -123,10 +119,9 @@ def examples(
     Returns rows of (image, the description, edge, pixels: uint8 (edge, edge, 3) in base64).
     Other arguments as of `sweep`.
     """
-    by_name, rows = {}, []
-    for description, corrupt in corruptions:
-        by_name.setdefault(description["corruption"], []).append((description, corrupt))
-    for found in by_name.values():
+    rows = []
+    for _, group in itertools.groupby(corruptions, lambda pair: pair[0]["corruption"]):
+        found = list(group)
         chosen = {len(found) * (2 * i + 1) // (2 * levels) for i in range(levels)}
         for description, corrupt in (found[i] for i in sorted(chosen)):
             shown = corrupt(to_float(images.images)).clamp(0, 1).mul(255).round().byte()

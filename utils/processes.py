@@ -35,19 +35,14 @@ def alone(script: str) -> None:
         raise OSError(f"{script} is the work of one process; start it with python, not torchrun")
 
 
-def my_share(items: list) -> list:
-    """Every WORLD-th of the items, from this process's own on."""
-    return items[RANK::WORLD]
-
-
 def one_after_another(work: Callable, choice):
     """Rank 0 does the work first and chooses; then the others, one by one on each machine.
 
     Args:
-        work: of a choice; returns a pair of the choice that was made and a result.
+        work: of a choice; returns the choice that was made, first of a tuple.
 
-    Returns the pair of this process. Who comes later works with the choice of rank 0. Where the
-    work fails in one process, that one raises what went wrong, and the others end without a word.
+    Returns what the work of this process has. Who comes later works with the choice of rank 0.
+    Where it fails in one process, that one raises what went wrong; the others end without a word.
     """
     if WORLD == 1:
         return work(choice)

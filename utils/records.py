@@ -1,9 +1,9 @@
 """What is recorded of a model during training: rows of the tables."""
 
+import itertools
 from contextlib import suppress
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import torch
 from torch import nn
@@ -37,12 +37,12 @@ def autocorrelations(model: nn.Module, batchnorms: dict[str, str]) -> list[dict]
     Of the 25 offsets the 13 that differ: (dy, dx) and (-dy, -dx) have the same value. The response
     at any frequency (fy, fx) is the sum over all 25 of value * cos(2 pi (fy dy + fx dx)).
     """
-    rows = []
-    for key, correlation in _correlations(model, batchnorms):
-        for dy, dx in np.argwhere(np.ones((5, 5)))[12:] - 2:  # from (0, 0) on
-            value = float(correlation[dy + 2, dx + 2])
-            rows.append(key | {"dy": int(dy), "dx": int(dx), "value": value})
-    return rows
+    offsets = list(itertools.product(range(-2, 3), repeat=2))[12:]  # from (0, 0) on
+    return [
+        key | {"dy": dy, "dx": dx, "value": float(correlation[dy + 2, dx + 2])}
+        for key, correlation in _correlations(model, batchnorms)
+        for dy, dx in offsets
+    ]
 
 
 def kept_autocorrelations(job: Path, run: Run, width: int) -> pd.DataFrame:

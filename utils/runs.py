@@ -44,7 +44,8 @@ def list_runs(settings: SimpleNamespace) -> list[Run]:
 def describe(runs: list[Run]) -> str:
     """In words: "baseline, L2 1e-3 x seeds 0, 1"."""
     names = dict.fromkeys(configurations.label(run.configuration) for run in runs)
-    return f"{', '.join(names)} x seeds {', '.join(dict.fromkeys(str(run.seed) for run in runs))}"
+    seeds = dict.fromkeys(str(run.seed) for run in runs)
+    return f"{', '.join(names)} x seeds {', '.join(seeds)}"
 
 
 def parse_run(name: str) -> Run | None:

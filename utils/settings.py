@@ -1,6 +1,6 @@
 """The constants at the top of a script are its settings, and its command line.
 
-A constant is an upper-case name assigned on one line with a comment behind it:
+An upper-case name assigned on one line with a comment behind it,
 
     EPOCHS = None  # passes over the training images
 
@@ -13,8 +13,10 @@ import argparse
 import codecs
 import io
 import re
+import shlex
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,7 +24,6 @@ from types import SimpleNamespace
 from utils import configurations
 
 CONSTANT = re.compile(r"^([A-Z][A-Z0-9_]*) = [^{\n].*?  # (.+)$", re.MULTILINE)
-DIGITS = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|[+-]?inf|nan", re.ASCII | re.IGNORECASE)
 NUMBER = (int, float)
 
 
@@ -31,7 +32,7 @@ class Kind:
     """What a constant may be."""
 
     text: str  # for whoever gives something else
-    check: Callable[[object], bool] = lambda value: True
+    check: Callable[[object], bool] = lambda value: True  # or an error where it is not allowed
     types: tuple[type, ...] = (str,)
     several: bool = False  # a list; of distinct ones where the text says so
 
@@ -39,24 +40,25 @@ class Kind:
         """A word of the command line; Python's 1_0 and other scripts' digits are no numbers."""
         if int not in self.types:
             return word
-        if not DIGITS.fullmatch(word):
-            raise argparse.ArgumentTypeError(f"{word!r}; allowed: {self.text}")
-        try:
-            return int(word)
-        except ValueError:
-            return float(word)
+        for number in (int, float) if word.isascii() and "_" not in word else ():
+            with suppress(ValueError):
+                return number(word)
+        raise argparse.ArgumentTypeError(f"{word!r}; allowed: {self.text}")
 
     def allows(self, value) -> bool:
-        values = value if self.several else (value,)
+        values = value if self.several else [value]
         if not isinstance(values, (list, tuple)) or len(values) == 0:
             return False
-        fit = all(type(x) in self.types and self.check(x) for x in values)
+        try:
+            fit = all(type(x) in self.types and self.check(x) for x in values)
+        except (ValueError, OSError, RuntimeError):  # also: too long a path, ~ of an unknown user
+            return False
         return fit and ("distinct" not in self.text or len(set(values)) == len(values))
 
 
 def whole(low: int, high: int, several: bool = False) -> Kind:
     text = "distinct whole numbers" if several else "a whole number"
-    return Kind(f"{text} from {low} to {high}", lambda x: low <= x <= high, (int,), several)
+    return Kind(f"{text} from {low} to {high}", range(low, high + 1).__contains__, (int,), several)
 
 
 def numbers(low: float, high: float) -> Kind:
@@ -65,28 +67,18 @@ def numbers(low: float, high: float) -> Kind:
 
 
 def one_of(*choices: str) -> Kind:
-    return Kind("one of " + ", ".join(choices), lambda x: x in choices)
-
-
-def matching(pattern: str, text: str) -> Kind:
-    return Kind(text, lambda x: re.fullmatch(pattern, x) is not None)
+    return Kind("one of " + ", ".join(choices), choices.__contains__)
 
 
 def _is_configuration(name: str) -> bool:
-    try:
-        return bool(configurations.complete(name, SimpleNamespace(weight_decay=0, dropout=0)))
-    except ValueError:
-        return False
+    return configurations.complete(name, SimpleNamespace(weight_decay=0, dropout=0)) != ""
 
 
 def _is_folder(text: str, made_if_needed: bool = False) -> bool:
-    try:
-        path = Path(text).expanduser()
-        while made_if_needed and not path.exists():
-            path = path.parent
-        return text != "" and text.isprintable() and path.is_dir()
-    except (OSError, RuntimeError):  # too long, closed; ~ of an unknown user
-        return False
+    path = Path(text).expanduser()
+    while made_if_needed and not path.exists():
+        path = path.parent
+    return text != "" and text.isprintable() and path.is_dir()
 
 
 COUNT = whole(1, 10**8)
@@ -126,13 +118,18 @@ KINDS = {  # of every constant of the scripts
     "BAND_WIDTH": Kind("cycles/pixel from 0.05 to below 1", lambda x: 0.05 <= x < 1, NUMBER),
     "CUTOFF": Kind("cycles/pixel from 0 to below sqrt(2)/3", lambda x: 0 <= x < 2**0.5 / 3, NUMBER),
     "RANDOM_PHASES CLIP FOLDED": FLAG,
-    "TRAINING_FLAGS": Kind("flags of experiment B"),
+    "TRAINING_FLAGS": Kind("flags of experiment B", lambda x: shlex.split(x) is not None),
     "RUN": Kind("latest, or the name of a folder", lambda x: x not in ("", ".", "..")),
     "MODEL WEIGHTS COMPARE_WITH": Kind(
         "a name or a path", lambda x: x.strip() != "" and x.isprintable()
     ),
-    "DEVICE": matching("auto|cpu|mps|cuda(:[0-9]+)?", "auto, cuda, cuda:1 (and so on), mps, cpu"),
-    "SAVE_REFERENCE": matching("[A-Za-z0-9_.-]*[A-Za-z0-9_-]", "the name of a folder"),
+    "DEVICE": Kind(
+        "auto, cuda, cuda:1 (and so on), mps, cpu",
+        re.compile("auto|cpu|mps|cuda(:[0-9]+)?").fullmatch,
+    ),
+    "SAVE_REFERENCE": Kind(
+        "the name of a folder", re.compile("[A-Za-z0-9_.-]*[A-Za-z0-9_-]").fullmatch
+    ),
     "DATA_ROOT REDRAW": Kind("an existing folder", _is_folder),
     "RESULTS_DIR": Kind("a folder, made if needed", lambda x: _is_folder(x, made_if_needed=True)),
     "IMAGES": Kind("cifar10, or an existing folder", lambda x: x == "cifar10" or _is_folder(x)),
@@ -146,11 +143,11 @@ NOT_NAMED |= {"RESULTS_DIR", "SAVE_REFERENCE", "REDRAW", "RUN", "TRAINING_FLAGS"
 
 class OneLineParser(argparse.ArgumentParser):
     def error(self, message: str):
-        flags = ", ".join(a.option_strings[0] for a in self._actions)
-        unknown = f"; allowed: {flags}" if "unrecognized" in message else ""
-        shown = (c if c.isprintable() else repr(c)[1:-1] for c in message)
-        message = "".join(shown)  # one line, also where an argument has several
-        self.exit(2, f"error: {message}{unknown}\n")
+        if "unrecognized" in message:
+            flags = ", ".join(action.option_strings[0] for action in self._actions)
+            message = f"{message}; allowed: {flags}"
+        shown = (c if c.isprintable() else repr(c)[1:-1] for c in message)  # one line, always
+        self.exit(2, f"error: {''.join(shown)}\n")
 
 
 def read_settings(
@@ -176,7 +173,15 @@ def read_settings(
         allow_abbrev=False,
     )
     for name, comment in comments.items():
-        _add_flag(parser, name, comment, script[name], scales.get(name.lower(), {}))
+        kind, default = ALLOWED[name], script[name]
+        if default is None and name.lower() in scales:
+            default = ", ".join(f"{scale} {v}" for scale, v in scales[name.lower()].items())
+        default = "none" if default == "" else default
+        options = {"nargs": "+" if kind.several else None, "metavar": "X", "type": kind.read}
+        if kind is FLAG:
+            options = {"action": argparse.BooleanOptionalAction}
+        options["help"] = f"{comment} (default: {default})".replace("%", "%%")
+        parser.add_argument(_flag(name), dest=name.lower(), default=argparse.SUPPRESS, **options)
     given = vars(parser.parse_args(arguments))
     settings = SimpleNamespace(**constants | given, changed=[])
     compared = constants | {k: v for k, v in (recipe or {}).items() if k in constants}
@@ -200,20 +205,28 @@ def complete(settings: SimpleNamespace, values: dict, scale: str | None = None) 
     """
     for name, value in values.items():
         value, found = value.get(scale) if scale else value, getattr(settings, name)
+        one, other = (tuple(x) if isinstance(x, list) else x for x in (found, value))
         if found is None:
             setattr(settings, name, value)
-        elif _tuple(found) != _tuple(value) and name.upper() not in NOT_NAMED:
+        elif one != other and name.upper() not in NOT_NAMED:
             settings.changed.append(name)
 
 
 def refuse(name: str, value, allowed: str) -> None:
     """End the program with exit code 2 and one line about a setting."""
     shown = " ".join(map(str, value)) if isinstance(value, (list, tuple)) else value
-    sys.stderr.write(f"error: {name} (--{_flag(name)}) is {shown!r}; allowed: {allowed}\n")
+    sys.stderr.write(f"error: {name} ({_flag(name)}) is {shown!r}; allowed: {allowed}\n")
     sys.exit(2)
 
 
-def run_script(main: Callable[[], int | None], stopped: str = "Stopped."):
+def _flag(name: str) -> str:
+    return "--" + name.lower().replace("_", "-")
+
+
+STOPPED = "Stopped. Nothing is written; the same command starts over."
+
+
+def run_script(main: Callable[[], int | None], stopped: str = STOPPED):
     """Run main; the errors a user can cause or mend end it with one line, not a traceback."""
     codecs.register_error("plain", _plain)
     for stream in (sys.stdout, sys.stderr):
@@ -223,11 +236,9 @@ def run_script(main: Callable[[], int | None], stopped: str = "Stopped."):
         sys.exit(main())
     except OSError as error:
         sys.exit(f"error: {error}")
-    except (MemoryError, RuntimeError) as error:
-        if (
-            not re.search("out of memory|alloc", str(error), re.IGNORECASE)
-            and type(error) is RuntimeError
-        ):
+    except (MemoryError, RuntimeError) as error:  # torch's allocators raise both
+        short = re.search("out of memory|alloc", str(error), re.IGNORECASE)
+        if not (short or isinstance(error, MemoryError)):
             raise
         sys.exit("error: out of memory; a smaller BATCH_SIZE, WIDTH or TEST_IMAGES needs less")
     except KeyboardInterrupt:
@@ -238,24 +249,3 @@ def _plain(error: UnicodeEncodeError) -> tuple[str, int]:
     """What a terminal cannot show, in signs that it can."""
     text = error.object[error.start : error.end].replace("±", "+-")
     return text.encode("ascii", "backslashreplace").decode(), error.end
-
-
-def _tuple(value) -> tuple:
-    return tuple(value) if isinstance(value, (list, tuple)) else (value,)
-
-
-def _flag(name: str) -> str:
-    return name.lower().replace("_", "-")
-
-
-def _add_flag(parser, name: str, comment: str, default, by_scale: dict) -> None:
-    """One constant as a flag."""
-    kind, options = ALLOWED[name], {"dest": name.lower(), "default": argparse.SUPPRESS}
-    if default is None and by_scale:
-        default = ", ".join(f"{scale} {value}" for scale, value in by_scale.items())
-    if kind is FLAG:
-        options["action"] = argparse.BooleanOptionalAction
-    else:
-        options |= {"nargs": "+" if kind.several else None, "metavar": "X", "type": kind.read}
-    comment = f"{comment} (default: {'none' if default == '' else default})"
-    parser.add_argument("--" + _flag(name), help=comment.replace("%", "%%"), **options)

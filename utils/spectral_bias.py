@@ -82,9 +82,9 @@ def measure(
             "amplitude": y.abs(),
             "phase": y.angle(),
         }
+        columns = {name: values.flatten().numpy() for name, values in columns.items()}
         index = [(*key, step, k) for key in keys for k in frequencies]
-        table = pd.DataFrame(index, columns=INDEX)
-        tables.append(table.assign(**{m: v.flatten().numpy() for m, v in columns.items()}))
+        tables.append(pd.DataFrame(index, columns=INDEX).assign(**columns))
     return pd.concat(tables).sort_values(INDEX, ignore_index=True)
 
 
@@ -96,16 +96,15 @@ def excerpt(
     Of the first seed, at the weakest and the strongest penalty. Arguments as for `measure`;
     positions: (points,).
     """
-    quarter = slice(0, max(2, len(positions) // 4))
+    quarter = max(2, len(positions) // 4)
     steps = list(fits)[:: -max(1, len(fits) // 25)][::-1]  # up to the last
     first = [key for key in keys if key[1] == keys[0][1]]
     tables = []
     for step in steps:
         for key in dict.fromkeys([min(first), max(first)]):
-            lines = {"position": positions, "signal": truth[keys.index(key)]}
-            lines["fit"] = fits[step][keys.index(key)]
-            columns = {name: values[quarter].numpy() for name, values in lines.items()}
-            tables.append(
-                pd.DataFrame({"strength": key[0], "seed": key[1], "step": step} | columns)
-            )
+            table = dict(zip(INDEX, (*key, step)))
+            lines = (positions, truth[keys.index(key)], fits[step][keys.index(key)])
+            for name, line in zip(("position", "signal", "fit"), lines):
+                table[name] = line[:quarter].numpy()
+            tables.append(pd.DataFrame(table))
     return pd.concat(tables, ignore_index=True)

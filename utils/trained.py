@@ -46,8 +46,7 @@ class Trained:
             try:
                 state = checkpoints.load(path, f"{self.folder.name}/{name}")
                 if state["epoch"] != key[2]:
-                    text = f"checkpoint {path} is of epoch {state['epoch']}"
-                    raise CheckpointError(text)
+                    raise CheckpointError(f"checkpoint {path} is of epoch {state['epoch']}")
             except CheckpointError as error:
                 self.problems.append(f"{name}, epoch {key[2]}, is left out: {error}")
                 continue
@@ -63,8 +62,12 @@ class Trained:
     def kept_accuracies(self) -> pd.DataFrame:
         """Clean test accuracy of the models' runs, after the epochs whose weights are kept."""
         runs = [Run(*key[:2]) for key in self.models]
-        history = results.read_run_tables(self.folder, runs, "history")
-        history = history[["configuration", "seed", "epoch", "test_accuracy"]]
+        try:
+            history = results.read_run_tables(self.folder, runs, "history")
+            history = history[["configuration", "seed", "epoch", "test_accuracy"]]
+        except (ValueError, KeyError) as error:
+            text = f"a history.csv in {self.folder} is damaged or gone: start experiment B again"
+            raise CheckpointError(text) from error
         return history[[self.file(*row[:3]).exists() for row in history.itertuples(index=False)]]
 
 
@@ -86,19 +89,23 @@ def load(settings: SimpleNamespace, scales: dict | None = None) -> Trained:
     job, scale, runs = _read_job(folder, latest, settings)
     complete(settings, {"test_images": job.test_images})
     complete(settings, scales or {}, job.scale)
-    sets = _load_test_sets(folder, job, settings)
+    # The scale of another spectrum is that of the job's training images.
+    dataset = "planted" if folder.name.startswith("planted") else "cifar10"
+    training = 2 if job.image_spectrum == "natural" else job.train_images
+    sets, _ = datasets.load(dataset, settings.data_root, training, settings.test_images)
+    sets = image_spectrum.with_spectrum(sets, job.image_spectrum)
+    sets = {name: images.to(device) for name, images in sets.items() if name != "train"}
     labels = {"dataset": sets["test"].name, "scale": provenance.scale_label(settings, scale)}
     labels["device"] = devices.describe_device(device)
-    sets = {name: images.to(device) for name, images in sets.items()}
     found = Trained(folder, job, device, sets, labels)
     found.models = found.load([(run.configuration, run.seed, job.epochs) for run in runs])
     if not found.models:
         raise CheckpointError("; ".join(found.problems))
-    data = f"{labels['dataset']}: {len(sets['test'])} images, {', '.join(sets)}"
     models = describe([Run(*key[:2]) for key in found.models])
     plan = {"Models": f"{models}, after epoch {job.epochs}", "from": str(folder)}
-    plan |= {"Scale": labels["scale"], "Data": data, "Device": labels["device"]}
-    results.print_plan(plan)
+    plan["Scale"] = labels["scale"]
+    plan["Data"] = f"{labels['dataset']}: {len(sets['test'])} images, {', '.join(sets)}"
+    results.print_plan(plan | {"Device": labels["device"]})
     results.report(found.problems)
     return found
 
@@ -107,9 +114,12 @@ def _find_job(settings: SimpleNamespace) -> tuple[Path, dict]:
     """Folder of the job that RUN names, and what its latest start noted if that is meant."""
     parent = Path(settings.results_dir) / "checkpoints"
     if settings.run == "latest":
-        if not _read_latest(parent):
-            _train(settings, parent)
         latest = _read_latest(parent)
+        if not latest:
+            _train(settings, parent)
+            latest = _read_latest(parent)
+        if not latest:
+            raise CheckpointError(f"experiment B has written no models in {parent}")
         return parent / latest["folder"], latest
     if not (parent / settings.run).is_dir():
         there = sorted({path.parent.parent.name for path in parent.glob("*/*/settings.json")})
@@ -121,10 +131,11 @@ def _find_job(settings: SimpleNamespace) -> tuple[Path, dict]:
 
 
 def _read_latest(parent: Path) -> dict:
-    """What experiment B's latest start noted; {} where there is none."""
+    """What experiment B's latest start noted, its runs among it; {} where there is none."""
     file = parent / "latest.json"
     try:
         latest = json.loads(file.read_text("utf-8"))
+        latest["runs"] = [Run(c, s) for s in latest["seeds"] for c in latest["configurations"]]
         return latest if (parent / latest["folder"]).is_dir() else {}
     except FileNotFoundError:
         return {}
@@ -138,12 +149,11 @@ def _train(settings: SimpleNamespace, folder: Path) -> None:
         "takes 4 to 7 minutes on two CPU cores; the time left is shown below.\n",
         flush=True,
     )
-    command = [sys.executable, EXPERIMENT_B, "--results-dir", settings.results_dir]
-    command += ["--device", settings.device]
+    flags = ["--results-dir", settings.results_dir, "--device", settings.device]
     if settings.data_root:
-        command += ["--data-root", settings.data_root]
-    command += shlex.split(settings.training_flags)
-    if subprocess.run(command, check=False).returncode:
+        flags += ["--data-root", settings.data_root]
+    flags += shlex.split(settings.training_flags)
+    if subprocess.run([sys.executable, EXPERIMENT_B, *flags], check=False).returncode:
         raise CheckpointError("experiment B did not finish; see above")
     print("\nExperiment B is finished.\n", flush=True)
 
@@ -169,30 +179,12 @@ def _read_job(
             f"not {FORMAT}); it is left alone"
         )
     runs = sorted(found, key=lambda run: (run.seed, configurations.order(run.configuration)))
-    if latest:
-        named = [Run(name, s) for s in latest["seeds"] for name in latest["configurations"]]
-        runs = [run for run in named if run in found]
-    if settings.configurations:
-        wanted = [configurations.complete(name, job) for name in settings.configurations]
-        runs = _narrow(runs, "CONFIGURATIONS", wanted, lambda run: run.configuration)
-    if settings.seeds:
-        runs = _narrow(runs, "SEEDS", settings.seeds, lambda run: run.seed)
+    runs = latest.get("runs", runs)
+    names = [configurations.complete(name, job) for name in settings.configurations or ()]
+    for what, wanted in (("configuration", names), ("seed", settings.seeds)):
+        there = dict.fromkeys(getattr(run, what) for run in runs)
+        if set(wanted or ()) - set(there):
+            allowed = f"what experiment B has trained: {', '.join(map(str, there))}"
+            refuse(f"{what}s".upper(), wanted, allowed)
+        runs = [run for run in runs if not wanted or getattr(run, what) in wanted]
     return job, scale, runs
-
-
-def _narrow(runs: list[Run], name: str, wanted: list, value) -> list[Run]:
-    there = dict.fromkeys(map(value, runs))
-    if set(wanted) - set(there):
-        refuse(name, wanted, f"what experiment B has trained: {', '.join(map(str, there))}")
-    return [run for run in runs if value(run) in wanted]
-
-
-def _load_test_sets(
-    folder: Path, job: SimpleNamespace, settings: SimpleNamespace
-) -> dict[str, ImageSet]:
-    """Those of the job's data. The scale of another spectrum is that of its training images."""
-    name = "planted" if folder.name.startswith("planted") else "cifar10"
-    training = 2 if job.image_spectrum == "natural" else job.train_images
-    sets, _ = datasets.load(name, settings.data_root, training, settings.test_images)
-    sets = image_spectrum.with_spectrum(sets, job.image_spectrum)
-    return {name: images for name, images in sets.items() if name != "train"}

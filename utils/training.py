@@ -41,14 +41,12 @@ def load_state(run: Run, job: Path) -> dict:
     Raises:
         CheckpointError: the run was begun, but no undamaged state is left.
     """
-    folder = job / run.name
-    identity = f"{job.name}/{run.name}"
+    folder, identity = job / run.name, f"{job.name}/{run.name}"
     checkpoints.clean(folder)
     for path in (folder / "last.pt", folder / "previous.pt"):
-        if not path.exists():
-            continue
         try:
-            return checkpoints.load(path, identity)
+            if path.exists():
+                return checkpoints.load(path, identity)
         except checkpoints.CheckpointError as error:
             aside = checkpoints.set_aside(path)
             tqdm.write(f"{error}. It is kept as {aside.name}.", file=sys.stderr)
@@ -140,26 +138,23 @@ def train(
             row |= numbers
         inference = for_inference(model)
         for name, images in test_sets.items():
-            loss, accuracy = evaluate(inference, images)
-            name = name.replace(" ", "_")
-            row |= {f"{name}_loss": loss, f"{name}_accuracy": accuracy}
+            name, numbers = name.replace(" ", "_"), evaluate(inference, images)
+            row |= zip((f"{name}_loss", f"{name}_accuracy"), numbers)
+        state["history"].append(row)
         step = {"step": epoch * steps_per_epoch(settings)}
-        spectra += [key | step | r for r in records.spectra(model, batchnorms)]
-        state["spectra"] += spectra
+        state["spectra"] += spectra + [key | step | r for r in records.spectra(model, batchnorms)]
         if epoch in (0, settings.epochs):
             rows = records.autocorrelations(model, batchnorms)
             state["autocorrelation"] += [key | r for r in rows]
-        state["epoch"] = epoch
-        state["model"] = copy.deepcopy(model.state_dict())
+        state |= {"epoch": epoch, "model": copy.deepcopy(model.state_dict())}
         state["optimizer"] = copy.deepcopy(optimizer.state_dict())
-        state["history"].append(row)
-        state["times"].append(key | {"seconds": time.perf_counter() - start})
+        seconds = time.perf_counter() - start
+        state["times"].append(key | {"seconds": seconds})
         if epoch in (0, 1, settings.epochs) or epoch % settings.checkpoint_every == 0:
             weights = {name: state[name] for name in ("identity", "epoch", "model")}
             checkpoints.save(weights, folder / f"epoch-{epoch:03d}.pt")
         _save(state, folder)
-        text = f"{title}: test {row['test_accuracy']:.1f} %"
-        progress.epoch(text, state["times"][-1]["seconds"])
+        progress.epoch(f"{title}: test {row['test_accuracy']:.1f} %", seconds)
         yield epoch
 
 
@@ -216,12 +211,14 @@ def _train_epoch(
             _check_weights(model, step)
             now = {"epoch": step / steps, "step": step}
             spectra += [key | now | row for row in records.spectra(model, batchnorms)]
-        numbers = {}
+        shown = {}
         if step % 20 == 0 or step == steps:  # now and then, as reading waits for the device
-            _check_losses(losses)
-            numbers["loss"] = f"{float(losses[-1]) / len(labels):.3f}"
-            numbers["accuracy"] = f"{100 * int(correct) / count:.1f} %"
-        progress.step(**numbers)
+            finite = torch.stack(losses).isfinite()
+            if not finite.all():
+                raise DivergedError(f"the loss of step {int(finite.int().argmin()) + 1}")
+            shown["loss"] = f"{float(losses[-1]) / len(labels):.3f}"
+            shown["accuracy"] = f"{100 * int(correct) / count:.1f} %"
+        progress.step(**shown)
     _check_weights(model, steps)
     return {
         "learning_rate": optimizer.param_groups[0]["lr"],
@@ -240,12 +237,6 @@ def _note_start(run: Run, state: dict, conditions: dict) -> None:
         tqdm.write(text + "with the same numbers, byte for byte", file=sys.stderr)
     key = {"configuration": run.configuration, "seed": run.seed}
     state["starts"].append(key | {"from_epoch": state["epoch"] + 1} | conditions)
-
-
-def _check_losses(losses: list[Tensor]) -> None:
-    finite = torch.stack(losses).isfinite()
-    if not finite.all():
-        raise DivergedError(f"the loss of step {int(finite.int().argmin()) + 1}")
 
 
 def _check_weights(model: nn.Module, step: int) -> None:
