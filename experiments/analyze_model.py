@@ -25,21 +25,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
-import utils  # noqa: F401 (before all else)
-
-# isort: split
-import numpy as np
-import pandas as pd
-import torch
-from torch import nn
-
-from data import datasets, pictures
-from utils import devices, figures_model, processes, results, settings
-from utils.frequency import spectrum_from_power
-from utils.model_files import one_line
-from utils.model_sources import Source, find_model
-from utils.model_spectra import measure
-from utils.network_spectra import EXACT, PROBES, count_outputs, feature_spectra, input_sensitivity
+from utils import settings
 
 MODEL = "resnet18"  # a model of torchvision, a file of weights, or a run's folder of experiment B
 WEIGHTS = "default"  # of a model of torchvision: default (downloaded once), random, or a file
@@ -53,6 +39,22 @@ DATA_ROOT = None  # parent of cifar-10-batches-py; None: CIFAR10_ROOT, then data
 RESULTS_DIR = str(ROOT / "results")  # where everything is written
 SAVE_REFERENCE = None  # copy the results to results/reference/<this name> too; None: do not
 REDRAW = None  # a folder of tables: draw their figures again; None: measure
+
+if __name__ == "__main__":
+    settings.read_settings(globals())  # what is refused, and --help, end before long imports
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+
+from data import datasets, pictures
+from utils import devices, figures_model, processes, results
+from utils.frequency import spectrum_from_power
+from utils.model_files import one_line
+from utils.model_sources import Source, find_model
+from utils.model_spectra import measure
+from utils.network_spectra import EXACT, PROBES, count_outputs, feature_spectra, input_sensitivity
 
 
 def main() -> int:
