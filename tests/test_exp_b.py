@@ -185,6 +185,10 @@ def test_figures_are_drawn_again_from_the_tables_alone(finished, tmp_path):
     assert not (tmp_path / "checkpoints").exists()
     assert job.finish(tmp_path, "--redraw", tmp_path, line=SCRIPT, log=tmp_path / "log") == 1
     assert "no table exp_b_" in (tmp_path / "log").read_text()
+    shutil.copy(folder / "exp_b_ssr.csv", tmp_path)
+    assert job.finish(tmp_path, "--redraw", tmp_path, line=SCRIPT, log=tmp_path / "log") == 1
+    (line,) = (tmp_path / "log").read_text().splitlines()
+    assert line.startswith("error: REDRAW: the tables in") and "spectrum" in line
 
 
 def test_a_sweep_finds_its_baseline(finished, tmp_path):

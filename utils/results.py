@@ -110,7 +110,10 @@ def redraw(folder: str, prefix: str, figures: Callable) -> int:
     tables = sorted(Path(folder).glob(f"{prefix}_*.csv*"))
     if not tables:
         return report([f"REDRAW: no table {prefix}_*.csv in {folder}"])
-    print(*draw(tables, Path(folder), prefix, figures), sep="\n")
+    try:
+        print(*draw(tables, Path(folder), prefix, figures), sep="\n")
+    except KeyError as error:
+        return report([f"REDRAW: the tables in {folder} lack {error}, a table or a column"])
     return 0
 
 
