@@ -67,7 +67,9 @@ def suppression_table(spectra: pd.DataFrame, cutoff: float) -> pd.DataFrame:
         share = energy.div(energy.sum(axis=1), axis=0)
         table[f"eta_{time}"] = share.loc[:, high].sum(axis=1, min_count=1)
         table[f"corner_{time}"] = share.iloc[:, -1]
-    table["high_growth"] = _ratio(*(energy.loc[:, high].sum(axis=1) for energy in (final, initial)))
+    table["high_energy_growth"] = _ratio(
+        *(energy.loc[:, high].sum(axis=1) for energy in (final, initial))
+    )
     table["ssr"] = 1 - _ratio(table.eta_final, table.eta_initial)
     table["corner_ssr"] = 1 - _ratio(table.corner_final, table.corner_initial)
     multiplicity = spectra.drop_duplicates("radius").set_index("radius").multiplicity
@@ -81,7 +83,7 @@ def suppression_table(spectra: pd.DataFrame, cutoff: float) -> pd.DataFrame:
     baseline = baseline.set_axis(table.index)  # of the same seed
     for name, column, sign in (
         ("share_ratio", "eta_final", 1),
-        ("energy_ratio", "high_growth", 1),
+        ("energy_ratio", "high_energy_growth", 1),
         ("published_ratio", "published_ssr", -1),
     ):
         defined = (sign * table[column] > 0) & (sign * baseline[column] > 0) & ~is_baseline
