@@ -42,7 +42,8 @@ OTHERS = {"_features": figures_model.features, "_sensitivity": figures_model.sen
 def write_page(folder: Path) -> Path:
     """Write README.md of the folder results/reference, and its scales.png."""
     places = _places(folder)
-    spectra = {name: _table(places, name, "exp_b_spectrum") for name in (*SCALES, "steps")}
+    named = dict(zip(SCALES, SCALES)) | {"steps": "quick with 100 epochs"}
+    spectra = {named[name]: _table(places, name, "exp_b_spectrum") for name in named}
     spectra = {name: t for name, t in spectra.items() if len(t) and t.configuration.nunique() > 1}
     if spectra:
         with replacing(folder / "scales.png") as temporary:

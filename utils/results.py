@@ -64,6 +64,8 @@ def write(
     if settings.save_reference:
         copies = folder / "reference" / settings.save_reference
         ours = [path for path in written if not path.stem.endswith("examples")]
+        if settings.save_reference not in reference.SCALES:  # the page shows no film of a control
+            ours = [path for path in ours if path.name != "exp_b_evolution.gif"]
         written += [copy(path, copies) for path in ours]
         written.append(reference.write_page(folder / "reference"))
     print("\nWritten:", *written, sep="\n  ")
