@@ -18,7 +18,8 @@ def pytest_addoption(parser):
     parser.addoption("--kills", type=int, default=20, help="of test_robustness.py")
 
 
-HALF = ("test_robustness.py", "test_exp_b.py", "test_exp_cd.py")  # files that take half of the time
+HALF = ["test_robustness.py", "test_exp_a.py", "test_exp_b.py", "test_exp_cd.py"]
+HALF += ["test_reference.py"]  # files that take half of the time
 
 
 @pytest.hookimpl(wrapper=True)
