@@ -161,6 +161,7 @@ def test_every_figure_can_be_read(name, shape):
 
 
 def assert_readable(figure, name):
+    figure.set_dpi(120)  # as it is saved: ticks depend on it
     figure.draw_without_rendering()
     whole, texts, problems = figure.bbox.padded(1), {}, []
     assert figure.get_figwidth() < 10, name  # letters of 9 points are 11 pixels of 900
@@ -612,3 +613,13 @@ def test_looks_differ_in_grey():
         for s in (1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2)
     ]
     assert (np.diff(light) < -5).all()
+
+
+@pytest.mark.parametrize("folder", ["quick", "medium"])
+def test_committed_maps_can_be_read(folder):
+    """Real numbers: ticks of other lengths than those of made ones."""
+    place = ROOT / "results" / "reference" / folder
+    maps = pd.read_csv(place / "exp_c_sensitivity_map.csv.gz")
+    heat = pd.read_csv(place / "exp_c_fourier_heatmap.csv.gz")
+    for draws, table in ((figures_c_d.sensitivity, maps), (figures_c_d.fourier_heatmap, heat)):
+        assert_readable(draws(table), draws.__name__)

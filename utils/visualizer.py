@@ -159,7 +159,8 @@ def map_panels(part, grids: dict, draw, label: str, x: str, y: str, centred=True
             of[title].set_title(textwrap.fill(whole, 84 // columns))
         text = f"difference {label[label.rindex('(') :]}" if group is compared else label
         height = rows if group is usual else 1
-        part.colorbar(mesh, ax=[of[title] for title in group], label=text, aspect=15 * height)
+        bar = {"aspect": 15 * height, "ticks": MaxNLocator(4 * height)}  # whatever its length
+        part.colorbar(mesh, ax=[of[title] for title in group], label=text, **bar)
     part.supxlabel(x, fontsize=10)
     part.supylabel(y, fontsize=10)
     return axes
