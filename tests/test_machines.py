@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from pathlib import Path
 from types import SimpleNamespace
 from unittest import mock
@@ -339,12 +340,14 @@ def test_out_of_memory_is_one_line(capsys):
 def test_evaluation_takes_smaller_batches_where_memory_is_short():
     """A model that takes 5 images at most: the same result as in one batch."""
     images = planted.image_set(23, 0, 1, 1)
-    sizes = []
+    sizes, failed = [], []
 
     class Small(torch.nn.Module):
         def forward(self, x):
+            assert not any(batch() is not None for batch in failed)  # its memory is free again
             sizes.append(len(x))
             if len(x) > 5:
+                failed.append(weakref.ref(x))
                 raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
             return x.flatten(1)[:, :10]
 

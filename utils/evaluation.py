@@ -44,15 +44,25 @@ def for_inference(model: nn.Module) -> nn.Module:
     return model
 
 
-@torch.no_grad()
-def evaluate(model: nn.Module, images: ImageSet, size: int | None = None) -> tuple[float, float]:
+def evaluate(model: nn.Module, images: ImageSet) -> tuple[float, float]:
     """Mean cross-entropy and accuracy in percent, over all images, at inference.
 
-    The images, uint8 or already float in [0, 1], must be on the model's device. `size` of them are
-    taken at a time; where a GPU's memory is too small, half of that.
+    The images, uint8 or already float in [0, 1], must be on the model's device. Where a GPU's
+    memory is too small for a batch, half of it is tried.
     """
+    size = BATCH[images.labels.device.type]
+    while True:  # tried again out here: inside `except`, the error would keep the batch in memory
+        try:
+            return _evaluate(model, images, size)
+        except torch.cuda.OutOfMemoryError:
+            if size == 1:
+                raise
+        size //= 2
+
+
+@torch.no_grad()
+def _evaluate(model: nn.Module, images: ImageSet, size: int) -> tuple[float, float]:
     device, was_training = images.labels.device, model.training
-    size = size or BATCH[device.type]
     normalize, losses, correct = Normalize(images), [], 0
     model.eval()
     try:
@@ -62,10 +72,6 @@ def evaluate(model: nn.Module, images: ImageSet, size: int | None = None) -> tup
                 logits = model(batch)
             losses.append(F.cross_entropy(logits.float(), labels, reduction="sum"))
             correct += (logits.argmax(1) == labels).sum()
-    except torch.cuda.OutOfMemoryError:
-        if size == 1:
-            raise
-        return evaluate(model, images, size // 2)
     finally:
         model.train(was_training)
     loss = math.fsum(torch.stack(losses).tolist())  # in float64, which not every device has
