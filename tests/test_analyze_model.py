@@ -26,12 +26,12 @@ from torchvision.models import get_model, resnet18
 
 from data import pictures
 from models.resnet import ResNet18
-from utils import checkpoints, settings
+from utils import checkpoints, figures_model, settings
 from utils.frequency import spectrum_from_power
 from utils.model_files import WeightsError, load_weights
 from utils.model_sources import find_model
 from utils.model_spectra import analyze_model
-from utils.network_spectra import input_sensitivity
+from utils.network_spectra import feature_spectra, input_sensitivity
 
 spec = importlib.util.spec_from_file_location("script", ROOT / "experiments" / "analyze_model.py")
 script = importlib.util.module_from_spec(spec)
@@ -239,6 +239,17 @@ def test_the_figure_says_what_was_folded(monkeypatch, tmp_path, weights):
         assert text in figure.get_suptitle()
         titles = [ax.get_title() for ax in figure.axes]
         assert sum("conv" in title for title in titles) == 4
+
+
+def test_each_layer_has_one_curve():
+    labels = {"model": "x", "device": "cpu"}
+    for count in (1, 3, 12):
+        layers = (nn.Conv2d(3, 3, 3, padding=1) for _ in range(count))
+        maps = feature_spectra(nn.Sequential(*layers), torch.rand(2, 3, 16, 16))
+        figure = figures_model.features(maps.assign(**labels))
+        (legend,) = (ax.get_legend() for ax in figure.axes if ax.get_legend())
+        names = [text.get_text() for text in legend.get_texts()]
+        assert len(names) == len(set(names)) == min(count, 8)
 
 
 def test_against_a_model_whose_radii_have_more_digits(monkeypatch, tmp_path):

@@ -68,10 +68,11 @@ def features(table: pd.DataFrame) -> Figure:
     top.colorbar(mesh, ax=ax, label="against the lowest\nradius above 0 (dB)", extend="both")
     ax = bottom.subplots()
     diagonals = [*table.dropna(subset="relative_log_amplitude").groupby("layer", sort=False)]
-    last = max(1, len(diagonals) - 1)
+    last = len(diagonals) - 1
     for number in dict.fromkeys(round(i * last / 7) for i in range(8) if diagonals):
-        name, rows = diagonals[min(number, len(diagonals) - 1)]
-        style = {"color": colormaps["plasma"](0.9 * number / last), "label": _short(name)}
+        name, rows = diagonals[number]
+        color = colormaps["plasma"](0.9 * number / max(1, last))
+        style = {"color": color, "label": _short(name)}
         ax.plot(rows.radius / 2**0.5, rows.relative_log_amplitude, **style)
     ax.set(xlabel="frequency along each axis, on the diagonal (cycles/pixel)")
     ax.set(ylabel="relative log amplitude")
