@@ -4,12 +4,11 @@ import csv
 import gzip
 import re
 import shlex
-from pathlib import Path
 
 import job
 import pytest
+from conftest import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = ["", "experiments", "results", "tests", "results/reference"]
 PAGES = {folder: (ROOT / folder / "README.md").read_text("utf-8") for folder in FOLDERS}
 ENGLISH, CHINESE = PAGES[""].split("\n# 中文\n")
