@@ -623,3 +623,15 @@ def test_committed_maps_can_be_read(folder):
     heat = pd.read_csv(place / "exp_c_fourier_heatmap.csv.gz")
     for draws, table in ((figures_c_d.sensitivity, maps), (figures_c_d.fourier_heatmap, heat)):
         assert_readable(draws(table), draws.__name__)
+
+
+@pytest.mark.parametrize("folder", ["quick", "dropout"])
+def test_numbers_of_means_do_not_touch(folder):
+    """Three models in three groups have no room for numbers in the narrowest panel."""
+    table = pd.read_csv(next((ROOT / "results" / "reference" / folder).glob("exp_b_ssr.csv*")))
+    figure = figures_b.ssr_comparison(table)
+    figure.set_dpi(120)
+    figure.draw_without_rendering()
+    boxes = [text.get_window_extent() for text in figure.axes[-1].texts]
+    assert len(boxes) == (6 if folder == "quick" else 0)
+    assert not any(a.overlaps(b) for a, b in itertools.combinations(boxes, 2))

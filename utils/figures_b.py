@@ -222,7 +222,7 @@ def _groups(ax, groups: dict, names: list[str], ratio=False, bar=False, claimed=
                 ax.plot(x, claimed[name], "kx", markersize=8, label=published.SOURCE)
             if bar:
                 ax.plot([x, x], ends, color="0.2", linewidth=1, marker="_", markersize=6)
-            if few and len(names) < 5:
+            if few and len(names) < 5 and len(names) * len(groups) < 9:
                 top = np.nanmax([*values, *(ends if bar else [])])
                 text = Formatter.fix_minus(f"{mean:.2f}")
                 ax.annotate(text, (x, top), (0, 3), textcoords="offset points", **small)
