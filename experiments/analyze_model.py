@@ -87,7 +87,7 @@ def main() -> int:
     if s.images:
         tables |= measure_network(s, source, images, device)
     labels = {"model": source.about, "reference": reference, "folded": s.folded}
-    labels |= {"cutoff": s.cutoff, "device": devices.describe_device(device)}
+    labels |= {"cutoff": s.cutoff, "device": devices.describe_device(device, "float32")}
     return results.write(s, "analyze", labels, tables, figures, [])
 
 

@@ -87,7 +87,7 @@ def main() -> int:
     labels = {
         "dataset": f"sum of {len(s.frequencies)} sinusoids",
         "setting": provenance.scale_label(s),
-        "device": devices.describe_device(device),
+        "device": devices.describe_device(device, "float32"),
     }
     say_plan(s, labels)
     keys = [(strength, seed) for strength in s.strengths for seed in s.seeds]

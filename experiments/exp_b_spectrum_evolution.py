@@ -32,7 +32,7 @@ from utils.published import CLEAN_ACCURACY, RECIPE, SSR
 SCALE = "quick"  # quick, medium, or full (the published setting: for a GPU)
 DATASET = "auto"  # cifar10, planted, or auto: CIFAR-10 where it can be had
 IMAGE_SPECTRUM = "natural"  # or whitened, inverted: amplitudes times r, r^2 (r: frequency)
-CONFIGURATIONS = ("baseline", "l2", "dropout")  # also conv-l2, l2=5e-4, l2+dropout=0.3
+CONFIGURATIONS = ("baseline", "l2", "dropout")  # also conv-l2, fixed-norm, l2=5e-4, l2+dropout=0.3
 SEEDS = None  # one run of each configuration per seed
 EPOCHS = None  # passes over the training images
 WIDTH = None  # channels of the first stage of ResNet-18
@@ -46,6 +46,7 @@ DROPOUT = 0.5  # probability, inside every block, where dropout has no value of 
 CUTOFF = 0.25  # cycles/pixel; the high band is above (3x3: all but DC)
 CHECKPOINT_EVERY = None  # epochs between weights that are kept
 DEVICE = "auto"  # cuda, cuda:1, mps, cpu, or auto: the GPU where CUDA finds one, else the CPU
+PRECISION = "auto"  # bfloat16 where the device has matrix units for it, else float32; or by name
 DATA_ROOT = None  # parent of cifar-10-batches-py; None: CIFAR10_ROOT, then data/
 RESULTS_DIR = str(ROOT / "results")  # where everything is written
 SAVE_REFERENCE = None  # copy the results to results/reference/<this name> too; None: do not
@@ -93,6 +94,7 @@ def main() -> int:
     jobs = list_runs(s)
     processes.connect()
     device = devices.choose_device(s.device)
+    s.precision = devices.choose_precision(s.precision, device)
     _, sets, notice = processes.one_after_another(partial(load_images, s), s.dataset)
     labels = {"dataset": sets["train"].name, "scale": provenance.scale_label(s)}
     folder = job_folder(s, labels["dataset"], device)
@@ -100,7 +102,7 @@ def main() -> int:
     locks = [checkpoints.hold(folder / run.name / "lock") for run in mine]
     processes.outlive_others()
     states = {run: load_state(run, folder) for run in mine}
-    start = {"device": devices.describe_device(device)} | provenance.versions()
+    start = {"device": devices.describe_device(device, s.precision)} | provenance.versions()
     if processes.RANK == 0:
         results.clean(s)
         note_latest(s, folder, labels)

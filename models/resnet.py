@@ -11,7 +11,8 @@ class Dropout(nn.Dropout):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or self.p == 0 or x.is_cuda:
             return F.dropout(x, self.p, self.training)  # unlike super(), torch.jit.script takes it
-        return x * torch.rand_like(x).ge_(self.p).mul_(1 / (1 - self.p))
+        mask = torch.rand_like(x, dtype=torch.float32).ge_(self.p).mul_(1 / (1 - self.p))
+        return (x * mask).to(x.dtype)
 
 
 class BasicBlock(nn.Module):

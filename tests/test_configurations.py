@@ -23,6 +23,8 @@ SETTINGS = SimpleNamespace(weight_decay=1e-3, dropout=0.5)
         ("dropout", "dropout=0.5", "dropout 0.5"),
         ("dropout=.25+l2", "l2=0.001+dropout=0.25", "L2 1e-3 + dropout 0.25"),
         ("l2=0", "l2=0", "L2 0"),
+        ("fixed-norm", "fixed-norm=1", "fixed norm 1"),
+        ("fixed-norm=0.5+dropout", "dropout=0.5+fixed-norm=0.5", "dropout 0.5 + fixed norm 0.5"),
     ],
 )
 def test_names(name, complete, label):
@@ -34,7 +36,8 @@ def test_names(name, complete, label):
 
 @pytest.mark.parametrize(
     "name",
-    ["", "L2", "l2=", "l2=-1", "l2=1e6", "l2=nan", "dropout=1", "l2+l2", "l2+", "baseline=1"],
+    ["", "L2", "l2=", "l2=-1", "l2=1e6", "l2=nan", "dropout=1", "l2+l2", "l2+", "baseline=1"]
+    + ["fixed-norm=0", "fixed-norm=-1", "fixed-norm+l2", "conv-l2+fixed-norm=2"],
 )
 def test_no_names(name):
     with pytest.raises(ValueError):

@@ -428,9 +428,19 @@ def test_bfloat16_only_where_the_gpu_computes_in_it(monkeypatch, capability, fas
     asked = []
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
     monkeypatch.setattr(torch, "autocast", lambda *a, enabled: asked.append(enabled))
-    devices.autocast(torch.device("cuda:0"))
-    devices.autocast(torch.device("cpu"))
-    assert asked == [fast, False]
+    gpu = torch.device("cuda:0")
+    devices.autocast(gpu, devices.choose_precision("auto", gpu))
+    assert asked == [fast]
+
+
+@pytest.mark.parametrize("told, there", [({"amx_bf16": True}, True), ({"amx_bf16": False}, False)])
+def test_bfloat16_only_on_processors_with_matrix_units(monkeypatch, told, there):
+    cpu = torch.device("cpu")
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: told, raising=False)
+    assert devices.choose_precision("auto", cpu) == ("bfloat16" if there else "float32")
+    monkeypatch.delattr(torch.cpu, "get_capabilities")  # older versions of torch
+    assert devices.choose_precision("auto", cpu) == "float32"
+    assert devices.choose_precision("bfloat16", cpu) == "bfloat16"
 
 
 def test_the_compiler_is_not_imported():

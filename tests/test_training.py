@@ -21,10 +21,11 @@ SETTINGS = SimpleNamespace(
     learning_rate=0.02,  # small: rounding grows with it from step to step
     momentum=0.9,
     checkpoint_every=1,
+    precision="float32",
 )
 START = {"device": "cpu", "processor": "", "torch": "", "threads": 1}
 CONFIGURATIONS = ["baseline", "l2=0.05", "conv-l2=0.05", "dropout=0.5", "l2=0.02+dropout=0.3"]
-CONFIGURATIONS += ["l2=0.02+conv-l2=0.03"]
+CONFIGURATIONS += ["l2=0.02+conv-l2=0.03", "fixed-norm=2"]
 
 
 @pytest.fixture(scope="module")
@@ -44,13 +45,14 @@ def train(configuration, images, folder, settings=SETTINGS, state=None):
     yield from training.train(*arguments, progress.Progress(0, silent=True))
 
 
-def plain_loop(configuration, images, weight_decay, only_kernels=False, dropout=0.0):
+def plain_loop(configuration, images, weight_decay, only_kernels=False, dropout=0.0, norm=None):
     """The first epoch's three steps, without anything of training or batches: every step of the
     recipe written out, with the random numbers that the two document."""
     torch.manual_seed(3)
     model = ResNet18(8, dropout).train().to(memory_format=torch.channels_last)
     parameters = dict(model.named_parameters())
     velocity = {name: torch.zeros_like(p) for name, p in parameters.items()}
+    initial = {name: p.detach().clone() for name, p in parameters.items()}
     draw = torch.Generator().manual_seed(3 * 1_000_003 + 1)
     order = torch.randperm(40, generator=draw)
     mirror = torch.randint(2, (40,), generator=draw)
@@ -76,6 +78,11 @@ def plain_loop(configuration, images, weight_decay, only_kernels=False, dropout=
                 decays = not only_kernels or p.ndim > 1
                 velocity[name] = 0.9 * velocity[name] + gradient + decays * weight_decay * p
                 p -= rate * velocity[name]
+                if norm and p.ndim == 4:  # every convolution here has a BatchNorm behind it
+                    for kernel, at_start in zip(p, initial[name]):
+                        kernel *= (
+                            norm * at_start.square().sum().sqrt() / kernel.square().sum().sqrt()
+                        )
     return model.state_dict()
 
 
@@ -88,6 +95,8 @@ def plain_loop(configuration, images, weight_decay, only_kernels=False, dropout=
         ("dropout=0.5", (0.0, False, 0.5)),
         ("l2=0.02+dropout=0.3", (0.02, False, 0.3)),
         ("conv-l2=0.04+dropout=0.3", (0.04, True, 0.3)),
+        ("fixed-norm=1", (0.0, False, 0.0, 1)),
+        ("dropout=0.3+fixed-norm=2", (0.0, False, 0.3, 2)),
     ],
 )
 def test_three_steps_equal_those_of_a_plain_loop(
@@ -104,6 +113,51 @@ def test_three_steps_equal_those_of_a_plain_loop(
     assert found.keys() == expected.keys()
     for name, value in expected.items():
         np.testing.assert_allclose(found[name], value, atol=1e-5, err_msg=name)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_fixed_norms_are_held_after_every_step(tmp_path, images, precision, monkeypatch):
+    """Norms of all filters of the 20 convolutions, by numpy; also after a resume in the middle."""
+    torch.manual_seed(3)
+    initial = [p.detach() for p in ResNet18(8).parameters() if p.ndim == 4]
+    norms, make = [], training.training_step
+
+    def filter_norms(weights):
+        return [np.sqrt((w.double().numpy() ** 2).sum((1, 2, 3))) for w in weights]
+
+    def watched(model, *arguments):
+        step, weights = make(model, *arguments), [p for p in model.parameters() if p.ndim == 4]
+
+        def then_look(*batch):
+            found = step(*batch)
+            norms.append(filter_norms(w.detach() for w in weights))
+            return found
+
+        return then_look
+
+    monkeypatch.setattr(training, "training_step", watched)
+    for epochs in (1, 2):  # the second time from the state of epoch 1
+        settings = SimpleNamespace(**vars(SETTINGS) | {"precision": precision, "epochs": epochs})
+        list(train("fixed-norm=0.5", images, tmp_path, settings))
+    assert len(norms) == 6 and len(initial) == 20
+    for found in norms:
+        for norm, at_start in zip(found, filter_norms(initial), strict=True):
+            np.testing.assert_allclose(norm, 0.5 * at_start, rtol=1e-6)
+
+
+def test_a_filter_before_batchnorm_has_no_scale():
+    """What fixed norms rest on: the logits in training do not depend on the filters' norms."""
+    torch.manual_seed(0)
+    model, images = ResNet18(4).double().train(), torch.rand(6, 3, 16, 16, dtype=torch.float64)
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.eps = 1e-12  # what is added to the variance has a scale
+    before = model(images)
+    with torch.no_grad():
+        for p in model.parameters():
+            if p.ndim == 4:
+                p *= torch.rand(len(p), 1, 1, 1, dtype=p.dtype) + 2
+    np.testing.assert_allclose(model(images).detach(), before.detach(), rtol=1e-6, atol=1e-6)
 
 
 def test_decay_on_all_and_on_kernels_adds_up():

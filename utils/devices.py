@@ -29,13 +29,34 @@ def choose_device(name: str) -> torch.device:
     return torch.device(kind)
 
 
-def describe_device(device: torch.device) -> str:
-    """What tables and figures say of the device: "cpu, 2 threads, torch 2.14.1"."""
+def has_bfloat16_units(device: torch.device) -> bool:
+    """Has it matrix units for bfloat16: a GPU from capability 8.0 on, or a CPU with AMX?"""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # older torch cannot tell
+    return device.type == "cpu" and bool(capabilities.get("amx_bf16"))
+
+
+def choose_precision(name: str, device: torch.device) -> str:
+    """The arithmetic of training: "auto" is bfloat16 where the device has units for it, else
+    float32."""
+    if name != "auto":
+        return name
+    return "bfloat16" if has_bfloat16_units(device) else "float32"
+
+
+def autocast(device: torch.device, precision: str) -> torch.autocast:
+    """Convolutions and matrix products in "bfloat16" or "float32"; weights stay float32."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
+
+
+def describe_device(device: torch.device, precision: str) -> str:
+    """What tables and figures say of the device: "cpu, 2 threads, float32, torch 2.14.1"."""
     threads = torch.get_num_threads()
     name = f"{device.type}, {threads} thread{'s' if threads > 1 else ''}"
     if device.type == "cuda":
         name = torch.cuda.get_device_name(device)
-    return f"{name}, torch {torch.__version__.split('+')[0]}"
+    return f"{name}, {precision}, torch {torch.__version__.split('+')[0]}"
 
 
 def describe_processor() -> str:
@@ -45,12 +66,6 @@ def describe_processor() -> str:
             return next(x.split(":")[1].strip() for x in file if x.startswith("model name"))
     except (OSError, StopIteration):
         return platform.processor() or platform.machine()
-
-
-def autocast(device: torch.device) -> torch.autocast:
-    """bfloat16 arithmetic on a GPU that has it (not one that emulates it), else float32."""
-    fast = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
-    return torch.autocast("cuda" if fast else "cpu", torch.bfloat16, enabled=fast)
 
 
 def memory_format(device: torch.device) -> torch.memory_format:

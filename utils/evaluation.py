@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from data.batches import ImageSet, Normalize, to_float
 from utils.batchnorm import bare, following_batchnorms, named_layers
-from utils.devices import autocast, memory_format
+from utils.devices import memory_format
 
 # Images at a time: on a CPU few enough for its cache. The result does not depend on it.
 BATCH = {"cpu": 64, "mps": 256, "cuda": 1000}
@@ -45,7 +45,7 @@ def for_inference(model: nn.Module) -> nn.Module:
 
 
 def evaluate(model: nn.Module, images: ImageSet) -> tuple[float, float]:
-    """Mean cross-entropy and accuracy in percent, over all images, at inference.
+    """Mean cross-entropy and accuracy in percent, over all images, at inference in float32.
 
     The images, uint8 or already float in [0, 1], must be on the model's device. Where a GPU's
     memory is too small for a batch, half of it is tried.
@@ -68,9 +68,8 @@ def _evaluate(model: nn.Module, images: ImageSet, size: int) -> tuple[float, flo
     try:
         for pixels, labels in zip(images.images.split(size), images.labels.split(size)):
             batch = normalize(to_float(pixels)).contiguous(memory_format=memory_format(device))
-            with autocast(device):
-                logits = model(batch)
-            losses.append(F.cross_entropy(logits.float(), labels, reduction="sum"))
+            logits = model(batch)
+            losses.append(F.cross_entropy(logits, labels, reduction="sum"))
             correct += (logits.argmax(1) == labels).sum()
     finally:
         model.train(was_training)

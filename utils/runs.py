@@ -16,7 +16,7 @@ FORMAT = 3  # of the files in a run's folder
 # The settings that the files of every run depend on: a change of any means another folder. The
 # strengths of a run's regularisation are in its own name.
 DECISIVE = ["width", "epochs", "train_images", "test_images", "batch_size", "learning_rate"]
-DECISIVE += ["momentum", "image_spectrum", "checkpoint_every"]
+DECISIVE += ["momentum", "image_spectrum", "checkpoint_every", "precision"]
 
 
 @dataclass(frozen=True)

@@ -123,6 +123,7 @@ KINDS = {  # of every constant of the scripts
     "MODEL WEIGHTS COMPARE_WITH": Kind(
         "a name or a path", lambda x: x.strip() != "" and x.isprintable()
     ),
+    "PRECISION": one_of("auto", "bfloat16", "float32"),
     "DEVICE": Kind(
         "auto, cuda, cuda:1 (and so on), mps, cpu",
         re.compile("auto|cpu|mps|cuda(:[0-9]+)?").fullmatch,
@@ -137,7 +138,16 @@ KINDS = {  # of every constant of the scripts
 ALLOWED = {name: kind for names, kind in KINDS.items() for name in names.split()}
 
 # Constants that no label has to name: results say these in other ways, or do not depend on them.
-NOT_NAMED = {"SCALE", "SETTING", "DATASET", "CONFIGURATIONS", "SEEDS", "DEVICE", "DATA_ROOT"}
+NOT_NAMED = {
+    "SCALE",
+    "SETTING",
+    "DATASET",
+    "CONFIGURATIONS",
+    "SEEDS",
+    "DEVICE",
+    "DATA_ROOT",
+    "PRECISION",
+}
 NOT_NAMED |= {"RESULTS_DIR", "SAVE_REFERENCE", "REDRAW", "RUN", "TRAINING_FLAGS"}
 
 

@@ -96,7 +96,7 @@ def load(settings: SimpleNamespace, scales: dict | None = None) -> Trained:
     sets = image_spectrum.with_spectrum(sets, job.image_spectrum)
     sets = {name: images.to(device) for name, images in sets.items() if name != "train"}
     labels = {"dataset": sets["test"].name, "scale": provenance.scale_label(settings, scale)}
-    labels["device"] = devices.describe_device(device)
+    labels["device"] = devices.describe_device(device, "float32")
     found = Trained(folder, job, device, sets, labels)
     found.models = found.load([(run.configuration, run.seed, job.epochs) for run in runs])
     if not found.models:

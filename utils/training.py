@@ -5,7 +5,7 @@ import io
 import math
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from data.batches import ImageSet, Normalize, training_batches
+from data.batches import ImageSet, Normalize, to_float, training_batches
 from models.resnet import ResNet18
 from utils import checkpoints, records
 from utils.batchnorm import following_batchnorms
@@ -27,6 +27,8 @@ from utils.runs import Run
 
 DROPOUT_SEEDS = 500_000  # an epoch's seed for dropout, beyond those of its batch order
 TABLES = ["history", "spectra", "autocorrelation", "times", "starts"]
+
+Step = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 class DivergedError(ArithmeticError):
@@ -109,11 +111,15 @@ def train(
         raise DivergedError(state["diverged"])
     model, optimizer = build(run, settings, train_set.labels.device)
     batchnorms = following_batchnorms(model)
+    fixed = fixed_norms(model, batchnorms, run.strengths.get("fixed-norm"))
     if state["epoch"] >= 0:
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
+    step = training_step(model, optimizer, train_set, settings.precision, fixed)
     if state["epoch"] < settings.epochs:
         _note_start(run, state, conditions)
+        if train_set.labels.device.type == "cuda" and settings.batch_size <= len(train_set):
+            step = as_cuda_graph(step, model, optimizer, train_set.first(settings.batch_size))
 
     for epoch in range(state["epoch"] + 1, settings.epochs + 1):
         start = time.perf_counter()
@@ -125,7 +131,7 @@ def train(
             progress.describe(title)
             try:
                 numbers, spectra = _train_epoch(
-                    model, optimizer, train_set, windows, batchnorms, key, settings, progress
+                    model, optimizer, step, train_set, windows, batchnorms, key, settings, progress
                 )
             except DivergedError as error:  # the state keeps the weights of the epoch before
                 state["diverged"] = (
@@ -141,8 +147,8 @@ def train(
             name, numbers = name.replace(" ", "_"), evaluate(inference, images)
             row |= zip((f"{name}_loss", f"{name}_accuracy"), numbers)
         state["history"].append(row)
-        step = {"step": epoch * steps_per_epoch(settings)}
-        state["spectra"] += spectra + [key | step | r for r in records.spectra(model, batchnorms)]
+        now = key | {"step": epoch * steps_per_epoch(settings)}
+        state["spectra"] += spectra + [now | row for row in records.spectra(model, batchnorms)]
         if epoch in (0, settings.epochs):
             rows = records.autocorrelations(model, batchnorms)
             state["autocorrelation"] += [key | r for r in rows]
@@ -170,9 +176,95 @@ def build(
         decay = run.strengths.get("l2", 0) + kernels * run.strengths.get("conv-l2", 0)
         some = [p for p in model.parameters() if (p.ndim > 1) == kernels]
         groups.append({"params": some, "weight_decay": decay})
-    return model, without_compiler(torch.optim.SGD)(
+    optimizer = without_compiler(torch.optim.SGD)(
         groups, lr=settings.learning_rate, momentum=settings.momentum, fused=device.type != "mps"
     )
+    for p in model.parameters():  # as SGD starts, but there before the first step
+        optimizer.state[p]["momentum_buffer"] = torch.zeros_like(p)
+    return model, optimizer
+
+
+def fixed_norms(
+    model: nn.Module, batchnorms: dict[str, str], factor: float | None
+) -> list[tuple[Tensor, Tensor]]:
+    """Weights (out, in, h, w) of each convolution before a BatchNorm, and the norms (out, 1, 1, 1)
+    that its filters are held at: `factor` times those of now. None: no filter is held."""
+    weights = [model.get_submodule(name).weight for name in batchnorms] if factor else []
+    return [(w, factor * _filter_norms(w).detach()) for w in weights]
+
+
+def _filter_norms(weight: Tensor) -> Tensor:
+    return torch.linalg.vector_norm(weight, dim=(1, 2, 3), keepdim=True)
+
+
+def training_step(
+    model: nn.Module,
+    optimizer: torch.optim.SGD,
+    train_set: ImageSet,
+    precision: str,
+    fixed: list[tuple[Tensor, Tensor]],
+) -> Step:
+    """A step of SGD at the optimiser's learning rate: function(images, labels) -> the sum of the
+    images' losses, and how many were classified right, both as tensors on the device.
+
+    Args:
+        precision: of convolutions and matrix products; loss, BatchNorm and update are float32.
+        fixed: from `fixed_norms`; filters are scaled back to their norms after the update.
+    """
+    normalize, device = Normalize(train_set), train_set.labels.device
+    rate = torch.zeros((), device=device)  # a tensor: a CUDA graph reads its value at every step
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+
+    def step(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        with autocast(device, precision):
+            logits = model(normalize(images))
+        loss = F.cross_entropy(logits.float(), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        with torch.no_grad():
+            for weight, norms in fixed:
+                weight.mul_(norms / _filter_norms(weight))
+            return loss * len(labels), (logits.argmax(1) == labels).sum()
+
+    return step
+
+
+def as_cuda_graph(step: Step, model: nn.Module, optimizer: torch.optim.SGD, some: ImageSet) -> Step:
+    """The same step, its some 400 kernels launched at once: at width 16 launching them one by one
+    takes several times as long as running them. Batches of another size are not.
+
+    Args:
+        some: as many images as a batch has, to record the graph with; nothing is learned of them.
+    """
+    buffers = [state["momentum_buffer"] for state in optimizer.state.values()]
+    changed = [*model.state_dict().values(), *buffers]
+    before = [tensor.clone() for tensor in changed]
+    inputs = to_float(some.images).contiguous(memory_format=memory_format(some.labels.device))
+    inputs = inputs, some.labels.clone()
+    model.train()
+    aside = torch.cuda.Stream()
+    aside.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(aside):  # libraries set themselves up in the first calls
+        for _ in range(3):
+            step(*inputs)
+    torch.cuda.current_stream().wait_stream(aside)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        results = step(*inputs)
+    for tensor, value in zip(changed, before):
+        tensor.copy_(value)
+
+    def launch(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        if labels.shape != inputs[1].shape:
+            return step(images, labels)
+        inputs[0].copy_(images)
+        inputs[1].copy_(labels)
+        graph.replay()
+        return tuple(result.clone() for result in results)
+
+    return launch
 
 
 def steps_per_epoch(settings: SimpleNamespace) -> int:
@@ -180,7 +272,7 @@ def steps_per_epoch(settings: SimpleNamespace) -> int:
 
 
 def _train_epoch(
-    model, optimizer, train_set, windows, batchnorms, key, settings, progress
+    model, optimizer, step, train_set, windows, batchnorms, key, settings, progress
 ) -> tuple[dict, list[dict]]:
     """One pass over the training images.
 
@@ -188,31 +280,24 @@ def _train_epoch(
     first epoch.
     """
     seed, epoch, steps = key["seed"], key["epoch"], steps_per_epoch(settings)
-    labels, normalize = train_set.labels, Normalize(train_set)
-    batches = training_batches(windows, labels, settings.batch_size, seed, epoch)
+    batches = training_batches(windows, train_set.labels, settings.batch_size, seed, epoch)
     torch.manual_seed(seed * 1_000_003 + epoch + DROPOUT_SEEDS)  # also after a resume
     model.train()
     losses, correct, count, spectra = [], 0, 0, []
-    for step, (images, labels) in enumerate(batches, 1):
-        done = (epoch - 1 + (step - 1) / steps) / settings.epochs
-        for group in optimizer.param_groups:  # cosine from the full rate to 0
-            group["lr"] = settings.learning_rate * (1 + math.cos(math.pi * done)) / 2
-        with autocast(images.device):
-            logits = model(normalize(images))
-            loss = F.cross_entropy(logits, labels)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-
+    for number, (images, labels) in enumerate(batches, 1):
+        done = (epoch - 1 + (number - 1) / steps) / settings.epochs
+        rate = settings.learning_rate * (1 + math.cos(math.pi * done)) / 2  # from all of it to 0
+        optimizer.param_groups[0]["lr"].fill_(rate)  # all groups have the same
+        loss, right = step(images, labels)
         count += len(labels)
-        losses.append(loss.detach() * len(labels))
-        correct += (logits.detach().argmax(1) == labels).sum()
-        if epoch == 1 and step < steps and step & (step - 1) == 0:  # 1, 2, 4, 8, ...
-            _check_weights(model, step)
-            now = {"epoch": step / steps, "step": step}
+        losses.append(loss)
+        correct += right
+        if epoch == 1 and number < steps and number & (number - 1) == 0:  # 1, 2, 4, 8, ...
+            _check_weights(model, number)
+            now = {"epoch": number / steps, "step": number}
             spectra += [key | now | row for row in records.spectra(model, batchnorms)]
         shown = {}
-        if step % 20 == 0 or step == steps:  # now and then, as reading waits for the device
+        if number % 20 == 0 or number == steps:  # now and then, as reading waits for the device
             finite = torch.stack(losses).isfinite()
             if not finite.all():
                 raise DivergedError(f"the loss of step {int(finite.int().argmin()) + 1}")
@@ -221,7 +306,7 @@ def _train_epoch(
         progress.step(**shown)
     _check_weights(model, steps)
     return {
-        "learning_rate": optimizer.param_groups[0]["lr"],
+        "learning_rate": rate,
         "train_loss": math.fsum(torch.stack(losses).tolist()) / count,
         "train_accuracy": 100 * int(correct) / count,
     }, spectra

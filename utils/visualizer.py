@@ -25,13 +25,19 @@ FAMILIES = {
     "l2": ("#009E73", "--", "s"),
     "dropout": ("#E69F00", "-.", "^"),
     "conv-l2": ("#CC79A7", ":", "D"),
+    "fixed-norm": ("#7B4FA3", (0, (3, 1, 1, 1)), "X"),
     "l2+dropout": ("#D55E00", (0, (5, 1, 1, 1, 1, 1)), "v"),
     "conv-l2+dropout": ("#56B4E9", (0, (1, 1)), "P"),
 }
 FREQUENCIES = ("horizontal (cycles/pixel)", "vertical (cycles/pixel)")
 EPOCHS = {"axis": "x", "integer": True, "nbins": 6, "min_n_ticks": 1}  # of `locator_params`
 MINUS = " minus baseline"  # how titles of differences end
-USUAL = {"l2": 1e-3, "conv-l2": 1e-3, "dropout": 0.5}  # strengths in a family's own colour
+USUAL = {
+    "l2": 1e-3,
+    "conv-l2": 1e-3,
+    "dropout": 0.5,
+    "fixed-norm": 1,
+}  # strengths in a family's own colour
 # Below zero blue and dark, above it yellow and light: in grey, too, the sign can be seen.
 DIVERGING = matplotlib.colors.LinearSegmentedColormap.from_list(
     "diverging", ["#041e42", "#1f5fa8", "#a9adb2", "#f2c45c", "#fffbd5"]

@@ -63,6 +63,7 @@ def ours(width: int, batch: int, steps: int) -> float:
     images = ImageSet(images, torch.randint(10, (count,)), "noise").to(DEVICE)
     settings = SimpleNamespace(width=width, batch_size=batch, train_images=count, epochs=2)
     settings.learning_rate, settings.momentum, settings.checkpoint_every = 0.01, 0.9, 2
+    settings.precision = devices.choose_precision("auto", DEVICE)
     start = dict.fromkeys(["device", "processor", "torch"], "")
     run, windows, clock = runs.Run("baseline", 0), crop_windows(images.images), Clock()
     with tempfile.TemporaryDirectory() as folder:
@@ -118,7 +119,7 @@ def measure(width: int, batch: int, steps: int) -> None:
 
 def main(steps: int | None) -> None:
     rate = matrix_rate(3000 if DEVICE.type == "cpu" else 8000)
-    print(devices.describe_device(DEVICE), provenance.versions(), sep="\n")
+    print(devices.describe_device(DEVICE, "float32"), provenance.versions(), sep="\n")
     print(f"float32 matrix product: {rate / 1e9:,.0f} GFLOP/s\n")
     print("width  neighbour  threads wait          images/s  share    usual  share  ratio")
     for width, (batch, steps_on_cpu) in SIZES.items():
