@@ -438,7 +438,7 @@ def test_bfloat16_only_where_the_gpu_computes_in_it(monkeypatch, capability, fas
 
 def test_the_compiler_is_not_imported():
     """An optimiser's import of it takes 2 s; the steps are the same."""
-    code = "import sys, torch; from utils.devices import without_compiler\n"
+    code = "import sys, torch; from utils.runtime.devices import without_compiler\n"
     code += "w = torch.ones(3, requires_grad=True); w.grad = torch.ones(3)\n"
     code += "o = without_compiler(torch.optim.SGD)([w], lr=0.5, momentum=0.9, fused=True)\n"
     code += "o.step(); o.step(); o.load_state_dict(o.state_dict()); o.zero_grad()\n"

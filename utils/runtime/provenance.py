@@ -13,7 +13,7 @@ import torch
 from utils.runtime import devices, files
 from utils.training.runs import FORMAT
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def scale_label(settings: SimpleNamespace, scale: str | None = None) -> str:
