@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from .batches import ImageSet
+from .images import ImageSet
 
 TIME_LIMIT = 20  # seconds to wait for a server that says nothing
 HERE = Path(__file__).parent

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .batches import to_float
 from .cifar10 import torchvision
+from .images import to_float
 
 
 def white_noise(shape: tuple[int, ...], seed: int, device="cpu") -> Tensor:

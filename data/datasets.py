@@ -1,7 +1,7 @@
 """Which images a script gets: CIFAR-10, or the planted set where CIFAR-10 cannot be had."""
 
 from . import cifar10, planted
-from .batches import ImageSet
+from .images import ImageSet
 
 
 def load(

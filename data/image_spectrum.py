@@ -8,8 +8,8 @@ low ones do in natural images ("inverted").
 
 import torch
 
-from .batches import ImageSet, to_float
 from .corruptions import filtered, radial_frequency
+from .images import ImageSet, to_float
 
 EXPONENTS = {"natural": 0, "whitened": 1, "inverted": 2}
 MEAN, STD = 0.5, 0.15  # pixel units [0, 1]

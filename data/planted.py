@@ -14,7 +14,7 @@ import math
 import torch
 from torch import Tensor
 
-from .batches import ImageSet
+from .images import ImageSet
 
 NAME = "PLANTED CUES (synthetic, not CIFAR-10)"
 SIZE = 32  # pixels

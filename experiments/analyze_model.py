@@ -25,7 +25,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
-from utils import settings
+from utils.runtime import settings
 
 MODEL = "resnet18"  # a model of torchvision, a file of weights, or a run's folder of experiment B
 WEIGHTS = "default"  # of a model of torchvision: default (downloaded once), random, or a file
@@ -48,20 +48,22 @@ import pandas as pd
 import torch
 from torch import nn
 
-from data import datasets, pictures
-from utils import devices, figures_model, processes, results
+from data import datasets, image_folder
+from utils.figures import analyze_model as draw
 from utils.frequency import spectrum_from_power
-from utils.model_files import one_line
-from utils.model_sources import Source, find_model
-from utils.model_spectra import measure
-from utils.network_spectra import EXACT, PROBES, count_outputs, feature_spectra, input_sensitivity
+from utils.runtime import devices, distributed, results
+from utils.spectra.external_models import Source, find_model
+from utils.spectra.feature_maps import feature_spectra
+from utils.spectra.input_sensitivity import EXACT, PROBES, count_outputs, input_sensitivity
+from utils.spectra.kernels import measure
+from utils.spectra.modules import one_line
 
 
 def main() -> int:
     s = settings.read_settings(globals())
     if s.redraw:
         return results.redraw(s.redraw, "analyze", figures)
-    processes.alone("analyze_model")
+    distributed.alone("analyze_model")
     device = devices.choose_device(s.device)
     source = find_model(s.model, s.weights)
     images = load_images(s, source) if s.images else None
@@ -107,7 +109,7 @@ def load_images(s, source: Source) -> torch.Tensor:
     if s.images == "cifar10":
         sets, _ = datasets.load("cifar10", s.data_root, 2, s.image_count)
         return source.prepare(sets["test"].images)
-    return pictures.load(s.images, s.image_count, source.prepare)
+    return image_folder.load(s.images, s.image_count, source.prepare)
 
 
 def measure_network(s, source: Source, images: torch.Tensor, device) -> dict[str, pd.DataFrame]:
@@ -181,11 +183,11 @@ def figures(tables: dict[str, pd.DataFrame]) -> dict:
     drawn = {}
     for name, table in tables.items():
         if f"{name}_autocorrelation" in tables:
-            drawn[name] = figures_model.kernels(table, tables[f"{name}_autocorrelation"])
+            drawn[name] = draw.kernels(table, tables[f"{name}_autocorrelation"])
         elif name.endswith("_features") and len(table):
-            drawn[name] = figures_model.features(table)
+            drawn[name] = draw.features(table)
         elif name.endswith("_sensitivity"):
-            drawn[name] = figures_model.sensitivity(table, tables[f"{name}_map"])
+            drawn[name] = draw.sensitivity(table, tables[f"{name}_map"])
     return drawn
 
 

@@ -24,7 +24,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
-from utils import settings
+from utils.runtime import settings
 
 # None: what SETTINGS, below, says for the SETTING.
 SETTING = "demo"  # demo, or rahaman: as in Rahaman et al., with fewer steps
@@ -70,9 +70,11 @@ from torch import Tensor
 
 from data import signals
 from models.mlp import mlp
-from utils import devices, figures_a, processes, provenance, results, statistics
-from utils.published import EXPLAINED_VARIANCE, SOURCE
-from utils.spectral_bias import excerpt, measure, train_together
+from utils.evidence import intervals, verdicts
+from utils.evidence.paper import EXPLAINED_VARIANCE, SOURCE
+from utils.figures import exp_a as draw
+from utils.runtime import devices, distributed, provenance, results
+from utils.training.stacked_mlps import excerpt, measure, train_together
 
 
 def main() -> int:
@@ -80,7 +82,7 @@ def main() -> int:
     if s.redraw:
         return results.redraw(s.redraw, prefix(s.setting), figures)
     check(s)
-    processes.alone("experiment A")
+    distributed.alone("experiment A")
     results.clean(s)
     torch.set_flush_denormal(True)  # weights next to 0 make a CPU 10 times slower
     device = devices.choose_device(s.device)
@@ -96,11 +98,11 @@ def main() -> int:
     fits = train(s, keys, positions, truth, device)
 
     frequency = measure(fits, truth, s.frequencies, keys)
-    learned = statistics.learned_table(frequency)
+    learned = verdicts.learned_table(frequency)
     window = excerpt(fits, truth, positions * s.interval, keys)
     tables = {"frequency": frequency, "learned": learned, "fit": window}
     if labels["setting"] == "demo":
-        tables["claims"] = statistics.learned_claims(learned)
+        tables["claims"] = verdicts.learned_claims(learned)
     say_results(learned, labels)
     lost = [key for key, fit in zip(keys, fits[s.steps]) if not fit.isfinite().all()]
     text = "strength {:g}, seed {} diverged; a lower LEARNING_RATE may train it"
@@ -116,10 +118,10 @@ def figures(tables: dict[str, pd.DataFrame]) -> dict:
     """Every figure of this script by name, from its tables."""
     frequency, learned = tables["frequency"], tables["learned"]
     return {
-        "frequency_curves": figures_a.frequency_curves(frequency),
-        "frequency_decomp": figures_a.frequency_decomp(learned),
-        "spectral_bias": figures_a.spectral_bias(frequency),
-        "comparison": figures_a.comparison(tables["fit"]),
+        "frequency_curves": draw.frequency_curves(frequency),
+        "frequency_decomp": draw.frequency_decomp(learned),
+        "spectral_bias": draw.spectral_bias(frequency),
+        "comparison": draw.comparison(tables["fit"]),
     }
 
 
@@ -175,10 +177,10 @@ def say_results(learned: pd.DataFrame, labels: dict) -> None:
     for strength, table in learned.groupby("strength", sort=False):
         print(f"strength {strength:g}")
         for frequency, rows in table.groupby("frequency", sort=False):
-            text = statistics.interval_text(rows.explained_variance, ".3f", n)
+            text = intervals.interval_text(rows.explained_variance, ".3f", n)
             if is_demo:
                 text += f" ({EXPLAINED_VARIANCE[strength][frequency]:g})"
-            half = statistics.interval_text(rows.step_half, ".0f")
+            half = intervals.interval_text(rows.step_half, ".0f")
             print(
                 f"  k = {frequency:<3} {text:26} learned to 50 % by {rows.step_half.count()} of "
                 f"{len(rows)}, at step {half}"

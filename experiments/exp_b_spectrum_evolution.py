@@ -25,8 +25,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
-from utils import settings
-from utils.published import CLEAN_ACCURACY, RECIPE, SSR
+from utils.evidence.paper import CLEAN_ACCURACY, RECIPE, SSR
+from utils.runtime import settings
 
 # None: what SCALES, below, says for the SCALE.
 SCALE = "quick"  # quick, medium, or full (the published setting: for a GPU)
@@ -72,14 +72,24 @@ from functools import partial
 
 import pandas as pd
 
-from data import batches, datasets, image_spectrum
-from utils import checkpoints, configurations, devices, processes, provenance, results, statistics
-from utils import figures_b as draw
-from utils.progress import Progress
-from utils.records import kept_autocorrelations
-from utils.runs import describe, job_folder, list_runs, note_latest
-from utils.suppression import closing_table, dose_table, final_table, suppression_table
-from utils.training import DivergedError, load_state, steps_per_epoch, table, train, write_tables
+from data import datasets, image_spectrum
+from data.images import crop_windows
+from utils import configurations
+from utils.evidence import intervals, verdicts
+from utils.evidence.suppression import closing_table, dose_table, final_table, suppression_table
+from utils.figures import exp_b as draw
+from utils.runtime import devices, distributed, files, provenance, results
+from utils.runtime.progress import Progress
+from utils.training.loop import (
+    DivergedError,
+    load_state,
+    steps_per_epoch,
+    table,
+    train,
+    write_tables,
+)
+from utils.training.recording import kept_autocorrelations
+from utils.training.runs import describe, job_folder, list_runs, note_latest
 
 # Seconds, at least, between two drawings during training.
 DRAW_EVERY = 20
@@ -92,27 +102,27 @@ def main() -> int:
     names = (configurations.complete(name, s) for name in s.configurations)
     s.configurations = list(dict.fromkeys(names))  # "l2" and "l2=0.001" may be one
     jobs = list_runs(s)
-    processes.connect()
+    distributed.connect()
     device = devices.choose_device(s.device)
     s.precision = devices.choose_precision(s.precision, device)
-    _, sets, notice = processes.one_after_another(partial(load_images, s), s.dataset)
+    _, sets, notice = distributed.one_after_another(partial(load_images, s), s.dataset)
     labels = {"dataset": sets["train"].name, "scale": provenance.scale_label(s)}
     folder = job_folder(s, labels["dataset"], device)
-    mine = jobs[processes.RANK :: processes.WORLD]
-    locks = [checkpoints.hold(folder / run.name / "lock") for run in mine]
-    processes.outlive_others()
+    mine = jobs[distributed.RANK :: distributed.WORLD]
+    locks = [files.hold(folder / run.name / "lock") for run in mine]
+    distributed.outlive_others()
     states = {run: load_state(run, folder) for run in mine}
     start = {"device": devices.describe_device(device, s.precision)} | provenance.versions()
-    if processes.RANK == 0:
+    if distributed.RANK == 0:
         results.clean(s)
         note_latest(s, folder, labels)
         say_plan(s, labels, notice, jobs, states, folder, start)
 
     sets = {name: images.to(device) for name, images in sets.items()}
     train_set = sets.pop("train")
-    windows = batches.crop_windows(train_set.images, train_set.border)
+    windows = crop_windows(train_set.images, train_set.border)
     epochs = sum(s.epochs - max(0, state["epoch"]) for state in states.values())
-    bar = Progress(epochs * steps_per_epoch(s), silent=processes.RANK > 0)
+    bar = Progress(epochs * steps_per_epoch(s), silent=distributed.RANK > 0)
     drawn = time.monotonic()
     for run, state in states.items():
         place = folder / run.name
@@ -120,7 +130,7 @@ def main() -> int:
             provenance.write_conditions(place / "settings.json", s, labels)
         try:
             for _ in train(run, state, s, train_set, windows, sets, place, start, bar):
-                if processes.RANK == 0 and time.monotonic() - drawn > DRAW_EVERY:
+                if distributed.RANK == 0 and time.monotonic() - drawn > DRAW_EVERY:
                     draw_evolution(s, folder, jobs, labels)
                     drawn = time.monotonic()
         except DivergedError:
@@ -128,8 +138,8 @@ def main() -> int:
     bar.bar.close()
     for lock in locks:
         lock.close()
-    problem = processes.wait_for_others()
-    if processes.RANK:
+    problem = distributed.wait_for_others()
+    if distributed.RANK:
         return results.report([problem])
     return merge(s, folder, {run: states.get(run) for run in jobs}, labels, problem)
 
@@ -210,13 +220,13 @@ def figures(tables: dict[str, pd.DataFrame]) -> dict:
 def list_claims(history: pd.DataFrame, ssr: pd.DataFrame, labels: dict) -> pd.DataFrame:
     """What arXiv:2512.22192 claims of spectra and clean accuracy, and what was measured."""
     final = final_table(history, ssr).dropna(subset="ssr")
-    final["corner"] = statistics.minus_baseline(final, "corner_final")
-    values = statistics.l2_values("ratio", final, "published_ratio")
-    values += statistics.l2_values("corner", final, "corner")
-    published = statistics.published_values
+    final["corner"] = intervals.minus_baseline(final, "corner_final")
+    values = verdicts.l2_values("ratio", final, "published_ratio")
+    values += verdicts.l2_values("corner", final, "corner")
+    published = verdicts.published_values
     values += published(final, "published_ssr", "published SSR", SSR)
     values += published(final, "test_accuracy", "clean accuracy, %", CLEAN_ACCURACY)
-    return statistics.claim_table(values, labels)
+    return verdicts.claim_table(values, labels)
 
 
 def say_plan(s, labels: dict, notice: str, jobs: list, states: dict, folder: Path, start) -> None:
@@ -224,7 +234,7 @@ def say_plan(s, labels: dict, notice: str, jobs: list, states: dict, folder: Pat
         text = "NOT CIFAR-10: this job uses synthetic images with planted cues, because"
         print("!" * 78, text, notice, "!" * 78, sep="\n")
     done = sum(state["epoch"] == s.epochs for state in states.values())
-    shared = f", shared by {processes.WORLD} processes" if processes.WORLD > 1 else ""
+    shared = f", shared by {distributed.WORLD} processes" if distributed.WORLD > 1 else ""
     network = f"ResNet-18 of width {s.width}, {s.epochs} epochs, batch {s.batch_size}"
     plan = {
         "Data": f"{labels['dataset']}: {s.train_images} training, {s.test_images} test images",
@@ -236,7 +246,7 @@ def say_plan(s, labels: dict, notice: str, jobs: list, states: dict, folder: Pat
     affinity = getattr(os, "sched_getaffinity", None)  # cores that this process may use
     cores = len(affinity(0)) if affinity else os.cpu_count() or 1
     ranks = min(len(states), cores)
-    if processes.WORLD == 1 and ranks > 1 and cores >= 4 and start["device"].startswith("cpu"):
+    if distributed.WORLD == 1 and ranks > 1 and cores >= 4 and start["device"].startswith("cpu"):
         line = " ".join(["torchrun", f"--nproc-per-node={ranks}", *sys.argv])
         plan["Faster"] = f"{line}   shares the runs among {cores} cores"
     results.print_plan(plan)
@@ -250,7 +260,7 @@ def say_results(history: pd.DataFrame, ssr: pd.DataFrame, claims, labels: dict) 
     )
     print(closing_table(history, ssr).to_string())
     print("* corner: radius sqrt(2)/3, hidden 3x3 layers; share in white kernels: 0.444\n")
-    print(statistics.claim_text(claims))
+    print(verdicts.claim_text(claims))
 
 
 if __name__ == "__main__":

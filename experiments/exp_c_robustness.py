@@ -20,8 +20,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
-from utils import settings
-from utils.published import RECIPE
+from utils.evidence.paper import RECIPE
+from utils.runtime import settings
 
 RUN = "latest"  # folder in results/checkpoints; latest: what experiment B's latest start named
 CONFIGURATIONS = None  # some of those of experiment B; None: all
@@ -60,20 +60,24 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from data import batches, corruptions
-from utils import evaluation, figures_c_d, processes, results, statistics, trained
+from data import corruptions
+from data.images import Normalize, to_float
+from utils.evidence import intervals, robustness, verdicts
+from utils.figures import exp_c_d as draw
 from utils.frequency import spectrum_from_power
-from utils.network_spectra import input_sensitivity
+from utils.runtime import distributed, results
+from utils.spectra.input_sensitivity import input_sensitivity
+from utils.training import evaluation, trained_models
 
 
 def main() -> int:
     s = settings.read_settings(globals(), recipe=RECIPE)
     if s.redraw:
         return results.redraw(s.redraw, "exp_c", figures)
-    processes.alone("experiment C")
-    given = trained.load(s, SCALES)
+    distributed.alone("experiment C")
+    given = trained_models.load(s, SCALES)
     accuracy, heatmap = evaluate(s, given)
-    leads = statistics.leads(accuracy).assign(comparison="last epoch")
+    leads = robustness.leads(accuracy).assign(comparison="last epoch")
     tables = {"robustness": accuracy, "lead": leads, "fourier_heatmap": heatmap}
     tables |= measure_sensitivity(s, given)
     some = given.sets["test"].first(3)
@@ -85,7 +89,7 @@ def main() -> int:
     return results.write(s, "exp_c", given.labels, tables, figures, given.problems)
 
 
-def evaluate(s, given: trained.Trained) -> tuple[pd.DataFrame, pd.DataFrame]:
+def evaluate(s, given: trained_models.Trained) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Accuracy of all models under noise, and error by Fourier mode.
 
     The images of a mode are shared out among the seeds: more seeds, other images, no more work.
@@ -135,7 +139,7 @@ def list_modes(s, modes: list[tuple[int, int]], images):
         yield {"u": u, "v": v}, partial(corruptions.add_noise, noise=noise, clip=s.clip)
 
 
-def measure_sensitivity(s, given: trained.Trained) -> dict[str, pd.DataFrame]:
+def measure_sensitivity(s, given: trained_models.Trained) -> dict[str, pd.DataFrame]:
     """Tables by radius, by mode and in few numbers, of all models and of their initialisations
     (epoch 0)."""
     images = given.sets["test"].first(s.sensitivity_images)
@@ -146,8 +150,8 @@ def measure_sensitivity(s, given: trained.Trained) -> dict[str, pd.DataFrame]:
     modes = corruptions.half_plane(images.images.shape[-1])
     spectra, maps, summary = [], [], []
     for key, model in tqdm(models.items(), unit="model", desc="input sensitivity", disable=None):
-        model = nn.Sequential(batches.Normalize(images), model)
-        power = input_sensitivity(model, batches.to_float(images.images))
+        model = nn.Sequential(Normalize(images), model)
+        power = input_sensitivity(model, to_float(images.images))
         middle, spectrum = len(power) // 2, spectrum_from_power(power)
         row = dict(zip(evaluation.KEY, key))
         spectra.append(spectrum.table().assign(**row))
@@ -169,32 +173,32 @@ def figures(tables: dict[str, pd.DataFrame]) -> dict:
     gaussian = "Accuracy under Gaussian noise"
     bands = f"Accuracy under noise in bands (equal energy, as Gaussian noise of sigma {sigma:.2f})"
     drawn = {
-        "robustness": figures_c_d.robustness(*tested, ["Gaussian noise"], gaussian),
-        "band_noise": figures_c_d.robustness(*tested, ["band noise"], bands),
-        "fourier_heatmap": figures_c_d.fourier_heatmap(tables["fourier_heatmap"]),
-        "sensitivity": figures_c_d.sensitivity(tables["sensitivity_map"]),
+        "robustness": draw.robustness(*tested, ["Gaussian noise"], gaussian),
+        "band_noise": draw.robustness(*tested, ["band noise"], bands),
+        "fourier_heatmap": draw.fourier_heatmap(tables["fourier_heatmap"]),
+        "sensitivity": draw.sensitivity(tables["sensitivity_map"]),
     }
     if "examples" in tables:  # reference results have none: the images are not ours
-        drawn["examples"] = figures_c_d.examples(tables["examples"])
+        drawn["examples"] = draw.examples(tables["examples"])
     return drawn
 
 
 def list_claims(accuracy, leads, summary: pd.DataFrame, labels: dict) -> pd.DataFrame:
     """What is claimed of noise and of the network as a filter, and what was measured."""
     final = summary[summary.epoch > 0]
-    share = final.assign(share=statistics.minus_baseline(final, "high_share"))
-    values = statistics.l2_values("sensitivity", share, "share")
-    return statistics.claim_table(values + statistics.accuracy_values(accuracy, leads), labels)
+    share = final.assign(share=intervals.minus_baseline(final, "high_share"))
+    values = verdicts.l2_values("sensitivity", share, "share")
+    return verdicts.claim_table(values + verdicts.accuracy_values(accuracy, leads), labels)
 
 
 def say_results(accuracy: pd.DataFrame, summary: pd.DataFrame, claims: pd.DataFrame) -> None:
     for corruption in ("Gaussian noise", "band noise"):
-        print(f"\nAccuracy (%) under {corruption}, by {figures_c_d.LEVELS[corruption][0]}")
-        print(statistics.level_table(accuracy, corruption).to_string())
+        print(f"\nAccuracy (%) under {corruption}, by {draw.LEVELS[corruption][0]}")
+        print(robustness.level_table(accuracy, corruption).to_string())
     text = "share above the cutoff, mean radius in cycles/pixel, dB of the total"
     print(f"\nInput sensitivity: {text}")
-    print(statistics.sensitivity_table(summary).to_string())
-    print(f"\n{statistics.claim_text(claims)}")
+    print(robustness.sensitivity_table(summary).to_string())
+    print(f"\n{verdicts.claim_text(claims)}")
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
-from utils import settings
+from utils.runtime import settings
 
 RUN = "latest"  # folder in results/checkpoints; latest: what experiment B's latest start named
 CONFIGURATIONS = None  # some of those of experiment B; None: all
@@ -47,9 +47,12 @@ import pandas as pd
 from tqdm import tqdm
 
 from data import corruptions
-from utils import evaluation, figures_c_d, processes, results, statistics, trained
 from utils.configurations import family, label
-from utils.published import CONFIGURATIONS as PUBLISHED
+from utils.evidence import intervals, robustness, verdicts
+from utils.evidence.paper import CONFIGURATIONS as PUBLISHED
+from utils.figures import exp_c_d as draw
+from utils.runtime import distributed, results
+from utils.training import evaluation, trained_models
 
 LOW_RESOLUTION = ["low resolution, bilinear", "low resolution, antialiased"]
 FILTERS = ["Gaussian blur", "ideal low-pass", "ideal high-pass"]
@@ -59,11 +62,11 @@ def main() -> int:
     s = settings.read_settings(globals())
     if s.redraw:
         return results.redraw(s.redraw, "exp_d", figures)
-    processes.alone("experiment D")
-    given = trained.load(s)
+    distributed.alone("experiment D")
+    given = trained_models.load(s)
     l2 = [name for name, _, _ in given.models if family(name) == "l2"]
     l2.sort(key=lambda name: name != PUBLISHED[1])  # the published one first, if there
-    matched = statistics.matched_epochs(given.kept_accuracies(), l2[0]) if l2 else {}
+    matched = robustness.matched_epochs(given.kept_accuracies(), l2[0]) if l2 else {}
     pairs = [(name, seed, e) for seed, pair in matched.items() for name, e in pair.items()]
     earlier = given.load([key for key in pairs if key not in given.models])
 
@@ -71,9 +74,9 @@ def main() -> int:
     last = accuracy[accuracy.epoch == given.job.epochs]
     key = pd.MultiIndex.from_frame(accuracy[list(evaluation.KEY)])
     compared = {"last epoch": last, "matched clean accuracy": accuracy[key.isin(pairs)]}
-    parts = [statistics.leads(table).assign(comparison=name) for name, table in compared.items()]
-    leads, values = pd.concat(parts), statistics.accuracy_values(last, parts[0])
-    claims = statistics.claim_table(values, given.labels)
+    parts = [robustness.leads(table).assign(comparison=name) for name, table in compared.items()]
+    leads, values = pd.concat(parts), verdicts.accuracy_values(last, parts[0])
+    claims = verdicts.claim_table(values, given.labels)
     say_results(last, leads, claims, matched)
     shown = evaluation.examples(given.sets["test"].first(3), list_degradations(s), levels=1)
     tables = {"resolution_robustness": accuracy, "lead": leads, "claims": claims}
@@ -81,7 +84,7 @@ def main() -> int:
     return results.write(s, "exp_d", given.labels, tables, figures, given.problems)
 
 
-def evaluate(s, given: trained.Trained, earlier: dict) -> pd.DataFrame:
+def evaluate(s, given: trained_models.Trained, earlier: dict) -> pd.DataFrame:
     """Accuracy of all models on all sets, and of those of earlier epochs on the test images."""
     degradations, test = list_degradations(s), {"test": given.sets["test"]}
     images = len(given.models) * sum(map(len, given.sets.values()))
@@ -115,20 +118,20 @@ def figures(tables: dict[str, pd.DataFrame]) -> dict:
     accuracy, leads = tables["resolution_robustness"], tables["lead"]
     last = accuracy[accuracy.epoch == accuracy.epoch.max()]
     title = "Accuracy at low resolution, enlarged to 32 pixels again"
-    blur = figures_c_d.robustness(last, leads, FILTERS, "Accuracy on filtered images")
+    blur = draw.robustness(last, leads, FILTERS, "Accuracy on filtered images")
     drawn = {
-        "resolution_robustness": figures_c_d.robustness(last, leads, LOW_RESOLUTION, title),
+        "resolution_robustness": draw.robustness(last, leads, LOW_RESOLUTION, title),
         "blur_robustness": blur,
     }
     if "examples" in tables:  # reference results have none: the images are not ours
-        drawn["examples"] = figures_c_d.examples(tables["examples"])
+        drawn["examples"] = draw.examples(tables["examples"])
     return drawn
 
 
 def say_results(accuracy: pd.DataFrame, leads: pd.DataFrame, claims, matched: dict) -> None:
     for corruption in LOW_RESOLUTION + FILTERS:
-        print(f"\nAccuracy (%): {corruption}, by {figures_c_d.LEVELS[corruption][0]}")
-        print(statistics.level_table(accuracy, corruption).to_string())
+        print(f"\nAccuracy (%): {corruption}, by {draw.LEVELS[corruption][0]}")
+        print(robustness.level_table(accuracy, corruption).to_string())
     if matched:
         print("\nMatched clean accuracy, among the epochs kept, chosen on these test images:")
     for seed, epochs in matched.items():
@@ -139,9 +142,9 @@ def say_results(accuracy: pd.DataFrame, leads: pd.DataFrame, claims, matched: di
         print("\nLead over the baseline at 24 pixels, points")
         columns, n = ["configuration", "comparison", "corruption"], accuracy.seed.nunique()
         text = lead.groupby(columns, sort=False)[["lead", "excess"]]
-        text = text.agg(lambda values: statistics.interval_text(values, ".2f", n))
+        text = text.agg(lambda values: intervals.interval_text(values, ".2f", n))
         print(text.rename(index=label).to_string())
-    print(f"\n{statistics.claim_text(claims)}")
+    print(f"\n{verdicts.claim_text(claims)}")
 
 
 if __name__ == "__main__":

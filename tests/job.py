@@ -21,7 +21,8 @@ sys.path.insert(0, str(ROOT))
 TINY = "exp_b_spectrum_evolution.py --dataset planted --scale quick --device cpu --seeds 0 "
 TINY += "--width 4 --epochs 2 --train-images 64 --test-images 30 --batch-size 16"
 PRELOADED = ["matplotlib.backends.backend_agg", "pandas", "job", "data.datasets"]
-PRELOADED += ["utils.training", "utils.figures_a", "utils.figures_b", "utils.figures_c_d"]
+PRELOADED += ["utils.training.loop", "utils.figures.exp_a", "utils.figures.exp_b"]
+PRELOADED += ["utils.figures.exp_c_d"]
 
 
 def command(line, results, *arguments) -> list[str]:
@@ -97,9 +98,10 @@ def without_pictures() -> None:
     """Every figure is empty, and its file a few bytes."""
     from matplotlib.figure import Figure
 
-    from utils import figures_a, figures_b, figures_c_d, visualizer
+    from utils import visualizer
+    from utils.figures import exp_a, exp_b, exp_c_d
 
-    for module in (figures_a, figures_b, figures_c_d):
+    for module in (exp_a, exp_b, exp_c_d):
         for name, function in inspect.getmembers(module, inspect.isfunction):
             if function.__module__ == module.__name__ and name[0] != "_":
                 empty = functools.wraps(function)(lambda *_, **__: Figure())
@@ -141,9 +143,9 @@ class DieAtRename:
 
 def die_inside_a_checkpoint() -> None:
     """When the content of the first last.pt is half written."""
-    from utils import checkpoints
+    from utils.runtime import files
 
-    original = checkpoints.replacing
+    original = files.replacing
 
     class Half:
         def __init__(self, path, *options, **named):
@@ -160,7 +162,7 @@ def die_inside_a_checkpoint() -> None:
         def __exit__(self, *error):
             return self.replacing.__exit__(*error)
 
-    checkpoints.replacing = Half
+    files.replacing = Half
 
 
 def die_inside_a_figure() -> None:

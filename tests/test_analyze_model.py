@@ -24,14 +24,16 @@ from torch import nn
 from torchvision import transforms
 from torchvision.models import get_model, resnet18
 
-from data import pictures
+from data import image_folder
 from models.resnet import ResNet18
-from utils import checkpoints, figures_model, settings
+from utils.figures import analyze_model as draw
 from utils.frequency import spectrum_from_power
-from utils.model_files import WeightsError, load_weights
-from utils.model_sources import find_model
-from utils.model_spectra import analyze_model
-from utils.network_spectra import feature_spectra, input_sensitivity
+from utils.runtime import settings
+from utils.spectra.external_models import WeightsError, find_model, load_weights
+from utils.spectra.feature_maps import feature_spectra
+from utils.spectra.input_sensitivity import input_sensitivity
+from utils.spectra.kernels import analyze_model
+from utils.training import checkpoints
 
 spec = importlib.util.spec_from_file_location("script", ROOT / "experiments" / "analyze_model.py")
 script = importlib.util.module_from_spec(spec)
@@ -64,7 +66,7 @@ def weights(tmp_path):
 OWN = """
 import torch
 from torch import nn
-from utils.model_spectra import analyze_model
+from utils.spectra.kernels import analyze_model
 delta, mean = torch.zeros(3, 3), torch.full((3, 3), 1 / 9)
 delta[1, 1] = 1
 """
@@ -246,7 +248,7 @@ def test_each_layer_has_one_curve():
     for count in (1, 3, 12):
         layers = (nn.Conv2d(3, 3, 3, padding=1) for _ in range(count))
         maps = feature_spectra(nn.Sequential(*layers), torch.rand(2, 3, 16, 16))
-        figure = figures_model.features(maps.assign(**labels))
+        figure = draw.features(maps.assign(**labels))
         (legend,) = (ax.get_legend() for ax in figure.axes if ax.get_legend())
         names = [text.get_text() for text in legend.get_texts()]
         assert len(names) == len(set(names)) == min(count, 8)
@@ -328,7 +330,7 @@ def test_a_run_with_images(monkeypatch, tmp_path, capsys):
 
 
 def script_constants():
-    from data.batches import MEAN, STD
+    from data.images import MEAN, STD
 
     return MEAN, STD
 
@@ -508,7 +510,7 @@ def test_pictures_of_sixteen_bits_and_hidden_files(tmp_path):
     ramp = np.arange(64 * 64, dtype=np.uint16).reshape(64, 64) * 16
     Image.fromarray(ramp).save(tmp_path / "deep.png")
     (tmp_path / "._deep.png").write_bytes(b"what macOS leaves beside a picture")
-    found = pictures.load(str(tmp_path), 3, transforms.functional.pil_to_tensor)
+    found = image_folder.load(str(tmp_path), 3, transforms.functional.pil_to_tensor)
     assert found.shape == (1, 3, 64, 64)
     assert (found == torch.from_numpy(ramp.astype(np.int32)) // 256).all()
 
@@ -517,7 +519,7 @@ def test_pictures_of_sixteen_bits_and_hidden_files(tmp_path):
 def test_pictures_of_any_shape_become_one_size(tmp_path, name):
     for number, size in enumerate([(40, 30), (30, 40), (32, 32)]):
         Image.new("RGB", size).save(tmp_path / f"{number}.png")
-    found = pictures.load(str(tmp_path), 3, find_model(name, "random").prepare)
+    found = image_folder.load(str(tmp_path), 3, find_model(name, "random").prepare)
     assert found.shape[:2] == (3, 3) and found.shape[2] == found.shape[3]
 
 

@@ -5,7 +5,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from utils import configurations, runs
+from utils import configurations
+from utils.training import runs
 
 SETTINGS = SimpleNamespace(weight_decay=1e-3, dropout=0.5)
 

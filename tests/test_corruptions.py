@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from data import batches, corruptions
+from data import corruptions
+from data.images import to_float
 
 
 def grating(u, v, size=32, mean=0.5, amplitude=0.25):
@@ -205,4 +206,4 @@ def test_inputs_stay_as_they_are():
     corruptions.low_pass(image, 0.2)
     corruptions.gaussian_blur(image, 0).zero_()
     assert torch.equal(image, copy)
-    assert torch.equal(batches.to_float(image), copy)
+    assert torch.equal(to_float(image), copy)

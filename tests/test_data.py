@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 import torch
 
-from data import batches, cifar10, datasets, planted
+from data import cifar10, datasets, planted
+from data.images import MEAN, STD, ImageSet, Normalize, crop_windows, training_batches
 
 
 def test_official_files(cifar10_root):
@@ -28,8 +29,8 @@ def test_official_files(cifar10_root):
 
     # The normalisation constants are the moments of all pixels, to the digits given.
     pixels = train.images.transpose(0, 1).flatten(1).double() / 255
-    np.testing.assert_allclose(pixels.mean(1), batches.MEAN, atol=5e-5)
-    np.testing.assert_allclose(pixels.std(1), batches.STD, atol=1e-4)
+    np.testing.assert_allclose(pixels.mean(1), MEAN, atol=5e-5)
+    np.testing.assert_allclose(pixels.std(1), STD, atol=1e-4)
 
     # Pixels in the order of the documentation: red, green, blue planes, row by row.
     with open(cifar10_root / "cifar-10-batches-py" / "test_batch", "rb") as file:
@@ -359,11 +360,11 @@ def position_images(count=40):
 
 def test_batches_are_crops_of_padded_and_mirrored_images():
     images = position_images()
-    windows = batches.crop_windows(images)
+    windows = crop_windows(images)
     seen, tops, lefts, mirrors = [], set(), set(), set()
     for epoch in range(1, 6):
         order = []
-        for crops, labels in batches.training_batches(windows, torch.arange(40), 16, 0, epoch):
+        for crops, labels in training_batches(windows, torch.arange(40), 16, 0, epoch):
             assert crops.shape[1:] == (3, 32, 32) and len(crops) == len(labels) in (16, 8)
             assert crops.is_contiguous(memory_format=torch.channels_last)
             for crop, label in zip((crops * 255).round().to(torch.uint8), labels):
@@ -384,11 +385,11 @@ def test_batches_are_crops_of_padded_and_mirrored_images():
 
 def test_batches_depend_on_seed_and_epoch_alone():
     images = position_images()
-    windows, labels = batches.crop_windows(images), torch.arange(40)
+    windows, labels = crop_windows(images), torch.arange(40)
 
     def epoch(seed, number):
         torch.rand(seed + 1)  # draws elsewhere make no difference
-        return torch.cat([x for x, _ in batches.training_batches(windows, labels, 7, seed, number)])
+        return torch.cat([x for x, _ in training_batches(windows, labels, 7, seed, number)])
 
     assert torch.equal(epoch(3, 2), epoch(3, 2))
     assert not torch.equal(epoch(3, 2), epoch(3, 1))
@@ -397,9 +398,9 @@ def test_batches_depend_on_seed_and_epoch_alone():
 
 def test_normalize():
     pixels = torch.rand(5, 3, 4, 4)
-    images = batches.ImageSet(pixels, torch.zeros(5), "", (0.5, 0.4, 0.3), (0.1, 0.2, 0.3))
+    images = ImageSet(pixels, torch.zeros(5), "", (0.5, 0.4, 0.3), (0.1, 0.2, 0.3))
     mean, std = (np.reshape(values, (3, 1, 1)) for values in (images.mean, images.std))
-    found = batches.Normalize(images)(pixels)
+    found = Normalize(images)(pixels)
     np.testing.assert_allclose(found, (pixels.numpy() - mean) / std, atol=1e-5)
 
 

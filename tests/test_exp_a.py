@@ -15,8 +15,9 @@ from PIL import Image
 
 from data import signals
 from models.mlp import mlp, predict_stacked
-from utils import figures_a, statistics
-from utils.spectral_bias import measure, train_together
+from utils.evidence import verdicts
+from utils.figures import exp_a
+from utils.training.stacked_mlps import measure, train_together
 
 SCRIPT = "exp_a_synthetic.py"
 POINTS, KS = 256, [5, 20, 50]
@@ -82,7 +83,7 @@ def test_measured_table_and_step_of_half():
     assert len(table) == 2 * 3 * 2
     row = table[(table.strength == 0.1) & (table.step == 20) & (table.frequency == 20)]
     assert row.explained_variance.item() == pytest.approx(1 - 0.7**2)
-    learned = statistics.learned_table(table)
+    learned = verdicts.learned_table(table)
     half = learned.set_index(["strength", "frequency"]).step_half
     assert half[0.0, 5] == 10  # 1 - 0.1^2
     assert math.isnan(half[0.0, 20])  # 1 - 0.8^2
@@ -200,7 +201,7 @@ def test_heat_map_keeps_the_steps_of_diverged_networks():
     table = pd.DataFrame(index, columns=["strength", "seed", "step", "frequency"])
     table["amplitude_ratio"] = [0.2, 0.4, np.nan, 0.4, np.nan, np.nan]
     table = table.assign(dataset="one", setting="demo", device="cpu")
-    mesh = figures_a.spectral_bias(table).axes[0].collections[0]
+    mesh = exp_a.spectral_bias(table).axes[0].collections[0]
     found = np.ma.filled(mesh.get_array().astype(float), np.nan)
     np.testing.assert_allclose(found, [[0.3, 0.4, np.nan]], atol=1e-12)
     np.testing.assert_allclose(mesh.get_coordinates()[0, :, 0], [-5, 5, 15, 25])

@@ -17,9 +17,12 @@ from conftest import ROOT
 from test_exp_b import TINY
 from tqdm import tqdm
 
-from data import batches, corruptions, planted
+from data import corruptions, planted
+from data.images import ImageSet, Normalize
 from models.resnet import ResNet18
-from utils import evaluation, figures_c_d, statistics, trained
+from utils.evidence import robustness
+from utils.figures import exp_c_d
+from utils.training import evaluation, trained_models
 
 C, D = "exp_c_robustness.py", "exp_d_resolution_robustness.py"
 MODELS = f"--{TINY[2:]} --configurations baseline l2 --checkpoint-every 1 --epochs 1"
@@ -216,7 +219,7 @@ def test_all_models_see_the_same_images_whatever_the_batch(monkeypatch):
     whole = [torch.cat(parts) for parts in seen]
     assert all(torch.equal(whole[0], other) for other in whole[1:])
     expected = (images.images / 255 + 0.2 * white).clip(0, 1)
-    np.testing.assert_allclose(whole[0], batches.Normalize(images)(expected), atol=1e-6)
+    np.testing.assert_allclose(whole[0], Normalize(images)(expected), atol=1e-6)
     assert len({row["accuracy"] for row in rows}) == 1
 
 
@@ -229,7 +232,7 @@ def test_leads_and_matched_epochs():
         ("l2", 0, "test", "x", 1, 48.0),
         ("l2", 1, "test", "none", 0, 99.0),  # has no baseline
     ]
-    leads = statistics.leads(pd.DataFrame(rows, columns=key))
+    leads = robustness.leads(pd.DataFrame(rows, columns=key))
     assert leads.lead.tolist() == [3, 8] and leads.excess.tolist() == [0, 5]
     assert set(leads.seed) == {0}
 
@@ -240,7 +243,7 @@ def test_leads_and_matched_epochs():
         + [("l2", 2, 10, 60)],
         columns=["configuration", "seed", "epoch", "test_accuracy"],
     ).sort_values(["seed", "configuration", "epoch"])
-    assert statistics.matched_epochs(kept, "l2") == {
+    assert robustness.matched_epochs(kept, "l2") == {
         0: {"baseline": 10, "l2": 6},  # of two as near, the later
         1: {"l2": 10, "baseline": 9},
     }
@@ -286,7 +289,7 @@ def test_kept_epochs_of_four_digits(tmp_path):
         (run / f"epoch-{epoch:03d}.pt").touch()
     history = pd.DataFrame({"epoch": range(1501), "test_accuracy": 1.0, "seed": 0})
     history.assign(configuration="baseline").to_csv(run / "history.csv")
-    given = trained.Trained(tmp_path, None, None, {}, {}, {("baseline", 0, 1500): None})
+    given = trained_models.Trained(tmp_path, None, None, {}, {}, {("baseline", 0, 1500): None})
     assert given.kept_accuracies().epoch.tolist() == [0, 50, 1000, 1500]
 
 
@@ -376,7 +379,7 @@ def test_seeds_share_the_images_of_a_mode():
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
     labels = torch.tensor([3, 3, 3, 3, 0, 0, 0, 0])
-    test = batches.ImageSet(torch.zeros(8, 3, 8, 8, dtype=torch.uint8), labels, "none")
+    test = ImageSet(torch.zeros(8, 3, 8, 8, dtype=torch.uint8), labels, "none")
     models = {(name, seed, 1): Always() for name in ("baseline", L2) for seed in (0, 1)}
     given = SimpleNamespace(sets={"test": test}, models=models)
     s = SimpleNamespace(heatmap_images=8, sigmas=(0.1,), centres=(), band_width=0.1, band_norm=1)
@@ -401,7 +404,7 @@ def test_the_heat_map_has_its_modes_in_place():
     labels = {"dataset": "CIFAR-10", "scale": "quick", "device": "cpu", "seed": 0}
     table = table.assign(configuration="l2=0.001", norm=4.0, clean_error=0, epoch=1, **labels)
     table = table.assign(n_images=64)
-    figure = figures_c_d.fourier_heatmap(table)
+    figure = exp_c_d.fourier_heatmap(table)
     image = np.ma.filled(figure.axes[0].images[0].get_array(), np.nan)
     f = np.fft.fftshift(np.fft.fftfreq(32))
     expected = 100 * f[:, None] ** 2 + np.abs(f)

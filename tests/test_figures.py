@@ -10,7 +10,9 @@ import pytest
 from conftest import ROOT
 from matplotlib.animation import FuncAnimation
 
-from utils import figures_a, figures_b, figures_c_d, statistics, suppression, visualizer
+from utils import visualizer
+from utils.evidence import robustness, suppression
+from utils.figures import exp_a, exp_b, exp_c_d
 
 LABELS = {"dataset": "CIFAR-10", "scale": "quick", "device": "cpu, 2 threads, torch 2.14.1"}
 ONE, THREE = ["l2=0.001"], ["baseline", "l2=0.001", "dropout=0.5"]
@@ -68,7 +70,7 @@ def tables_cd(configurations, seeds, corruptions):
     one = {"epoch": [10], "images": ["test"]}
     accuracy = rows(runs | one | {"place": levels}, accuracy=(10, 90))
     accuracy = split(accuracy, "place", "corruption", "level").assign(n_images=1000, norm=5.5)
-    leads = statistics.leads(accuracy).assign(comparison="last epoch")
+    leads = robustness.leads(accuracy).assign(comparison="last epoch")
     shown = rows({"place": levels[:6], "image": range(3)})
     shown = split(shown, "place", "corruption", "level").assign(edge=32)
     images = RNG.integers(0, 256, (len(shown), 32, 32, 3), np.uint8)
@@ -262,7 +264,7 @@ def hidden_db(spectrum):
 
 def test_spectrum_evolution(b):
     """Means over seeds, high frequencies on top, on one scale around 0; curves from step 0 on."""
-    figure = figures_b.spectrum_evolution(b["spectrum"], b["training"])
+    figure = exp_b.spectrum_evolution(b["spectrum"], b["training"])
     db, last = hidden_db(b["spectrum"]), b["training"][b["training"].epoch == 2]
     accuracy, scales = last.groupby("configuration").test_accuracy.mean(), set()
     for name, label in (("baseline", "baseline"), ("conv-l2=0.001", "conv-L2 1e-3")):
@@ -298,12 +300,12 @@ def test_spectrum_evolution(b):
 def test_not_yet_trained_is_hatched(b):
     """While baseline is ahead by an epoch, L2's last column is empty and its panel hatched."""
     ahead = (b["spectrum"].configuration != "baseline") & (b["spectrum"].epoch > 1)
-    figure = figures_b.spectrum_evolution(b["spectrum"][~ahead], b["training"])
+    figure = exp_b.spectrum_evolution(b["spectrum"][~ahead], b["training"])
     ax = next(ax for ax in figure.axes if ax.get_title().split()[:2] == ["L2", "1e-3,"])
     assert np.ma.getmaskarray(ax.collections[0].get_array()).tolist() == [[False, False, True]] * 3
     assert ax.patch.get_hatch()
     alone = b["spectrum"][(b["spectrum"].configuration == "baseline") != (b["spectrum"].seed > 0)]
-    figures_b.spectrum_evolution(alone, b["training"])  # no seed has both
+    exp_b.spectrum_evolution(alone, b["training"])  # no seed has both
 
 
 def test_first_layer(b):
@@ -314,9 +316,7 @@ def test_first_layer(b):
     relative = density.div(density[0.0], axis=0)
     whole = relative.loc[:, :, [0, 10, 20]]
     maps = (10 * np.log10(whole)).groupby(["configuration", "step"]).mean()
-    assert_shown(
-        figures_b.first_layer(spectrum), [*maps.to_numpy().ravel(), *whole.sum(axis=1) - 1]
-    )
+    assert_shown(exp_b.first_layer(spectrum), [*maps.to_numpy().ravel(), *whole.sum(axis=1) - 1])
 
 
 def test_layer_evolution(b):
@@ -324,7 +324,7 @@ def test_layer_evolution(b):
     spectrum = b["spectrum"]
     corner = spectrum[(spectrum.weights == "raw") & (spectrum.radius > 0.4)]
     db = 10 * np.log10(corner.set_index(["configuration", "seed", "layer", "step"]).share * 9 / 4)
-    figure = figures_b.layer_evolution(spectrum)
+    figure = exp_b.layer_evolution(spectrum)
     for title, values in (
         ("L2 1e-3", db["l2=0.001"]),
         ("L2 1e-3 minus baseline", db["l2=0.001"] - db["baseline"]),
@@ -357,7 +357,7 @@ def test_response():
             tables.append(table.assign(**key, weights="raw", **LABELS))
             powers.append(np.fft.fftshift(spectra.sum(0)) / (kernels**2).sum())
         expected[name, seed, epoch] = 10 * np.log10(np.mean(powers[1:], axis=0))
-    figure = figures_b.response(pd.concat(tables))
+    figure = exp_b.response(pd.concat(tables))
     of = {name: np.mean([expected[name, seed, 3] for seed in (0, 1)], axis=0) for name in THREE[:2]}
     first = np.mean([grid for key, grid in expected.items() if key[2] == 0], axis=0)
     for title, grid in (
@@ -383,7 +383,7 @@ def test_response():
 def test_evolution(b):
     """The spectrum fills in epoch by epoch, beside the response after it."""
     film = b["response"].assign(value=lambda t: t.value + t.epoch * (t.dy == 1) / 9)
-    animation = figures_b.evolution(b["spectrum"], film)
+    animation = exp_b.evolution(b["spectrum"], film)
     figure = animation._fig
     assert [*dict.fromkeys(animation.new_frame_seq())] == [0, 2]
     animation._func(0)
@@ -397,7 +397,7 @@ def test_evolution(b):
     expected = hidden_db(b["spectrum"]).loc["baseline", 0].loc[[0, 10, 20]].T
     np.testing.assert_allclose(down.get_array(), expected, atol=1e-9)
     lost = film[(film.configuration != "baseline") | (film.epoch > 0)]  # weights that were not kept
-    animation = figures_b.evolution(b["spectrum"], lost)
+    animation = exp_b.evolution(b["spectrum"], lost)
     animation._func(0)
     (up, _) = (ax for ax in animation._fig.axes if ax.get_title().strip() == "baseline")
     assert np.isnan(np.ma.filled(up.images[0].get_array(), np.nan)).all() and up.patch.get_hatch()
@@ -408,14 +408,14 @@ def test_without_a_baseline_nothing_is_compared(b):
     for name in ("spectrum", "training"):
         assert len(b[name][b[name].configuration != "baseline"])
     spectrum = b["spectrum"][b["spectrum"].configuration != "baseline"]
-    figure = figures_b.spectrum_evolution(spectrum, b["training"])
+    figure = exp_b.spectrum_evolution(spectrum, b["training"])
     assert not [ax for ax in figure.axes if "minus baseline" in ax.get_ylabel()]
 
 
 def test_unequal_seeds_are_told(b):
     lost = (b["ssr"].configuration == "l2=0.001") & (b["ssr"].seed == 1)
-    assert "n = 2 or 3 seeds" in figures_b.layers(b["ssr"][~lost]).get_supxlabel()
-    assert "n = 3 seeds" in figures_b.layers(b["ssr"]).get_supxlabel()
+    assert "n = 2 or 3 seeds" in exp_b.layers(b["ssr"][~lost]).get_supxlabel()
+    assert "n = 3 seeds" in exp_b.layers(b["ssr"]).get_supxlabel()
 
 
 def test_ssr_comparison(b):
@@ -437,7 +437,7 @@ def test_ssr_comparison(b):
     ratios = ssr[(ssr.layer == "all (mean)") & (ssr.weights == "raw")].energy_ratio.dropna()
     by_name = ssr.loc[ratios.index].groupby("configuration").energy_ratio
     shown += [*ratios, *by_name.agg(lambda r: np.exp(np.log(r).mean()))]
-    assert_shown(figures_b.ssr_comparison(ssr), shown)
+    assert_shown(exp_b.ssr_comparison(ssr), shown)
 
 
 def test_layers(b):
@@ -446,7 +446,7 @@ def test_layers(b):
     corner = ssr.pivot(index=["layer", "seed"], columns="configuration", values="corner_final")
     corner = corner.loc[LAYERS]
     difference = corner.sub(corner["baseline"], axis=0)
-    figure = figures_b.layers(b["ssr"])
+    figure = exp_b.layers(b["ssr"])
     below = (difference["l2=0.001"] < 0).sum()
     assert f"in {below} of 51 " in figure.axes[0].get_title()
     shown = [*difference.drop(columns="baseline").to_numpy().ravel()]
@@ -459,7 +459,7 @@ def test_training(b):
     history = b["training"].copy()
     history.loc[5, "test_loss"] = 1234
     columns = [f"{images}_{q}" for images in ("test", "train") for q in ("accuracy", "loss")]
-    figure = figures_b.training(history)
+    figure = exp_b.training(history)
     (loss,) = (ax for ax in figure.axes if ax.get_ylabel().startswith("test loss"))
     assert "up to 1.23e+03" in loss.get_title() and loss.get_ylim()[1] < 200
     assert loss.get_yscale() == "log"
@@ -473,12 +473,12 @@ def test_dose_response(b):
     columns = ["corner_ssr", "ssr", "test_accuracy"]
     means = dose.groupby("strength")[columns].mean()
     shown = [*dose[columns].to_numpy().ravel(), *means.to_numpy().ravel()]
-    assert_shown(figures_b.dose_response(dose), shown)
+    assert_shown(exp_b.dose_response(dose), shown)
 
 
 def test_corner_over_steps(b):
     other = tables_b(THREE, 2, 4)["spectrum"]
-    figure = figures_b.corner_over_steps({"quick": b["spectrum"], "full": other})
+    figure = exp_b.corner_over_steps({"quick": b["spectrum"], "full": other})
     shown = []
     for table in (b["spectrum"], other):
         corner = hidden_db(table)[2**0.5 / 3]
@@ -492,7 +492,7 @@ def test_robustness():
     """Accuracies and leads of every seed, means, intervals; clean, chance and claims marked."""
     tables = tables_c(THREE, 3)
     accuracy, leads = tables["robustness"], tables["lead"]
-    figure = figures_c_d.robustness(accuracy, leads, ["Gaussian noise"], "title")
+    figure = exp_c_d.robustness(accuracy, leads, ["Gaussian noise"], "title")
     of = accuracy.set_index(["configuration", "seed", "level"])
     noisy = of[of.corruption == "Gaussian noise"].accuracy
     lead = pd.concat({n: noisy[n] - noisy["baseline"] for n in THREE[1:]})
@@ -518,8 +518,8 @@ def test_published_values_only_in_their_setting(b):
     for scale, there in (("quick", False), ("full", True), ("full, changed: epochs", False)):
         low = ["low resolution, bilinear"]
         for figure, value in (
-            (figures_b.ssr_comparison(ssr.assign(scale=scale)), -4.463),
-            (figures_c_d.robustness(accuracy.assign(scale=scale), leads, low, "title"), 82.27),
+            (exp_b.ssr_comparison(ssr.assign(scale=scale)), -4.463),
+            (exp_c_d.robustness(accuracy.assign(scale=scale), leads, low, "title"), 82.27),
         ):
             assert (value in drawn(figure)) == there
 
@@ -538,18 +538,18 @@ def test_fourier_heatmap_and_sensitivity():
 
     heatmap["excess"] = heatmap.error - heatmap.clean_error
     mean = heatmap.groupby(["configuration", "u", "v"]).excess.mean()
-    figure = figures_c_d.fourier_heatmap(heatmap)
+    figure = exp_c_d.fourier_heatmap(heatmap)
     assert "512 test images" in figure.get_supxlabel() and "2.2 points" in figure.get_supxlabel()
     fewer = heatmap.assign(n_images=np.where(heatmap.seed == 1, 144, 256))  # the last of them all
-    assert "400 test images" in figures_c_d.fourier_heatmap(fewer).get_supxlabel()
+    assert "400 test images" in exp_c_d.fourier_heatmap(fewer).get_supxlabel()
     for title, values in (
         ("L2 1e-3", mean["l2=0.001"]),
         ("L2 1e-3 minus baseline", mean["l2=0.001"] - mean["baseline"]),
     ):
         np.testing.assert_allclose(panel(figure, title).images[0].get_array(), grid(values))
-    lost = figures_c_d.sensitivity(maps[maps.epoch > 0])  # no initial weights were kept
+    lost = exp_c_d.sensitivity(maps[maps.epoch > 0])  # no initial weights were kept
     assert {"baseline", "dropout 0.5"} < {" ".join(ax.get_title().split()) for ax in lost.axes}
-    figure = figures_c_d.sensitivity(maps)
+    figure = exp_c_d.sensitivity(maps)
     last = maps[(maps.epoch == 10) & (maps.configuration == "dropout=0.5")]
     grids = [grid(last[last.seed == seed].set_index(["u", "v"]).power) for seed in (0, 1)]
     expected = np.mean([10 * np.log10(g / g.mean()) for g in grids], axis=0)
@@ -559,7 +559,7 @@ def test_fourier_heatmap_and_sensitivity():
 
 def test_examples():
     shown = tables_c(THREE, 1)["examples"]
-    figure = figures_c_d.examples(shown)
+    figure = exp_c_d.examples(shown)
     first = shown[shown.image == 0].iloc[1]
     image = np.frombuffer(base64.b64decode(first.pixels), np.uint8).reshape(32, 32, 3)
     assert (figure.axes[1].images[0].get_array() == image).all()
@@ -569,7 +569,7 @@ def test_examples():
 def test_figures_of_experiment_a():
     tables = tables_a([0.0, 0.01], [5, 20, 50], 3, [0, 100, 500, 900])
     frequency = tables["frequency"].assign(setting="demo, changed: steps")
-    curves = figures_a.frequency_curves(frequency)
+    curves = exp_a.frequency_curves(frequency)
     crosses = {
         tuple(x.get_xydata()[0]) for ax in curves.axes for x in ax.lines if x.get_marker() == "x"
     }
@@ -577,18 +577,18 @@ def test_figures_of_experiment_a():
     key = ["strength", "frequency", "step"]
     means = frequency.groupby(key)[["explained_variance", "amplitude_ratio"]].mean()
     assert_shown(curves, [*frequency.explained_variance, *means.explained_variance])
-    figure = figures_a.spectral_bias(frequency)
+    figure = exp_a.spectral_bias(frequency)
     ratio = means.amplitude_ratio[0.01].unstack()  # the highest on top
     mesh = panel(figure, "penalty 0.01").collections[0]
     np.testing.assert_allclose(mesh.get_array(), ratio)
     assert panel(figure, "penalty 0.01").get_ylim() == (-0.5, 2.5)
-    animation = figures_a.comparison(tables["fit"])
+    animation = exp_a.comparison(tables["fit"])
     animation._func(900)
     last = tables["fit"][tables["fit"].step == 900]
     assert as_set([*last.fit, *last[last.strength == 0].signal]) <= drawn(animation._fig) | as_set(
         tables["fit"].signal
     )
-    wave = figures_a.frequency_decomp(tables["learned"]).axes[0].lines
+    wave = exp_a.frequency_decomp(tables["learned"]).axes[0].lines
     assert [line.get_label() for line in wave] == ["signal", "fits", "fits", "fits"]
     one = tables["learned"].query("strength == 0 and frequency == 50 and seed == 1").iloc[0]
     turn = 2 * np.pi * wave[2].get_xdata()
@@ -621,7 +621,7 @@ def test_committed_maps_can_be_read(folder):
     place = ROOT / "results" / "reference" / folder
     maps = pd.read_csv(place / "exp_c_sensitivity_map.csv.gz")
     heat = pd.read_csv(place / "exp_c_fourier_heatmap.csv.gz")
-    for draws, table in ((figures_c_d.sensitivity, maps), (figures_c_d.fourier_heatmap, heat)):
+    for draws, table in ((exp_c_d.sensitivity, maps), (exp_c_d.fourier_heatmap, heat)):
         assert_readable(draws(table), draws.__name__)
 
 
@@ -629,7 +629,7 @@ def test_committed_maps_can_be_read(folder):
 def test_numbers_of_means_do_not_touch(folder):
     """Three models in three groups have no room for numbers in the narrowest panel."""
     table = pd.read_csv(next((ROOT / "results" / "reference" / folder).glob("exp_b_ssr.csv*")))
-    figure = figures_b.ssr_comparison(table)
+    figure = exp_b.ssr_comparison(table)
     figure.set_dpi(120)
     figure.draw_without_rendering()
     boxes = [text.get_window_extent() for text in figure.axes[-1].texts]

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from data import batches, image_spectrum, planted
+from data import image_spectrum, planted
+from data.images import ImageSet, Normalize
 
 
 def slope(images):
@@ -21,7 +22,7 @@ def natural():
     """Images of amplitude 1/f, and a few others as test set."""
     noise = planted.pink_noise(300, torch.Generator().manual_seed(1))
     pixels = (255 * (0.5 + 0.1 * noise)).clamp(0, 255).round().to(torch.uint8)
-    images = batches.ImageSet(pixels, torch.arange(300) % 10, "x")
+    images = ImageSet(pixels, torch.arange(300) % 10, "x")
     return {"train": images, "test": images.first(20)}
 
 
@@ -53,5 +54,5 @@ def test_one_scale_for_all_sets(natural, kind):
 
 def test_normalised_by_their_own_numbers(natural):
     sets = image_spectrum.with_spectrum(natural, "whitened")
-    numbers = batches.Normalize(sets["train"])(torch.full((1, 3, 2, 2), 0.65))
+    numbers = Normalize(sets["train"])(torch.full((1, 3, 2, 2), 0.65))
     np.testing.assert_allclose(numbers, 1, rtol=1e-5)

@@ -25,8 +25,11 @@ import test_training
 import torch
 from conftest import ROOT, tables
 
-from data import batches, planted
-from utils import checkpoints, devices, evaluation, processes, results, runs, settings, training
+from data import planted
+from data.images import Normalize
+from utils.runtime import devices, distributed, files, results, settings
+from utils.training import checkpoints, evaluation, runs
+from utils.training import loop as training
 
 A = "exp_a_synthetic.py --steps 6 --seeds 0 1 --width 8 --records 3"
 SCRIPTS = sorted((ROOT / "experiments").glob("*.py"))
@@ -38,18 +41,18 @@ def without_locks(number=errno.ENOLCK, patch=setattr):
     def flock(*_):
         raise OSError(number, os.strerror(number))
 
-    patch(checkpoints.fcntl, "flock", flock)
+    patch(files.fcntl, "flock", flock)
 
 
 @pytest.mark.parametrize("name", ["ENOLCK", "ENOSYS", "EOPNOTSUPP", "EACCES", "EINVAL", "EIO"])
 def test_work_goes_on_without_locks(tmp_path, monkeypatch, capsys, name):
     without_locks(number := getattr(errno, name), monkeypatch.setattr)
-    checkpoints.warn_once.cache_clear()
+    files.warn_once.cache_clear()
     for run in (tmp_path / "a", tmp_path / "b"):
-        with checkpoints.hold(run / "lock"):
-            with checkpoints.replacing(run / "x.csv") as temporary:
+        with files.hold(run / "lock"):
+            with files.replacing(run / "x.csv") as temporary:
                 temporary.write_text("whole")
-            checkpoints.clean(run)
+            files.clean(run)
         assert (run / "x.csv").read_text() == "whole"
     (said,) = capsys.readouterr().err.splitlines()
     assert "no locks" in said and os.strerror(number) in said
@@ -64,7 +67,7 @@ def test_a_job_without_locks(tmp_path):
 
 def temporary_name(folder, process):
     """What `replacing` of a process uses for x.csv."""
-    with checkpoints.replacing(folder / "x.csv") as temporary:
+    with files.replacing(folder / "x.csv") as temporary:
         temporary.touch()
     (folder / "x.csv").unlink()
     return temporary.name.replace(f"-{os.getpid()}-", f"-{process}-")
@@ -76,7 +79,7 @@ def test_which_temporary_files_are_removed(tmp_path, monkeypatch):
     dead = temporary_name(tmp_path, gone.pid)
     spared = [temporary_name(tmp_path, process) for process in (1, os.getpid())]
     with monkeypatch.context() as elsewhere:
-        elsewhere.setattr(checkpoints, "MARK", checkpoints.MARK[:-1] + "9-")
+        elsewhere.setattr(files, "MARK", files.MARK[:-1] + "9-")
         spared.append(temporary_name(tmp_path, gone.pid))
     spared += [".x.csv.tmp-00c0ffee.csv", ".x.tmp-"]
     spared += [dead.replace(f"-{gone.pid}-", f"-{odd}-") for odd in ("9" * 30, "x", "")]
@@ -85,7 +88,7 @@ def test_which_temporary_files_are_removed(tmp_path, monkeypatch):
         for name in [dead, *spared, "x.tmp-1"]:
             (tmp_path / name).touch()
             os.utime(tmp_path / name, (time.time() - age,) * 2)
-        checkpoints.clean(tmp_path)
+        files.clean(tmp_path)
         found = {path.name for path in tmp_path.iterdir()}
         assert found == {*remain, ".folder.tmp-1", "x.tmp-1"}
 
@@ -95,9 +98,9 @@ def windows(patch=setattr):
 
     def guarded(original):
         def guard(*paths, **options):
-            files = [os.path.realpath(f"/proc/self/fd/{n}") for n in os.listdir("/proc/self/fd")]
+            opened = [os.path.realpath(f"/proc/self/fd/{n}") for n in os.listdir("/proc/self/fd")]
             for path in paths[:2]:
-                if os.path.realpath(path) in files:
+                if os.path.realpath(path) in opened:
                     raise PermissionError(errno.EACCES, "in use by another process", str(path))
             return original(*paths, **options)
 
@@ -105,7 +108,7 @@ def windows(patch=setattr):
 
     for name in ("unlink", "replace", "rename"):
         patch(Path, name, guarded(getattr(Path, name)))
-    patch(checkpoints, "fcntl", None)
+    patch(files, "fcntl", None)
 
 
 @pytest.fixture
@@ -116,7 +119,7 @@ def on_windows(monkeypatch):
 
 
 def write(path, text="new", **options):
-    with checkpoints.replacing(path, **options) as temporary:
+    with files.replacing(path, **options) as temporary:
         temporary.write_text(text)
 
 
@@ -139,7 +142,7 @@ def test_a_scanner_looks_at_a_checkpoint(on_windows, tmp_path, capsys):
     checkpoints.save({"identity": "old"}, path := tmp_path / "last.pt")
     for action in (
         lambda: checkpoints.save({"identity": "new"}, path),
-        lambda: checkpoints.rename(path, tmp_path / "previous.pt"),
+        lambda: files.rename(path, tmp_path / "previous.pt"),
         lambda: checkpoints.set_aside(tmp_path / "previous.pt"),
     ):
         opened = open(path if path.exists() else tmp_path / "previous.pt")  # noqa: SIM115
@@ -155,9 +158,9 @@ def test_what_cannot_be_removed_is_left(on_windows, tmp_path):
         path.touch()
         os.utime(path, (0, 0))
     with open(old):
-        checkpoints.clean(tmp_path)
+        files.clean(tmp_path)
         assert old.exists() and not other.exists()
-    with checkpoints.replacing(tmp_path / "x") as temporary:
+    with files.replacing(tmp_path / "x") as temporary:
         opened = open(temporary, "w+")  # noqa: SIM115
     assert temporary.exists()  # neither renamed nor removed
     opened.close()
@@ -196,8 +199,8 @@ class Viewers:
 
     def __call__(self):
         paths = [path for pattern in self.patterns for path in self.results.glob(pattern)]
-        checkpoints.opened = [open(path) for path in paths]  # noqa: SIM115 (stay open)
-        checkpoints.time.sleep = lambda _: None
+        files.opened = [open(path) for path in paths]  # noqa: SIM115 (stay open)
+        files.time.sleep = lambda _: None
         windows()
 
 
@@ -353,7 +356,7 @@ def test_evaluation_takes_smaller_batches_where_memory_is_short():
 
     loss, accuracy = evaluation.evaluate(Small(), images)
     assert max(sizes[-6:]) <= 5
-    logits = batches.Normalize(images)(images.images / 255).flatten(1)[:, :10]
+    logits = Normalize(images)(images.images / 255).flatten(1)[:, :10]
     expected = -torch.log_softmax(logits.double(), 1)[torch.arange(23), images.labels].mean()
     assert loss == pytest.approx(float(expected), rel=1e-5)
     assert accuracy == pytest.approx(
@@ -445,7 +448,7 @@ def test_bfloat16_only_on_processors_with_matrix_units(monkeypatch, told, there)
 
 def test_the_compiler_is_not_imported():
     """An optimiser's import of it takes 2 s; the steps are the same."""
-    code = "import sys, torch; from utils.devices import without_compiler\n"
+    code = "import sys, torch; from utils.runtime.devices import without_compiler\n"
     code += "w = torch.ones(3, requires_grad=True); w.grad = torch.ones(3)\n"
     code += "o = without_compiler(torch.optim.SGD)([w], lr=0.5, momentum=0.9, fused=True)\n"
     code += "o.step(); o.step(); o.load_state_dict(o.state_dict()); o.zero_grad()\n"
@@ -487,13 +490,13 @@ def meet(environment, folder, failing):
     job.write_to(folder / f"log {environment['RANK']}")
 
     def work(choice):
-        if processes.RANK == failing:
+        if distributed.RANK == failing:
             raise OSError("no data")
-        return ("cifar10" if processes.RANK == 0 else choice), processes.RANK
+        return ("cifar10" if distributed.RANK == 0 else choice), distributed.RANK
 
     def main():
-        processes.connect()
-        print(processes.one_after_another(work, "auto"), processes.wait_for_others())
+        distributed.connect()
+        print(distributed.one_after_another(work, "auto"), distributed.wait_for_others())
 
     settings.run_script(main)
 
@@ -521,8 +524,8 @@ def test_nobody_is_there():
         other.listen()
         rank = job.environments(2)[0] | {"MASTER_PORT": str(other.getsockname()[1])}
         with mock.patch.dict(os.environ, rank), pytest.raises(OSError, match="are not found"):
-            processes.connect()
-    processes.RANK, processes.WORLD = 0, 1
+            distributed.connect()
+    distributed.RANK, distributed.WORLD = 0, 1
 
 
 def test_streams_that_are_no_files(monkeypatch):

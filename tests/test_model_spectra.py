@@ -23,10 +23,11 @@ from torchvision.models import get_model
 from torchvision.ops import FrozenBatchNorm2d
 
 from models.resnet import ResNet18
-from utils.batchnorm import following_batchnorms, is_batchnorm
-from utils.evaluation import for_inference
-from utils.model_spectra import analyze_model, measure
-from utils.network_spectra import feature_spectra, input_sensitivity
+from utils.spectra.batchnorm import following_batchnorms, is_batchnorm
+from utils.spectra.feature_maps import feature_spectra
+from utils.spectra.input_sensitivity import input_sensitivity
+from utils.spectra.kernels import analyze_model, measure
+from utils.training.evaluation import for_inference
 
 
 def randomize(model):
@@ -527,7 +528,7 @@ def test_memory_of_large_kernels_is_bounded():
     code = """
 import resource, torch
 from torch import nn
-from utils.model_spectra import analyze_model
+from utils.spectra.kernels import analyze_model
 model = nn.Sequential(nn.Conv2d(3, 768, 32), nn.BatchNorm2d(768), nn.Conv2d(768, 384, (31, 31),
     groups=384), nn.BatchNorm2d(384), nn.Conv2d(384, 384, (51, 5), groups=384))
 analyze_model(nn.Sequential(nn.Conv2d(3, 4, 9), nn.BatchNorm2d(4)), folded=True)

@@ -10,8 +10,8 @@ from torch.nn import functional as F
 from torchvision.models import resnet18
 
 from models.resnet import Dropout, ResNet18
-from utils.evaluation import for_inference
-from utils.model_spectra import measurable_convolutions
+from utils.spectra.kernels import measurable_convolutions
+from utils.training.evaluation import for_inference
 
 
 def test_parameters_and_kernels():

@@ -12,9 +12,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torchvision.models import get_model
 
 from models.resnet import ResNet18
-from utils.evaluation import for_inference
 from utils.frequency import spectrum_from_power
-from utils.network_spectra import feature_spectra, input_sensitivity
+from utils.spectra.feature_maps import feature_spectra
+from utils.spectra.input_sensitivity import input_sensitivity
+from utils.training.evaluation import for_inference
 
 RNG = np.random.default_rng(0)
 

@@ -9,7 +9,8 @@ import pytest
 from conftest import ROOT
 from test_exp_b import L2, LINE
 
-from utils import reference, results
+from utils.evidence import reference
+from utils.runtime import results
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,8 @@ from conftest import tables
 from matplotlib.figure import Figure
 from torch.distributed.run import get_args_parser
 
-from utils import checkpoints, results
+from utils.runtime import files, results
+from utils.training import checkpoints
 
 ENVIRONMENT = {k: v for k, v in os.environ.items() if k != "DISPLAY"}
 ENVIRONMENT |= {"OMP_NUM_THREADS": "1"}
@@ -490,10 +491,10 @@ def test_cleaning_spares_files_that_are_being_written(tmp_path):
             errors.append(error)
 
     def write():
-        with checkpoints.replacing(tmp_path / "x.csv") as temporary:
+        with files.replacing(tmp_path / "x.csv") as temporary:
             temporary.write_text("whole")
 
-    actions = [write, write, lambda: checkpoints.clean(tmp_path)]
+    actions = [write, write, lambda: files.clean(tmp_path)]
     threads = [threading.Thread(target=repeat, args=(action,)) for action in actions]
     for thread in threads:
         thread.start()

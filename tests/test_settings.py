@@ -8,7 +8,8 @@ import job
 import pytest
 from conftest import ROOT
 
-from utils import devices, provenance, published, settings, statistics
+from utils.evidence import paper, verdicts
+from utils.runtime import devices, provenance, settings
 
 A, B = "exp_a_synthetic", "exp_b_spectrum_evolution"
 C, D = "exp_c_robustness", "exp_d_resolution_robustness"
@@ -335,21 +336,21 @@ def test_every_flag_takes_its_default_and_another_value(scripts, script):
 def test_what_was_changed_is_named(scripts):
     """As labels of tables and figures say it; the same list is no change, a tuple or not."""
     line = "--scale full --weight-decay 0.05 --learning-rate 0.001 --momentum 0"
-    s = settings.read_settings(scripts[B], line.split(" "), recipe=published.RECIPE)
+    s = settings.read_settings(scripts[B], line.split(" "), recipe=paper.RECIPE)
     label = provenance.scale_label(s)
     assert label == "full, changed: learning_rate, momentum, weight_decay"
-    assert not statistics.is_published_setting({"dataset": "CIFAR-10", "scale": label}, "baseline")
+    assert not verdicts.is_published_setting({"dataset": "CIFAR-10", "scale": label}, "baseline")
     edited = scripts[B] | {"LEARNING_RATE": 0.01}  # at the top of the script
-    s = settings.read_settings(edited, ["--scale", "full"], recipe=published.RECIPE)
+    s = settings.read_settings(edited, ["--scale", "full"], recipe=paper.RECIPE)
     assert provenance.scale_label(s) == "full, changed: learning_rate"
     s = settings.read_settings(scripts[A], ["--strengths", "0", "0.001", "0.01"])
     assert s.changed == []
     s = settings.read_settings(scripts[C], ["--no-clip"])
     assert provenance.scale_label(s, "full") == "full, changed: clip"
     assert provenance.scale_label(s, "full, changed: width") == "full, changed: width, clip"
-    s = settings.read_settings(scripts[C], [], recipe=published.RECIPE)
+    s = settings.read_settings(scripts[C], [], recipe=paper.RECIPE)
     assert provenance.scale_label(s, "full") == "full"
-    s = settings.read_settings(scripts[C] | {"CLIP": False}, [], recipe=published.RECIPE)
+    s = settings.read_settings(scripts[C] | {"CLIP": False}, [], recipe=paper.RECIPE)
     assert provenance.scale_label(s, "full") == "full, changed: clip"
     s.changed.append("test_images")  # as in experiment B, and changed once more
     label = provenance.scale_label(s, "full, changed: width, test_images")

@@ -7,28 +7,28 @@ import pandas as pd
 import pytest
 import scipy.stats
 
-from utils import published, statistics, suppression
+from utils.evidence import intervals, paper, robustness, suppression, verdicts
 
 T_2, T_4 = 4.302653, 2.776445  # Student t, 97.5 %, 2 and 4 degrees of freedom
 
 
 def test_mean_interval():
-    mean, low, high = statistics.interval([1, 2, 3])
+    mean, low, high = intervals.interval([1, 2, 3])
     assert mean == 2 and high - mean == pytest.approx(T_2 * 1 / math.sqrt(3), rel=1e-6)
     assert mean - low == pytest.approx(high - mean)
-    mean, low, high = statistics.interval([2, 4, 4, 4, 6])
+    mean, low, high = intervals.interval([2, 4, 4, 4, 6])
     assert mean == 4
     assert high - mean == pytest.approx(T_4 * math.sqrt(2) / math.sqrt(5), rel=1e-6)
-    assert math.isnan(statistics.interval([5])[1])
-    assert all(map(math.isnan, statistics.interval([])))
-    assert statistics.interval_text([1, 2, 3], ".2f") == "2.00 ± 2.48"
-    assert statistics.interval_text([5], ".1f") == "5.0"
-    assert statistics.interval_text([], ".1f") == "-"
+    assert math.isnan(intervals.interval([5])[1])
+    assert all(map(math.isnan, intervals.interval([])))
+    assert intervals.interval_text([1, 2, 3], ".2f") == "2.00 ± 2.48"
+    assert intervals.interval_text([5], ".1f") == "5.0"
+    assert intervals.interval_text([], ".1f") == "-"
 
 
 def test_intervals_cover_the_truth_as_often_as_they_say():
     samples = np.random.default_rng(0).normal(3, 2, (2000, 4))
-    covered = [low <= 3 <= high for _, low, high in map(statistics.interval, samples)]
+    covered = [low <= 3 <= high for _, low, high in map(intervals.interval, samples)]
     assert abs(np.mean(covered) - 0.95) < 0.015  # 3 standard deviations
 
 
@@ -52,12 +52,12 @@ def test_paired_differences_equal_scipys(n):
     runs = [(name, seed) for name in ("baseline", "l2=0.001") for seed in seeds]
     lost = [runs[i] for i in rng.permutation(len(runs))[: n % 3]] if len(seeds) > 2 else []
     table = numbers(n, seeds, lost, rng)
-    table["difference"] = statistics.minus_baseline(table, "x")
+    table["difference"] = intervals.minus_baseline(table, "x")
     assert table[table.configuration == "baseline"].difference.isna().all()
     wide = table.pivot(index="seed", columns="configuration", values="x").dropna()
     found = table[table.configuration == "l2=0.001"].difference
     assert found.notna().sum() == len(wide)
-    mean, low, high = statistics.interval(found)
+    mean, low, high = intervals.interval(found)
     assert mean == pytest.approx((wide["l2=0.001"] - wide.baseline).mean())
     if len(wide) < 2:
         assert math.isnan(low) and math.isnan(high)
@@ -66,27 +66,27 @@ def test_paired_differences_equal_scipys(n):
     expected = test.confidence_interval(0.95)
     assert (low, high) == (pytest.approx(expected.low), pytest.approx(expected.high))
     # The verdict is that of the two-sided test at 5 %.
-    claim = published.Claim("", "", 1)
+    claim = paper.Claim("", "", 1)
     verdict = "undecided"
     if test.pvalue < 0.05:
         verdict = "holds" if test.statistic > 0 else "contradicted"
-    assert statistics.judge(claim, found)["direction"] == verdict
+    assert verdicts.judge(claim, found)["direction"] == verdict
     # As a table of accuracies, the same is a lead, and what goes beyond the clean lead.
     clean = table.assign(images="test", corruption="none", level=0.0).rename(
         columns={"x": "accuracy"}
     )
     noisy = clean.assign(corruption="noise", level=0.1, accuracy=2 * clean.accuracy)
-    leads = statistics.leads(pd.concat([clean, noisy]))
+    leads = robustness.leads(pd.concat([clean, noisy]))
     leads = leads[(leads.configuration == "l2=0.001") & (leads.level == 0.1)]
-    assert statistics.interval(leads.lead)[1:] == pytest.approx((2 * low, 2 * high))
-    assert statistics.interval(leads.excess)[1:] == pytest.approx((low, high))
+    assert intervals.interval(leads.lead)[1:] == pytest.approx((2 * low, 2 * high))
+    assert intervals.interval(leads.excess)[1:] == pytest.approx((low, high))
 
 
 @pytest.mark.parametrize("n", range(10))
 def test_geometric_means_equal_scipys(n):
     rng = np.random.default_rng(n)
     values = rng.lognormal(0.3, 0.5, 2 + n % 5)
-    mean, low, high = statistics.interval([*values, math.nan], ratio=True)
+    mean, low, high = intervals.interval([*values, math.nan], ratio=True)
     assert mean == pytest.approx(scipy.stats.gmean(values))
     test = scipy.stats.ttest_1samp(np.log(values), 0)
     expected = test.confidence_interval(0.95)
@@ -94,36 +94,36 @@ def test_geometric_means_equal_scipys(n):
         pytest.approx(expected.low),
         pytest.approx(expected.high),
     )
-    claim = published.Claim("", "", 1, published=1.5, no_effect=1, ratio=True)
+    claim = paper.Claim("", "", 1, published=1.5, no_effect=1, ratio=True)
     verdict = "undecided"
     if test.pvalue < 0.05:
         verdict = "holds" if test.statistic > 0 else "contradicted"
-    assert statistics.judge(claim, values)["direction"] == verdict
+    assert verdicts.judge(claim, values)["direction"] == verdict
     inside = scipy.stats.ttest_1samp(np.log(values), math.log(1.5)).pvalue > 0.05
     size = "reproduced" if verdict == "holds" else "inconclusive"
-    assert statistics.judge(claim, values)["size"] == (size if inside else "not reproduced")
+    assert verdicts.judge(claim, values)["size"] == (size if inside else "not reproduced")
 
 
 def test_ratios_are_averaged_as_logarithms():
     """Halves and doubles cancel; the interval is that of the logarithms."""
-    mean, low, high = statistics.interval([0.5, 2.0], ratio=True)
+    mean, low, high = intervals.interval([0.5, 2.0], ratio=True)
     assert mean == pytest.approx(1) and low * high == pytest.approx(1)
-    mean, low, high = statistics.interval([1, 2, 4], ratio=True)
+    mean, low, high = intervals.interval([1, 2, 4], ratio=True)
     half = T_2 * math.log(2) / math.sqrt(3)
     assert mean == pytest.approx(2)
     assert (low, high) == (pytest.approx(2 * math.exp(-half)), pytest.approx(2 * math.exp(half)))
-    assert statistics.interval_text([1, 2, 4], ".2f", ratio=True) == f"2.00 [{low:.2f}, {high:.2f}]"
+    assert intervals.interval_text([1, 2, 4], ".2f", ratio=True) == f"2.00 [{low:.2f}, {high:.2f}]"
 
 
 def test_a_lost_value_is_left_out_and_told():
-    assert statistics.interval_text([1, math.nan, 2, 3], ".2f", n=4) == "2.00 ± 2.48 (n = 3)"
-    assert statistics.interval_text([1, 2, 3], ".2f", n=3) == "2.00 ± 2.48"
-    assert statistics.interval_text([math.nan], ".1f", n=1) == "-"
+    assert intervals.interval_text([1, math.nan, 2, 3], ".2f", n=4) == "2.00 ± 2.48 (n = 3)"
+    assert intervals.interval_text([1, 2, 3], ".2f", n=3) == "2.00 ± 2.48"
+    assert intervals.interval_text([math.nan], ".1f", n=1) == "-"
 
 
-UP = published.Claim("", "", 1, published=3.19, no_effect=1, ratio=True)
-DOWN = published.Claim("", "", -1, published=-8.2)
-MORE = published.Claim("", "", 1, published=6.31, bound=6)
+UP = paper.Claim("", "", 1, published=3.19, no_effect=1, ratio=True)
+DOWN = paper.Claim("", "", -1, published=-8.2)
+MORE = paper.Claim("", "", 1, published=6.31, bound=6)
 
 
 @pytest.mark.parametrize(
@@ -143,19 +143,19 @@ MORE = published.Claim("", "", 1, published=6.31, bound=6)
         (MORE, [5.0, 5.1, 5.2], "holds", "not reproduced"),
         (MORE, [5.0, 7.1, 7.2], "holds", "inconclusive"),
         (MORE, [70.0], "undecided", "inconclusive"),
-        (published.Claim("", "", -1), [-1, -1.1, -1.2], "holds", "nothing published"),
+        (paper.Claim("", "", -1), [-1, -1.1, -1.2], "holds", "nothing published"),
     ],
 )
 def test_verdicts(claim, values, direction, size):
-    row = statistics.judge(claim, values)
+    row = verdicts.judge(claim, values)
     assert (row["direction"], row["size"]) == (direction, size)
 
 
 def test_claims_are_judged_in_the_published_setting_only():
     labels = {"dataset": "CIFAR-10", "scale": "full"}
-    noise = published.CLAIMS["noise"]
+    noise = paper.CLAIMS["noise"]
     values = [(noise, "l2=0.001", pd.Series([-8.1, -8.2, -8.3], index=[0, 1, 2]))]
-    (row,) = statistics.claim_table(values, labels).to_dict("records")
+    (row,) = verdicts.claim_table(values, labels).to_dict("records")
     assert (row["direction"], row["size"], row["n"]) == ("holds", "reproduced", 3)
     assert row["mean"] == pytest.approx(-8.2) and row["published"] == -8.2
     for change in (
@@ -164,41 +164,41 @@ def test_claims_are_judged_in_the_published_setting_only():
         {"scale": "full, changed: epochs"},
         {"dataset": "CIFAR-10, whitened"},
     ):
-        (row,) = statistics.claim_table(values, labels | change).to_dict("records")
+        (row,) = verdicts.claim_table(values, labels | change).to_dict("records")
         assert (row["direction"], row["size"]) == ("holds", "not judged")
-        text = statistics.claim_text(pd.DataFrame([row]))
+        text = verdicts.claim_text(pd.DataFrame([row]))
         assert "direction: holds" in text and "not judged" in text and "reproduced" not in text
     other = [(noise, "l2=0.01", values[0][2])]
-    assert statistics.claim_table(other, labels)["size"].item() == "not judged"
+    assert verdicts.claim_table(other, labels)["size"].item() == "not judged"
 
 
 def test_no_claim_is_told():
     """Of a job without a baseline, or of nothing but the baseline."""
     labels = {"dataset": "CIFAR-10", "scale": "full"}
     table = pd.DataFrame({"configuration": ["baseline"], "seed": [0], "x": [92.0]})
-    values = statistics.published_values(table, "x", "clean accuracy, %", (92.03, 94.46, 91.65))
+    values = verdicts.published_values(table, "x", "clean accuracy, %", (92.03, 94.46, 91.65))
     assert len(values) == 1
     for some in (values, []):
-        assert statistics.claim_text(statistics.claim_table(some, labels)).startswith("No claim")
+        assert verdicts.claim_text(verdicts.claim_table(some, labels)).startswith("No claim")
 
 
 def test_a_ratio_that_is_not_defined_is_told_not_judged():
     labels = {"dataset": "CIFAR-10", "scale": "full"}
-    ratio = published.CLAIMS["ratio"]
+    ratio = paper.CLAIMS["ratio"]
     values = [(ratio, "l2=0.001", pd.Series([math.nan] * 3))]
-    (row,) = statistics.claim_table(values, labels).to_dict("records")
+    (row,) = verdicts.claim_table(values, labels).to_dict("records")
     assert (row["n"], row["not_defined"]) == (0, 3)
     assert (row["direction"], row["size"]) == ("undecided", "inconclusive")
-    assert "here in no seed defined" in statistics.claim_text(pd.DataFrame([row]))
+    assert "here in no seed defined" in verdicts.claim_text(pd.DataFrame([row]))
     values = [(ratio, "l2=0.001", pd.Series([3.1, math.nan, 3.3]))]
-    (row,) = statistics.claim_table(values, labels).to_dict("records")
-    text = statistics.claim_text(pd.DataFrame([row]))
+    (row,) = verdicts.claim_table(values, labels).to_dict("records")
+    text = verdicts.claim_text(pd.DataFrame([row]))
     assert "n = 2; in 1 more not defined" in text
 
 
 def test_published_numbers():
     """Of the claims, from the published table."""
-    claims = published.CLAIMS
+    claims = paper.CLAIMS
     assert claims["ratio"].published == pytest.approx(4.463 / 1.397, abs=0.01)
     assert claims["noise"].published == -8.20 and claims["resolution"].published == 6.31
     assert claims["noise excess"].published == pytest.approx(-8.20 - 2.43)
@@ -211,13 +211,13 @@ def test_published_cells():
         [("baseline", s, "test", "Gaussian blur", 3, 51.0 + s / 10) for s in range(3)],
         columns=["configuration", "seed", "images", "corruption", "level", "accuracy"],
     )
-    cells = statistics.accuracy_values(accuracy, accuracy.iloc[:0])
-    (row,) = statistics.claim_table(cells, {"dataset": "CIFAR-10", "scale": "full"}).to_dict(
+    cells = verdicts.accuracy_values(accuracy, accuracy.iloc[:0])
+    (row,) = verdicts.claim_table(cells, {"dataset": "CIFAR-10", "scale": "full"}).to_dict(
         "records"
     )
     assert row["published"] == 51.13 and row["mean"] == pytest.approx(51.1)
     assert row["size"] == "reproduced" and row["direction"] == "-"
-    (row,) = statistics.claim_table(cells, {"dataset": "CIFAR-10", "scale": "quick"}).to_dict(
+    (row,) = verdicts.claim_table(cells, {"dataset": "CIFAR-10", "scale": "quick"}).to_dict(
         "records"
     )
     assert row["size"] == "not judged"
@@ -337,7 +337,7 @@ def test_a_configuration_without_a_finished_run_keeps_its_column():
     assert set(table["L2 1e-3"]) == {"-"}
     assert table.loc["test accuracy %", "baseline"] == "50.00 ± 0.00"
     finished = suppression.final_table(history, ssr).dropna(subset="ssr")
-    assert statistics.l2_values("ratio", finished, "published_ratio") == []
+    assert verdicts.l2_values("ratio", finished, "published_ratio") == []
 
 
 def test_doses():

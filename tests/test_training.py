@@ -8,9 +8,12 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from data import batches, planted
+from data import planted
+from data.images import ImageSet, crop_windows
 from models.resnet import ResNet18
-from utils import progress, runs, training
+from utils.runtime import progress
+from utils.training import loop as training
+from utils.training import runs
 
 SETTINGS = SimpleNamespace(
     width=8,
@@ -33,13 +36,13 @@ def images():
     """Train and test images with a mean, deviation and border of their own."""
     sets = planted.load(40, 10)
     other = {"mean": (0.5, 0.4, 0.3), "std": (0.2, 0.3, 0.1), "border": 90}
-    return {name: batches.ImageSet(s.images, s.labels, s.name, **other) for name, s in sets.items()}
+    return {name: ImageSet(s.images, s.labels, s.name, **other) for name, s in sets.items()}
 
 
 def train(configuration, images, folder, settings=SETTINGS, state=None):
     run = runs.Run(configuration, 3)
     state = state or training.load_state(run, folder)
-    windows = batches.crop_windows(images["train"].images, images["train"].border)
+    windows = crop_windows(images["train"].images, images["train"].border)
     sets = {"test": images["test"]}
     arguments = (run, state, settings, images["train"], windows, sets, folder / run.name, START)
     yield from training.train(*arguments, progress.Progress(0, silent=True))

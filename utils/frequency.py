@@ -24,7 +24,6 @@ by FFT. Pixels are kernel taps: with dilation d, a radius r lies at r / d of the
 This file needs torch, numpy and pandas only and can be copied into another project as it is.
 """
 
-import importlib
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -38,15 +37,6 @@ from torch import Tensor
 CUTOFF = 0.25  # cycles/pixel, half the Nyquist frequency: the high band lies above it
 CHUNK = 2**17  # numbers made float64 at a time: few enough to stay in the cache
 SMALL = 49  # numbers of a kernel up to which second moments are cheaper than an FFT
-
-
-def __getattr__(name: str):
-    """What walks through a network is in files of its own, and found here too."""
-    if name in ("analyze_model", "measurable_convolutions"):
-        return getattr(importlib.import_module("utils.model_spectra"), name)
-    if name in ("following_batchnorms", "batchnorm_scale"):
-        return getattr(importlib.import_module("utils.batchnorm"), name)
-    raise AttributeError(f"module {__name__} has no attribute {name!r}")
 
 
 @lru_cache

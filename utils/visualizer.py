@@ -15,8 +15,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, Formatter, LogLocator, MaxNLocator, NullLocator
 from PIL import Image
 
-from utils import configurations, published
-from utils.statistics import minus_baseline
+from utils import configurations
+from utils.evidence import paper
+from utils.evidence.intervals import minus_baseline
 
 WIDTH = 9.6  # inches of every figure: 10 points are 13 pixels where it is shown 900 wide
 # One look per family in every figure: colour, line and marker, distinct in grey too.
@@ -75,7 +76,7 @@ def contrast(names) -> str | None:
     others = [name for name in dict.fromkeys(names) if name != "baseline"]
     if not others or "baseline" not in set(names):
         return None
-    claimed = published.CONFIGURATIONS[1]
+    claimed = paper.CONFIGURATIONS[1]
     return claimed if claimed in others else others[0]
 
 

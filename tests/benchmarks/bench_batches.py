@@ -1,4 +1,4 @@
-"""Augmented training batches per second: data.batches against a torchvision DataLoader.
+"""Augmented training batches per second: data.images against a torchvision DataLoader.
 
     python tests/benchmarks/bench_batches.py
 
@@ -15,7 +15,7 @@ from torchvision import transforms
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from data.batches import MEAN, STD, ImageSet, Normalize, crop_windows, training_batches
+from data.images import MEAN, STD, ImageSet, Normalize, crop_windows, training_batches
 
 IMAGES, BATCH = 50_000, 128
 LOADER_IMAGES = 5_000  # it is slow

@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from data import corruptions, planted
 from models.resnet import ResNet18
-from utils.evaluation import evaluate
+from utils.training.evaluation import evaluate
 
 REPEATS = 5
 

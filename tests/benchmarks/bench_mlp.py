@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from data import signals
 from models.mlp import mlp
-from utils.spectral_bias import train_together
+from utils.training.stacked_mlps import train_together
 
 STEPS, STRENGTHS, SEEDS = 500, (0.0, 1e-3, 1e-2), range(5)
 

@@ -21,11 +21,11 @@ from torchvision.models import get_model
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from models.resnet import ResNet18
-from utils.batchnorm import following_batchnorms
-from utils.evaluation import for_inference
-from utils.model_spectra import analyze_model, measurable_convolutions
-from utils.network_spectra import EXACT, PROBES, input_sensitivity
-from utils.records import spectra
+from utils.spectra.batchnorm import following_batchnorms
+from utils.spectra.input_sensitivity import EXACT, PROBES, input_sensitivity
+from utils.spectra.kernels import analyze_model, measurable_convolutions
+from utils.training.evaluation import for_inference
+from utils.training.recording import spectra
 
 SAMPLE = 20_000  # kernels that the loop goes through
 

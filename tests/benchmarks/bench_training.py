@@ -27,9 +27,11 @@ from bench_batches import Images
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from data.batches import ImageSet, crop_windows
+from data.images import ImageSet, crop_windows
 from models.resnet import ResNet18
-from utils import devices, provenance, runs, training
+from utils.runtime import devices, provenance
+from utils.training import loop as training
+from utils.training import runs
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 SIZES = {16: (32, 60), 64: (128, 6)}  # width: batch as at quick and full scale, steps on a CPU

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.nn.utils.parametrize import ParametrizationList
 
-from utils import batchnorm as norms
-from utils import frequency
-from utils.model_files import flat_state_dict, one_line
+from .. import frequency
+from . import batchnorm as norms
+from .modules import WHOLE, evaluation_mode, flat_state_dict, named_layers, one_line
 
 COLUMNS = ["layer", "kernel_size", "kernels", "energy", "ssr", "high_share", "corner_share"]
 
@@ -61,7 +61,7 @@ def measure(
     """
     weights, known, skipped, notes = _layers(model)
     if not weights and not skipped:
-        skipped[norms.WHOLE] = "no layer that is known as a convolution"
+        skipped[WHOLE] = "no layer that is known as a convolution"
     for pair in (batchnorms or {}).items():
         for name, there in zip(pair, (weights, known)):
             if name not in there:
@@ -124,7 +124,7 @@ def _fold(weight: Tensor, known: dict, bn: str | None, note: str) -> tuple[Tenso
 def measurable_convolutions(model: nn.Module) -> tuple[dict[str, nn.Conv2d], dict[str, str]]:
     """Name -> convolution with a spatial spectrum, and name -> reason for those without."""
     measured, skipped, linear = {}, {}, 0
-    for name, layer in norms.named_layers(model).items():
+    for name, layer in named_layers(model).items():
         kind = getattr(layer, "original_name", type(layer).__name__)  # of TorchScript too
         alone = not [*layer.children()]
         if isinstance(layer, nn.modules.conv._ConvTransposeNd):
@@ -149,10 +149,10 @@ def measurable_convolutions(model: nn.Module) -> tuple[dict[str, nn.Conv2d], dic
 def _layers(model) -> tuple[dict[str, Tensor], dict, dict[str, str], dict[str, str]]:
     """By layer, in the model's order: weights, BatchNorms, why it is left out, and notes."""
     if isinstance(model, nn.Module):
-        with norms.evaluation_mode(model):  # in training, asking changes spectral norms
+        with evaluation_mode(model):  # in training, asking changes spectral norms
             convolutions, skipped = measurable_convolutions(model)
             weights = {name: layer.weight for name, layer in convolutions.items()}
-        known = {n: m for n, m in norms.named_layers(model).items() if norms.is_batchnorm(m)}
+        known = {n: m for n, m in named_layers(model).items() if norms.is_batchnorm(m)}
         return weights, known, skipped, {}
     if not isinstance(model, Mapping):
         raise TypeError(f"model must be an nn.Module or a state dict, found {type(model)}")
@@ -165,7 +165,7 @@ def _layers(model) -> tuple[dict[str, Tensor], dict, dict[str, str], dict[str, s
             known[layer] = SimpleNamespace(running_var=values, weight=scale)
         elif part == "weight" and values.ndim > 2:
             reason = _why_not(values)
-            (skipped if reason else weights)[layer or norms.WHOLE] = reason or values
+            (skipped if reason else weights)[layer or WHOLE] = reason or values
         elif values.ndim == 4:
             skipped[name] = "four-dimensional, but not called weight"
         elif part == "weight" and values.ndim == 2:

@@ -9,11 +9,11 @@ import torch
 from torch import nn
 
 from models.resnet import ResNet18
-from utils import checkpoints
-from utils.batchnorm import batchnorm_scale
 from utils.frequency import kernel_autocorrelation, spectrum_from_autocorrelation
-from utils.model_spectra import measurable_convolutions
-from utils.runs import Run
+from utils.spectra.batchnorm import batchnorm_scale
+from utils.spectra.kernels import measurable_convolutions
+from utils.training import checkpoints
+from utils.training.runs import Run
 
 
 def spectra(model: nn.Module, batchnorms: dict[str, str]) -> list[dict]:

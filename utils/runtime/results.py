@@ -10,7 +10,9 @@ import pandas as pd
 from matplotlib.animation import FuncAnimation
 from matplotlib.figure import Figure
 
-from utils import checkpoints, provenance, reference, visualizer
+from utils import visualizer
+from utils.evidence import reference
+from utils.runtime import files, provenance
 
 FLOAT = "%.7g"  # numbers in tables: as many digits as float32 holds
 
@@ -56,7 +58,7 @@ def write(
     written = []
     for name, table in tables.items():
         written.append(folder / "data" / f"{script}_{name}.csv")
-        with checkpoints.replacing(written[-1]) as path:
+        with files.replacing(written[-1]) as path:
             with_columns(table, labels).to_csv(path, index=False, float_format=FLOAT)
     written += draw(written, folder / "figures", script, figures)
     written.append(folder / "data" / f"{script}_settings.json")
@@ -77,7 +79,7 @@ def copy(path: Path, folder: Path) -> Path:
     large = path.suffix == ".csv" and path.stat().st_size > 2**17
     plain, compressed = folder / path.name, folder / f"{path.name}.gz"
     place, other = (compressed, plain) if large else (plain, compressed)
-    with checkpoints.replacing(place) as temporary:
+    with files.replacing(place) as temporary:
         content = path.read_bytes()
         temporary.write_bytes(gzip.compress(content, mtime=0) if large else content)
     other.unlink(missing_ok=True)  # of an earlier job
@@ -85,7 +87,7 @@ def copy(path: Path, folder: Path) -> Path:
 
 
 def write_figure(path: Path, figure: Figure | FuncAnimation) -> Path:
-    with checkpoints.replacing(path) as temporary:
+    with files.replacing(path) as temporary:
         visualizer.save(figure, temporary)
     return path
 
@@ -94,7 +96,7 @@ def clean(settings: SimpleNamespace) -> None:
     """Remove what killed processes left half written among the results."""
     for place in ("checkpoints", "data", "figures", "reference/*"):
         for folder in Path(settings.results_dir).glob(place):
-            checkpoints.clean(folder)
+            files.clean(folder)
 
 
 def draw(tables: list[Path], folder: Path, prefix: str, figures: Callable) -> list[Path]:

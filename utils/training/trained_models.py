@@ -13,13 +13,15 @@ import torch
 from torch import nn
 
 from data import datasets, image_spectrum
-from data.batches import ImageSet
+from data.images import ImageSet
 from models.resnet import ResNet18
-from utils import checkpoints, configurations, devices, provenance, results
-from utils.checkpoints import CheckpointError
-from utils.evaluation import for_inference
-from utils.runs import FORMAT, Run, describe, parse_run
-from utils.settings import complete, refuse
+from utils import configurations
+from utils.runtime import devices, provenance, results
+from utils.runtime.settings import complete, refuse
+from utils.training import checkpoints
+from utils.training.checkpoints import CheckpointError
+from utils.training.evaluation import for_inference
+from utils.training.runs import FORMAT, Run, describe, parse_run
 
 EXPERIMENT_B = provenance.ROOT / "experiments" / "exp_b_spectrum_evolution.py"
 

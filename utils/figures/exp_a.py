@@ -8,8 +8,8 @@ import pandas as pd
 from matplotlib.animation import FuncAnimation
 from matplotlib.figure import Figure
 
-from utils import published
 from utils import visualizer as vis
+from utils.evidence import paper
 
 LOOKS = [("-", "o"), ("--", "s"), ("-.", "^"), (":", "D")]
 FIT = "#D55E00"
@@ -22,7 +22,7 @@ def frequency_curves(frequency: pd.DataFrame) -> Figure:
 
     Crosses: published values, in the published setting (more steps go through the same).
     """
-    claimed = published.EXPLAINED_VARIANCE
+    claimed = paper.EXPLAINED_VARIANCE
     if frequency.setting.iloc[0] not in ("demo", "demo, changed: steps"):
         claimed = {}
     parts = list(frequency.groupby("strength", sort=False))
@@ -39,7 +39,7 @@ def frequency_curves(frequency: pd.DataFrame) -> Figure:
                 rows = rows.groupby("step").mean(numeric_only=True).assign(seed=0).reset_index()
             vis.curves(ax, rows, "step", "explained_variance", f"k = {k}", **style)
             if k in claimed.get(strength, {}) and PUBLISHED_STEP <= table.step.max():
-                style = {"markersize": 8, "zorder": 5, "label": published.SOURCE}
+                style = {"markersize": 8, "zorder": 5, "label": paper.SOURCE}
                 ax.plot(PUBLISHED_STEP, claimed[strength][k], "kx", **style)
         ax.axhline(0, color="0.3", linewidth=1)
         ax.set(title=f"penalty {strength:g}", xlabel="step (logarithmic)")

@@ -1,57 +1,14 @@
-"""From seeds to means with intervals, paired differences, and verdicts on claims."""
+"""Claims, what was measured of them, and verdicts."""
 
 import numpy as np
 import pandas as pd
-from scipy.special import stdtrit  # quantiles of Student's t
 
-from utils import configurations, published
-from utils.published import Claim
+from utils import configurations
+from utils.evidence import paper
+from utils.evidence.intervals import interval
+from utils.evidence.paper import Claim
 
 Values = list[tuple[Claim, str, pd.Series]]  # claim, configuration, a number per seed
-
-
-def interval(values, ratio: bool = False) -> tuple[float, float, float]:
-    """Mean and the ends of its 95 % Student-t interval, NaN for fewer than two values.
-
-    For paired differences or ratios pass one value per pair (per seed). NaN is left out.
-
-    Args:
-        ratio: of the logarithms (geometric mean); the values must be above 0.
-    """
-    values = np.asarray(values, dtype=float)
-    values = values[~np.isnan(values)]
-    values, n = np.log(values) if ratio else values, len(values)
-    mean = values.mean() if n else np.nan
-    half = stdtrit(n - 1, 0.975) * (values.std(ddof=1) / np.sqrt(n)) if n > 1 else np.nan
-    ends = np.array([mean, mean - half, mean + half])
-    return tuple(np.exp(ends) if ratio else ends)
-
-
-def interval_text(values, digits: str, n: int | None = None, ratio: bool = False) -> str:
-    """Mean and, from two values on, the 95 % interval: "94.46 ± 0.21", "3.2 [2.9, 3.5]".
-
-    Args:
-        n: how many values are expected; where there are others, their number is added.
-        ratio: geometric mean, and both ends as its interval is not symmetric.
-    """
-    mean, low, high = interval(values, ratio)
-    if np.isnan(mean):
-        return "-"
-    count, text = np.count_nonzero(~np.isnan(np.asarray(values, dtype=float))), f"{mean:{digits}}"
-    if count > 1:
-        text += f" [{low:{digits}}, {high:{digits}}]" if ratio else f" ± {high - mean:{digits}}"
-    return text if n in (None, count) else f"{text} (n = {count})"
-
-
-def minus_baseline(table: pd.DataFrame, column: str, at: tuple[str, ...] = ("seed",)) -> pd.Series:
-    """A number minus that of the baseline of the same seed; NaN for the baseline itself.
-
-    Args:
-        at: columns, "seed" among them, in which the two agree.
-    """
-    is_baseline, at = table.configuration == "baseline", list(at)
-    baseline = table[is_baseline].set_index(at)[column].rename("baseline")
-    return (table[column] - table[at].join(baseline, on=at).baseline).where(~is_baseline)
 
 
 def judge(claim: Claim, seeds) -> dict:
@@ -88,8 +45,8 @@ def judge(claim: Claim, seeds) -> dict:
 
 def is_published_setting(labels: dict, configuration: str) -> bool:
     """Are results about CIFAR-10 at the published scale and recipe, with nothing changed?"""
-    same = (labels["dataset"], labels["scale"]) == (published.DATASET, published.SCALE)
-    return same and configuration in published.CONFIGURATIONS
+    same = (labels["dataset"], labels["scale"]) == (paper.DATASET, paper.SCALE)
+    return same and configuration in paper.CONFIGURATIONS
 
 
 def claim_table(values: Values, labels: dict) -> pd.DataFrame:
@@ -107,11 +64,11 @@ def claim_table(values: Values, labels: dict) -> pd.DataFrame:
 
 
 def l2_values(key: str, table: pd.DataFrame, column: str) -> Values:
-    """For a claim, by its key in `published.CLAIMS`: a column of every strength of L2.
+    """For a claim, by its key in `paper.CLAIMS`: a column of every strength of L2.
 
     Nothing where there is no baseline; leads have been compared with theirs before.
     """
-    claim = published.CLAIMS[key]
+    claim = paper.CLAIMS[key]
     if not claim.lead and "baseline" not in set(table.configuration):
         return []
     models = table.groupby("configuration", sort=False)
@@ -121,21 +78,21 @@ def l2_values(key: str, table: pd.DataFrame, column: str) -> Values:
 
 def published_values(table: pd.DataFrame, column: str, quantity: str, values: tuple) -> Values:
     """A column of the published configurations, beside the published values."""
-    of = dict(zip(published.CONFIGURATIONS, values))
+    of = dict(zip(paper.CONFIGURATIONS, values))
     models = table[table.configuration.isin(of)].groupby("configuration", sort=False)[column]
-    return [(published.value(quantity, of[name]), name, seeds) for name, seeds in models]
+    return [(paper.value(quantity, of[name]), name, seeds) for name, seeds in models]
 
 
 def accuracy_values(accuracy: pd.DataFrame, leads: pd.DataFrame) -> Values:
     """For all claims about leads, and all published accuracies, that tables of test images have."""
     accuracy, leads = accuracy[accuracy.images == "test"], leads[leads.images == "test"]
     values = []
-    for key, claim in published.CLAIMS.items():
+    for key, claim in paper.CLAIMS.items():
         if claim.lead:
             corruption, level, column = claim.lead
             rows = leads[(leads.corruption == corruption) & (leads.level == level)]
             values += l2_values(key, rows, column)
-    for corruption, levels in published.ACCURACY.items():
+    for corruption, levels in paper.ACCURACY.items():
         for level, numbers in levels.items():
             rows = accuracy[(accuracy.corruption == corruption) & (accuracy.level == level)]
             quantity = f"accuracy, %: {corruption} {level:g}"
@@ -151,8 +108,8 @@ def claim_text(rows: pd.DataFrame) -> str:
     rows = rows[rows.direction != "-"] if len(rows) else rows
     if rows.empty:
         return "No claim: none is about these configurations, or their baseline is missing."
-    if (rows.configuration == published.CONFIGURATIONS[1]).any():
-        rows = rows[rows.configuration == published.CONFIGURATIONS[1]]
+    if (rows.configuration == paper.CONFIGURATIONS[1]).any():
+        rows = rows[rows.configuration == paper.CONFIGURATIONS[1]]
     lines = []
     for row in rows.itertuples():
         ends = f", 95 % interval {row.low:.3g} to {row.high:.3g}" if row.n > 1 else ""
@@ -161,10 +118,10 @@ def claim_text(rows: pd.DataFrame) -> str:
             here += f"; in {row.not_defined} more not defined"
         was, verdict = "", f"direction: {row.direction}"
         if pd.notna(row.published):
-            was = f"{published.SOURCE}: {row.published:g}; "
+            was = f"{paper.SOURCE}: {row.published:g}; "
             verdict += f"; size: {row.size}"
             if row.size == "not judged":
-                where = f"{published.DATASET} at {published.SCALE} scale"
+                where = f"{paper.DATASET} at {paper.SCALE} scale"
                 verdict += f" (claimed for {where}, unchanged)"
         lines += [
             f"Claim: {configurations.label(row.configuration)} {row.claim}.",
@@ -195,65 +152,6 @@ def learned_claims(learned: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for (strength, frequency), cell in learned.groupby(["strength", "frequency"]):
         quantity = f"explained variance, strength {strength:g}, k = {frequency}"
-        claim = published.value(quantity, published.EXPLAINED_VARIANCE[strength][frequency])
+        claim = paper.value(quantity, paper.EXPLAINED_VARIANCE[strength][frequency])
         rows.append({"quantity": quantity} | judge(claim, cell.explained_variance))
     return pd.DataFrame(rows).drop(columns=["no_effect", "direction"])
-
-
-def level_table(accuracy: pd.DataFrame, corruption: str) -> pd.DataFrame:
-    """Text: accuracy in percent, a row per set of images and level, a column per model."""
-    rows = accuracy[accuracy.corruption == corruption]
-    rows = pd.concat([part for _, part in rows.groupby("images", sort=False)])
-    rows = rows.assign(level=rows.level.map("{:g}".format))
-    key = ["images", "level"] if rows.images.nunique() > 1 else ["level"]
-    cells, n = rows.groupby([*key, "configuration"], sort=False).accuracy, accuracy.seed.nunique()
-    table = cells.agg(lambda values: interval_text(values, ".2f", n)).unstack(sort=False)
-    return table.rename(columns=configurations.label)
-
-
-def leads(accuracy: pd.DataFrame) -> pd.DataFrame:
-    """Lead over the baseline of the same seed, in percentage points.
-
-    Args:
-        accuracy: rows of (configuration, seed, images, corruption, level, accuracy), one of
-            them per configuration and seed with corruption "none".
-
-    Returns rows of (configuration, seed, images, corruption, level, lead, excess), where
-    excess is the lead beyond that on clean images. Runs without their baseline are left out.
-    """
-    key, at = ["configuration", "seed", "images"], ["corruption", "level"]
-    lead = minus_baseline(accuracy, "accuracy", ("seed", "images", *at))
-    rows = accuracy[[*key, *at]].assign(lead=lead).dropna(subset="lead").reset_index(drop=True)
-    clean = rows[rows.corruption == "none"].set_index(key).lead
-    return rows.assign(excess=rows.lead - rows[key].join(clean, on=key).lead)
-
-
-def sensitivity_table(summary: pd.DataFrame) -> pd.DataFrame:
-    """Text: share above the cutoff, mean radius and total of the input sensitivity, by model."""
-    n = summary.seed.nunique()
-    names = summary.configuration.map(configurations.label).where(summary.epoch > 0, "initially")
-    cells = summary.assign(total=10 * np.log10(summary.total)).groupby(names, sort=False)
-    columns = {"high_share": "share", "mean_radius": "mean radius", "total": "total (dB)"}
-    text = cells[list(columns)].agg(lambda values: interval_text(values, ".3f", n))
-    return text.rename(columns=columns).rename_axis(None).T
-
-
-def matched_epochs(kept: pd.DataFrame, other: str) -> dict[int, dict[str, int]]:
-    """Epochs at which baseline and another configuration are about equally accurate, by seed.
-
-    The one with the lower final accuracy is taken at its end; of the other the epoch whose
-    accuracy is nearest to that, the latest of several. Nothing else decides.
-
-    Args:
-        kept: rows of (configuration, seed, epoch, test_accuracy) to choose from.
-    """
-    chosen = {}
-    for seed, table in kept.groupby("seed"):
-        accuracy = table.pivot(index="epoch", columns="configuration", values="test_accuracy")
-        if not {"baseline", other} <= set(accuracy):
-            continue
-        parts = [accuracy[name].dropna() for name in ("baseline", other)]
-        weaker, better = sorted(parts, key=lambda part: part.iloc[-1])
-        distance = (better - weaker.iloc[-1]).abs()[::-1]
-        chosen[seed] = {weaker.name: int(weaker.index[-1]), better.name: int(distance.idxmin())}
-    return chosen

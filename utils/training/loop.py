@@ -15,15 +15,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from data.batches import ImageSet, Normalize, to_float, training_batches
+from data.images import ImageSet, Normalize, to_float, training_batches
 from models.resnet import ResNet18
-from utils import checkpoints, records
-from utils.batchnorm import following_batchnorms
-from utils.devices import autocast, memory_format, without_compiler
-from utils.evaluation import evaluate, for_inference
-from utils.progress import Progress
-from utils.results import FLOAT
-from utils.runs import Run
+from utils.runtime import files
+from utils.runtime.devices import autocast, memory_format, without_compiler
+from utils.runtime.progress import Progress
+from utils.runtime.results import FLOAT
+from utils.spectra.batchnorm import following_batchnorms
+from utils.training import checkpoints, recording
+from utils.training.evaluation import evaluate, for_inference
+from utils.training.runs import Run
 
 DROPOUT_SEEDS = 500_000  # an epoch's seed for dropout, beyond those of its batch order
 TABLES = ["history", "spectra", "autocorrelation", "times", "starts"]
@@ -44,7 +45,7 @@ def load_state(run: Run, job: Path) -> dict:
         CheckpointError: the run was begun, but no undamaged state is left.
     """
     folder, identity = job / run.name, f"{job.name}/{run.name}"
-    checkpoints.clean(folder)
+    files.clean(folder)
     for path in (folder / "last.pt", folder / "previous.pt"):
         try:
             if path.exists():
@@ -64,7 +65,7 @@ def load_state(run: Run, job: Path) -> dict:
 def write_tables(state: dict, folder: Path) -> None:
     """The tables of a run, all made from its state: they can always be made again."""
     for name in TABLES if state["epoch"] >= 0 else ():
-        with checkpoints.replacing(folder / f"{name}.csv") as path:
+        with files.replacing(folder / f"{name}.csv") as path:
             path.write_bytes(_csv([state], name).encode())
 
 
@@ -96,7 +97,7 @@ def train(
 
     Args:
         state: from `load_state`.
-        train_set: on the device to use; windows: `data.batches.crop_windows` of its images.
+        train_set: on the device to use; windows: `data.images.crop_windows` of its images.
         test_sets: evaluated after every epoch, never used for selection; "test" among them.
         folder: gets last.pt, previous.pt, the weights of chosen epochs and tables.
         conditions: device, threads, versions: noted with the epochs of this start.
@@ -148,9 +149,9 @@ def train(
             row |= zip((f"{name}_loss", f"{name}_accuracy"), numbers)
         state["history"].append(row)
         now = key | {"step": epoch * steps_per_epoch(settings)}
-        state["spectra"] += spectra + [now | row for row in records.spectra(model, batchnorms)]
+        state["spectra"] += spectra + [now | row for row in recording.spectra(model, batchnorms)]
         if epoch in (0, settings.epochs):
-            rows = records.autocorrelations(model, batchnorms)
+            rows = recording.autocorrelations(model, batchnorms)
             state["autocorrelation"] += [key | r for r in rows]
         state |= {"epoch": epoch, "model": copy.deepcopy(model.state_dict())}
         state["optimizer"] = copy.deepcopy(optimizer.state_dict())
@@ -295,7 +296,7 @@ def _train_epoch(
         if epoch == 1 and number < steps and number & (number - 1) == 0:  # 1, 2, 4, 8, ...
             _check_weights(model, number)
             now = {"epoch": number / steps, "step": number}
-            spectra += [key | now | row for row in records.spectra(model, batchnorms)]
+            spectra += [key | now | row for row in recording.spectra(model, batchnorms)]
         shown = {}
         if number % 20 == 0 or number == steps:  # now and then, as reading waits for the device
             finite = torch.stack(losses).isfinite()
@@ -333,6 +334,6 @@ def _save(state: dict, folder: Path) -> None:
     """The checkpoint first: it holds all rows, so the tables can always be made from it."""
     last = folder / "last.pt"
     if last.exists():
-        checkpoints.rename(last, folder / "previous.pt", strict=False)
+        files.rename(last, folder / "previous.pt", strict=False)
     checkpoints.save(state, last)
     write_tables(state, folder)

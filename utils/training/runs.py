@@ -9,7 +9,8 @@ from types import SimpleNamespace
 
 import torch
 
-from utils import checkpoints, configurations
+from utils import configurations
+from utils.runtime import files
 
 FORMAT = 3  # of the files in a run's folder
 
@@ -71,5 +72,5 @@ def note_latest(settings: SimpleNamespace, folder: Path, labels: dict) -> None:
     """Write which job was started last, for experiments C and D."""
     latest = {"folder": folder.name, "scale": labels["scale"]}
     latest |= {name: list(getattr(settings, name)) for name in ("configurations", "seeds")}
-    with checkpoints.replacing(folder.parent / "latest.json", strict=True) as path:
+    with files.replacing(folder.parent / "latest.json", strict=True) as path:
         path.write_text(json.dumps(latest, indent=2) + "\n", "utf-8")

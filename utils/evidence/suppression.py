@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from utils import configurations
-from utils.statistics import interval_text, minus_baseline
+from utils.evidence.intervals import interval_text, minus_baseline
 
 POOLED = "all (energy-weighted)"  # the energies of all layers added up
 MEAN = "all (mean)"  # every layer counts once

@@ -1,26 +1,42 @@
-"""A network by what a user calls it: a name of torchvision's, a file of weights, a run's folder."""
+"""A network by what a user calls it: a name of torchvision's, a file of weights, a run's folder.
 
+Nothing in other people's files is executed.
+"""
+
+import argparse
+import codecs
 import difflib
 import inspect
 import io
 import json
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from data import batches
 from data.cifar10 import torchvision
+from data.images import MEAN, STD
 from models.resnet import ResNet18
-from utils.model_files import WeightsError, load_weights, one_line
+
+from .modules import flat_state_dict, is_kernel, one_line
 
 SUFFIXES = r"(\.(pt|pth|tar|ckpt|bin|safetensors))+$"  # of files of weights
 AS_PIXELS = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
+# What checkpoints hold beside weights; the last two make saved arrays and numbers of numpy.
+HARMLESS = [argparse.Namespace, codecs.encode, datetime, type(Path())]
+HARMLESS += [np.dtype, np.ndarray, *{type(np.dtype(code)) for code in "?bhilqBfd"}]
+HARMLESS += [np.zeros(0).__reduce__()[0], np.float64(0).__reduce__()[0]]
+
+
+class WeightsError(OSError):
+    """Weights cannot be used; the message is one sentence for the user."""
 
 
 @dataclass(frozen=True)
@@ -107,5 +123,44 @@ def _run(folder: Path) -> Source:
         return Source(name, about, model)  # it takes pictures that are changed first
     default = torchvision("models").get_model_weights("resnet18").DEFAULT
     pixels = default.transforms(crop_size=32, resize_size=32, **AS_PIXELS)
-    normalize = torchvision("transforms").Normalize(batches.MEAN, batches.STD)
+    normalize = torchvision("transforms").Normalize(MEAN, STD)
     return Source(name, about, model, pixels, normalize)
+
+
+def load_weights(path: Path) -> dict[str, Tensor]:
+    """The weights in a .pt, .pth, .pt.tar or .safetensors file: as `flat_state_dict`.
+
+    Raises:
+        WeightsError: missing, damaged, more than plain containers of tensors, or without weights
+            of a convolution.
+    """
+    path = Path(path)
+    try:
+        path.stat()  # a missing file is told as such
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            content = load_file(path)
+        else:
+            torch.serialization.add_safe_globals(HARMLESS)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                content = torch.load(path, map_location="cpu", weights_only=True)
+    except ModuleNotFoundError:
+        raise WeightsError(f"{path}: reading it needs the package safetensors") from None
+    except OSError as error:
+        raise WeightsError(f"{path} cannot be read ({error.strerror or error})") from None
+    except Exception as error:  # noqa: BLE001 (a hostile file can raise anything)
+        found = re.search(r"GLOBAL ([\w.]+)|TorchScript", str(error))
+        if not found:
+            raise WeightsError(f"{path} is damaged, or not a file of weights") from None
+        raise WeightsError(
+            f"{path} holds {found[1] or 'a TorchScript program'}, which is not loaded as it could "
+            "execute anything; torch.save(model.state_dict(), ...) makes a file that is"
+        ) from None
+    if not isinstance(content, Mapping):
+        raise WeightsError(f"{path} holds a {type(content).__name__}, no state dict")
+    weights = flat_state_dict(content)
+    if not any(is_kernel(name, values) for name, values in weights.items()):
+        raise WeightsError(f"{path} holds no weights of convolutions (four-dimensional)")
+    return weights

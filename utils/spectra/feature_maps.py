@@ -1,7 +1,6 @@
-"""What passes through a network, and what its output depends on, by spatial frequency.
+"""What passes through a network, by spatial frequency.
 
     features = feature_spectra(model, images)
-    sensitivity = spectrum_from_power(input_sensitivity(model, images))
 
 Images are (N, C, H, W) on any device: floats in the units that the model takes, or uint8, which
 become [0, 1]. Anything else is refused with a ValueError. A model that takes normalised images can
@@ -18,80 +17,18 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.nn.modules import batchnorm, conv, pooling
 from torch.utils._pytree import tree_leaves
 
-from utils.batchnorm import bare, evaluation_mode, named_layers
-from utils.frequency import radial_orbits, spectrum_from_power
+from ..frequency import radial_orbits, spectrum_from_power
+from .modules import bare, evaluation_mode, named_layers
 
-EXACT = 100  # outputs up to which the sensitivity is exact by default
-PROBES = 32  # random sign vectors per image for more outputs
 SMALLEST = 4  # pixels along an edge of a feature map with a spectrum
 CHUNK = 2**20  # numbers transformed at a time
 
 CHANNELS_FIRST = (conv._ConvNd, batchnorm._NormBase, pooling._MaxPoolNd, pooling._AvgPoolNd)
 COLUMNS = ["layer", "module", "channels", "height", "width", "radius", "multiplicity", "power"]
 COLUMNS += ["db", "relative_log_amplitude"]
-
-
-@torch.inference_mode(False)
-@torch.enable_grad()
-def input_sensitivity(
-    model: nn.Module, images, batch: int = 32, probes: int | None = None
-) -> np.ndarray:
-    """Power spectrum of what the logits depend on in the image (Godfrey et al. 2022).
-
-    With z_c the logits minus their mean over the classes and an orthonormal DFT of the image,
-
-        S(k) = mean over images of sum over classes c and colours of |DFT(dz_c / dx)(k)|^2
-
-    (arXiv:2210.01257). The gradients of a whole batch take one backward pass per class.
-
-    Args:
-        model: takes images, returns logits (batch, classes), alone or among other things. Other
-            outputs are flattened; the mean is not subtracted from a single one.
-        images: (N, C, H, W); their unit is that of dx.
-        batch: images at a time. The result does not depend on it.
-        probes: None takes the classes one by one, up to 100 of them; for more, and with a
-            number, that many (else 32) vectors v of random signs per image and the gradient of
-            v . z: the same in expectation. 1, with many images, is quickest.
-
-    Returns float64 (H, W), frequencies fftshift(fftfreq) cycles/pixel, zero frequency at index
-    (H // 2, W // 2). `frequency.spectrum_from_power` gives its radial profile.
-    """
-    model, generator = bare(model), torch.Generator().manual_seed(0)
-    total = 0.0
-    with evaluation_mode(model):
-        for pixels in _batches(model, images, batch):
-            pixels.requires_grad_()
-            logits = _tensor(model(pixels.clone()))
-            if logits is None or not logits.requires_grad or len(logits) != len(pixels):
-                raise ValueError("model gives no tensor that depends on each image smoothly")
-            logits = logits.flatten(1) if logits.ndim > 1 else logits[:, None]  # (B, classes)
-            classes = logits.shape[1]
-            if classes > 1:
-                logits = logits - logits.mean(1, keepdim=True)
-            exact = probes is None and classes <= EXACT
-            count = classes if exact else probes or PROBES
-            for number in range(count):  # a direction at a time: maps have a million outputs
-                if exact:
-                    direction = F.one_hot(torch.tensor(number), classes).expand_as(logits)
-                else:
-                    signs = torch.randint(2, logits.shape, generator=generator, device="cpu")
-                    direction = (2 * signs - 1) / count**0.5
-                direction = direction.to(logits)
-                (gradient,) = torch.autograd.grad(logits, pixels, direction, retain_graph=True)
-                total += sum(a.square().sum((0, 1)) for a in _amplitudes(gradient)).cpu().numpy()
-    return np.fft.fftshift(total / len(images))
-
-
-@torch.no_grad()
-def count_outputs(model: nn.Module, images) -> int:
-    """How many logits the model gives: as many directions as `input_sensitivity` has to take."""
-    model = bare(model)
-    with evaluation_mode(model):
-        return _tensor(model(next(_batches(model, images, 1)))).numel()
 
 
 @torch.inference_mode(False)
@@ -129,7 +66,7 @@ def feature_spectra(model: nn.Module, images, batch: int = 32) -> pd.DataFrame:
             skipped.setdefault(name, maps)
             return
         power, log = found.get(name, (0.0, 0.0))[:2]
-        for amplitude in _amplitudes(maps):
+        for amplitude in amplitudes(maps):
             power = power + amplitude.square().sum((0, 1)).cpu().numpy()
             diagonal = amplitude.diagonal(dim1=2, dim2=3) * maps[0, 0].numel() ** 0.5
             log = log + (diagonal + 1e-6).log().sum((0, 1)).cpu().numpy()
@@ -139,7 +76,7 @@ def feature_spectra(model: nn.Module, images, batch: int = 32) -> pd.DataFrame:
         stack.enter_context(evaluation_mode(inside))
         for name, module in named_layers(model).items():
             stack.enter_context(module.register_forward_hook(partial(note, name)))
-        for pixels in _batches(inside, images, batch):
+        for pixels in image_batches(inside, images, batch):
             shape = pixels.shape
             seen.clear()
             inside(pixels)
@@ -167,7 +104,7 @@ def _feature_rows(name, images, power, log, module, channels) -> pd.DataFrame:
 
 def _maps(output, module: nn.Module, images: torch.Size) -> Tensor | str:
     """What a layer returned as maps (B, C, h, w), or why it is none."""
-    output = _tensor(output)
+    output = first_tensor(output)
     if output is None or not output.is_floating_point():
         return "returns no real tensor"
     text = f"returns {tuple(output.shape)}, no map of the image"
@@ -193,7 +130,7 @@ def _maps(output, module: nn.Module, images: torch.Size) -> Tensor | str:
     return output
 
 
-def _amplitudes(maps: Tensor) -> Iterator[Tensor]:
+def amplitudes(maps: Tensor) -> Iterator[Tensor]:
     """|DFT|, orthonormal and float64, of a few (B, C, h, w) at a time."""
     maps = maps.detach()
     maps = maps.cpu() if maps.device.type == "mps" else maps  # no float64 there
@@ -201,7 +138,7 @@ def _amplitudes(maps: Tensor) -> Iterator[Tensor]:
         yield torch.fft.fft2(part.to(torch.float64), norm="ortho").abs()
 
 
-def _batches(model: nn.Module, images, size: int) -> Iterator[Tensor]:
+def image_batches(model: nn.Module, images, size: int) -> Iterator[Tensor]:
     """Copies of the images as the model takes them, on its device."""
     images = torch.as_tensor(images) if isinstance(images, np.ndarray) else images
     found = f"{getattr(images, 'dtype', type(images).__name__)} {(*getattr(images, 'shape', ()),)}"
@@ -215,7 +152,7 @@ def _batches(model: nn.Module, images, size: int) -> Iterator[Tensor]:
         yield part.to(like.device, like.dtype, copy=True).div_(scale)
 
 
-def _tensor(output) -> Tensor | None:
+def first_tensor(output) -> Tensor | None:
     """A model's tensor: its `logits`, or the first of several."""
     output = getattr(output, "logits", output)
     if isinstance(output, dict):

@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from data import signals
 from models.mlp import predict_stacked
-from utils.devices import without_compiler
+from utils.runtime.devices import without_compiler
 
 INDEX = ["strength", "seed", "step", "frequency"]
 

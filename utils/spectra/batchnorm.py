@@ -1,25 +1,19 @@
 """Which BatchNorm follows which convolution in a network, and by what it scales the kernels."""
 
-import re
 import warnings
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from functools import partial
 
 import torch
 from torch import Tensor, fx, nn
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
-from torch.nn.parallel import DistributedDataParallel
 from torch.nn.parameter import is_lazy
-from torch.optim.swa_utils import AveragedModel
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
-from utils.model_files import one_line
+from .modules import bare, evaluation_mode, named_layers, one_line
 
-WRAPPERS = (nn.DataParallel, DistributedDataParallel, AveragedModel)
-WHOLE = "(model)"  # the name of a model that has no parts
 SIZES = (64, 224, 32)  # pixels of the noise image that is tried where no example is given
 SHAPES = ("shape", "size", "dim", "ndim", "dtype", "device")  # no use of a tensor's values
 
@@ -97,44 +91,6 @@ def is_batchnorm(layer: nn.Module) -> bool:
     """Also SyncBatchNorm, and the frozen ones of torchvision, detectron2 and transformers."""
     frozen = "BatchNorm" in type(layer).__name__ and hasattr(layer, "running_var")
     return frozen or isinstance(layer, nn.modules.batchnorm._BatchNorm)
-
-
-def bare(model: nn.Module) -> nn.Module:
-    """The model inside DataParallel, DistributedDataParallel, torch.compile and averages."""
-    if not isinstance(model, nn.Module):
-        raise TypeError(f"model must be an nn.Module, found {type(model).__name__}")
-    while isinstance(model, WRAPPERS) or "_orig_mod" in model._modules:
-        model = model.module if isinstance(model, WRAPPERS) else model._orig_mod
-    return model
-
-
-def named_layers(model: nn.Module) -> dict[str, nn.Module]:
-    """All modules by name, without what wrappers and torch.compile add to names."""
-    modules = bare(model).named_modules()
-    return {re.sub(r"\b_orig_mod\.|\._orig_mod$", "", n) or WHOLE: m for n, m in modules}
-
-
-@contextmanager
-def evaluation_mode(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode, uncompiled; afterwards modules have the attributes and buffers they had."""
-    training = [m for m in model.modules() if getattr(m, "training", False)]
-    kept = [(m, {**vars(m)}) for m in model.modules() if not isinstance(m, torch.jit.ScriptModule)]
-    try:
-        for module in training:  # not by eval(), where some models merge weights
-            module.training = False
-        for module, attributes in kept:
-            buffers = attributes["_buffers"].items()
-            copies = {n: b if b is None or is_lazy(b) else b.clone() for n, b in buffers}
-            vars(module).update(_buffers=copies, _compiled_call_impl=None)
-            if "_orig_mod" in module._modules:
-                vars(module)["forward"] = module._orig_mod
-        yield
-    finally:
-        for module, attributes in kept:
-            vars(module).clear()
-            vars(module).update(attributes)
-        for module in training:
-            module.training = True
 
 
 def _trace(model: nn.Module, kinds: dict[nn.Module, str]) -> tuple[Counter, dict]:

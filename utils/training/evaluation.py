@@ -14,9 +14,10 @@ from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from tqdm import tqdm
 
-from data.batches import ImageSet, Normalize, to_float
-from utils.batchnorm import bare, following_batchnorms, named_layers
-from utils.devices import memory_format
+from data.images import ImageSet, Normalize, to_float
+from utils.runtime.devices import memory_format
+from utils.spectra.batchnorm import following_batchnorms
+from utils.spectra.modules import bare, named_layers
 
 # Images at a time: on a CPU few enough for its cache. The result does not depend on it.
 BATCH = {"cpu": 64, "mps": 256, "cuda": 1000}

@@ -10,10 +10,10 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 
-from utils import checkpoints, devices
-from utils.runs import FORMAT
+from utils.runtime import devices, files
+from utils.training.runs import FORMAT
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def scale_label(settings: SimpleNamespace, scale: str | None = None) -> str:
@@ -48,7 +48,7 @@ def write_conditions(path: Path, settings: SimpleNamespace, labels: dict) -> Non
     text = json.dumps(conditions | versions(), indent=2).replace(str(ROOT), ".")
     if Path(settings.results_dir).is_absolute():  # nobody else's business once it is published
         text = text.replace(settings.results_dir, "results")
-    with checkpoints.replacing(path) as temporary:
+    with files.replacing(path) as temporary:
         temporary.write_text(text + "\n", "utf-8")
 
 

@@ -8,10 +8,12 @@ from matplotlib.animation import FuncAnimation
 from matplotlib.figure import Figure
 from matplotlib.ticker import Formatter
 
-from utils import configurations, published
+from utils import configurations
 from utils import visualizer as vis
-from utils.statistics import interval, is_published_setting, minus_baseline
-from utils.suppression import HIDDEN, MEAN, MODEL, POOLED
+from utils.evidence import paper
+from utils.evidence.intervals import interval, minus_baseline
+from utils.evidence.suppression import HIDDEN, MEAN, MODEL, POOLED
+from utils.evidence.verdicts import is_published_setting
 
 RADIUS_LABELS = ["0", "1/3", r"$\sqrt{2}/3$"]  # of a 3x3 kernel, cycles/pixel
 SCALE_COLORS = ["#56B4E9", "#D55E00", "#000000", "#CC79A7"]
@@ -174,8 +176,8 @@ def ssr_comparison(ssr: pd.DataFrame) -> Figure:
     counted = {"all layers alike": (mean, "ssr"), "by energy": (raw[raw.layer == POOLED], "ssr")}
     _groups(below[0], counted, names)
     below[0].set(title="All but zero frequency", ylabel="fall of the share (SSR)")
-    judged = is_published_setting(ssr.iloc[0], published.CONFIGURATIONS[1])
-    claimed = dict(zip(published.CONFIGURATIONS, published.SSR)) if judged else {}
+    judged = is_published_setting(ssr.iloc[0], paper.CONFIGURATIONS[1])
+    claimed = dict(zip(paper.CONFIGURATIONS, paper.SSR)) if judged else {}
     protocol = {"first convolution,\nfrom epoch 1 on": (first, "published_ssr")}
     _groups(below[1], protocol, names, claimed=claimed)
     below[1].set(title="Published protocol", ylabel="published SSR")
@@ -219,7 +221,7 @@ def _groups(ax, groups: dict, names: list[str], ratio=False, bar=False, claimed=
             ends_of_line = [x - 0.42 * width, x + 0.42 * width]
             ax.plot(ends_of_line, [mean, mean], color=style["color"], linewidth=2)
             if name in claimed:
-                ax.plot(x, claimed[name], "kx", markersize=8, label=published.SOURCE)
+                ax.plot(x, claimed[name], "kx", markersize=8, label=paper.SOURCE)
             if bar:
                 ax.plot([x, x], ends, color="0.2", linewidth=1, marker="_", markersize=6)
             if few and len(names) < 5 and len(names) * len(groups) < 9:

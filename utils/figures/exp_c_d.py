@@ -7,9 +7,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from utils import configurations, published
+from utils import configurations
 from utils import visualizer as vis
-from utils.statistics import interval, is_published_setting
+from utils.evidence import paper
+from utils.evidence.intervals import interval
+from utils.evidence.verdicts import is_published_setting
 
 LEVELS = {  # what the level of a corruption means, whether a lower one is worse, and in short
     "Gaussian noise": ("sigma (pixel units)", False, "sigma {:g}"),
@@ -64,11 +66,11 @@ def _accuracies(ax, accuracy: pd.DataFrame, corruption: str) -> None:
         ax.axhline(level, color=vis.look(name)["color"], linestyle=":", linewidth=1)
     ax.plot([], [], color="0.3", linestyle=":", linewidth=1, label="clean images")
     ax.axhline(CHANCE, color="0.6", linewidth=1, label=f"chance, {CHANCE} %")
-    if is_published_setting(accuracy.iloc[0], published.CONFIGURATIONS[1]):
-        levels = published.ACCURACY.get(corruption, {})
-        for name, values in zip(published.CONFIGURATIONS, zip(*levels.values())):
+    if is_published_setting(accuracy.iloc[0], paper.CONFIGURATIONS[1]):
+        levels = paper.ACCURACY.get(corruption, {})
+        for name, values in zip(paper.CONFIGURATIONS, zip(*levels.values())):
             style = {"color": vis.look(name)["color"], "marker": "x", "linestyle": ""}
-            ax.plot(list(levels), values, **style, label=published.SOURCE)
+            ax.plot(list(levels), values, **style, label=paper.SOURCE)
 
 
 def _leads(ax, leads: pd.DataFrame, corruption: str) -> None:

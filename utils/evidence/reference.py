@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from utils import configurations, figures_a, figures_b, figures_c_d, figures_model, published
+from utils import configurations
 from utils import visualizer as vis
-from utils.checkpoints import replacing
-from utils.runs import FORMAT
-from utils.statistics import interval_text
-from utils.suppression import closing_table
+from utils.evidence import paper
+from utils.evidence.intervals import interval_text
+from utils.evidence.suppression import closing_table
+from utils.figures import analyze_model, exp_a, exp_b, exp_c_d
+from utils.runtime.files import replacing
+from utils.training.runs import FORMAT
 
 SCALES = ("quick", "medium", "full")  # folders whose claims stand side by side
 CLAIM = ["configuration", "claim", "quantity"]
@@ -34,9 +36,9 @@ QUESTIONS = {  # folder -> what its control asks
     "dropout": "Does dropout keep high frequencies?",
     "steps": "Steps or images? As many steps as at medium scale, on a tenth of the images",
 }
-FIGURES = vars(figures_a) | vars(figures_b) | vars(figures_c_d)  # functions, by name
-FIGURES |= {"scales": figures_b.corner_over_steps}
-OTHERS = {"_features": figures_model.features, "_sensitivity": figures_model.sensitivity}
+FIGURES = vars(exp_a) | vars(exp_b) | vars(exp_c_d)  # functions, by name
+FIGURES |= {"scales": exp_b.corner_over_steps}
+OTHERS = {"_features": analyze_model.features, "_sensitivity": analyze_model.sensitivity}
 
 
 def write_page(folder: Path) -> Path:
@@ -47,7 +49,7 @@ def write_page(folder: Path) -> Path:
     spectra = {name: t for name, t in spectra.items() if len(t) and t.configuration.nunique() > 1}
     if spectra:
         with replacing(folder / "scales.png") as temporary:
-            vis.save(figures_b.corner_over_steps(spectra), temporary)
+            vis.save(exp_b.corner_over_steps(spectra), temporary)
     path = folder / "README.md"
     with replacing(path) as temporary:
         temporary.write_text(page(folder), "utf-8")
@@ -95,12 +97,12 @@ def _figures(folder: Path, places: dict[str, Path]) -> list[str]:
     parts = ["## Figures, and what to see in them"]
     for name, paths in sorted(found.items()):
         title = Path(name).stem.split("_", 2)[-1].removeprefix("rahaman_")
-        says = FIGURES.get(title, figures_c_d.robustness).__doc__.split("\n\n")[0]
+        says = FIGURES.get(title, exp_c_d.robustness).__doc__.split("\n\n")[0]
         shown = paths if name.startswith("exp_a") else paths[:1]
         parts += [f"### {name}", *(f"![{path}]({path})" for path in shown), " ".join(says.split())]
     for path in sorted(folder.glob("*/analyze_*.png")):
         draws = next(
-            (OTHERS[end] for end in OTHERS if path.stem.endswith(end)), figures_model.kernels
+            (OTHERS[end] for end in OTHERS if path.stem.endswith(end)), analyze_model.kernels
         )
         shown = path.relative_to(folder).as_posix()
         parts += [f"### {path.name}", f"![{shown}]({shown})", draws.__doc__.split("\n\n")[0]]
@@ -118,7 +120,7 @@ def claims_table(places: dict[str, Path]) -> pd.DataFrame:
     rows = {}
     for scale, letter in itertools.product(SCALES, "bcd"):
         for row in _table(places, scale, f"exp_{letter}_claims").itertuples():
-            if row.configuration in published.CONFIGURATIONS:
+            if row.configuration in paper.CONFIGURATIONS:
                 said = (configurations.label(row.configuration), row.claim, row.quantity)
                 new = dict(zip(CLAIM, said))
                 new["published"] = "" if pd.isna(row.published) else f"{row.published:g}"

@@ -1,0 +1,1 @@
+"""Tables in, statements out: intervals, suppression, robustness, verdicts on claims."""

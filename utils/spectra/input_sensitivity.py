@@ -1,0 +1,76 @@
+"""What a network's output depends on in the image, by spatial frequency.
+
+    sensitivity = spectrum_from_power(input_sensitivity(model, images))
+
+Images and models are as for `feature_maps.feature_spectra`.
+"""
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from .feature_maps import amplitudes, first_tensor, image_batches
+from .modules import bare, evaluation_mode
+
+EXACT = 100  # outputs up to which the sensitivity is exact by default
+PROBES = 32  # random sign vectors per image for more outputs
+
+
+@torch.inference_mode(False)
+@torch.enable_grad()
+def input_sensitivity(
+    model: nn.Module, images, batch: int = 32, probes: int | None = None
+) -> np.ndarray:
+    """Power spectrum of what the logits depend on in the image (Godfrey et al. 2022).
+
+    With z_c the logits minus their mean over the classes and an orthonormal DFT of the image,
+
+        S(k) = mean over images of sum over classes c and colours of |DFT(dz_c / dx)(k)|^2
+
+    (arXiv:2210.01257). The gradients of a whole batch take one backward pass per class.
+
+    Args:
+        model: takes images, returns logits (batch, classes), alone or among other things. Other
+            outputs are flattened; the mean is not subtracted from a single one.
+        images: (N, C, H, W); their unit is that of dx.
+        batch: images at a time. The result does not depend on it.
+        probes: None takes the classes one by one, up to 100 of them; for more, and with a
+            number, that many (else 32) vectors v of random signs per image and the gradient of
+            v . z: the same in expectation. 1, with many images, is quickest.
+
+    Returns float64 (H, W), frequencies fftshift(fftfreq) cycles/pixel, zero frequency at index
+    (H // 2, W // 2). `frequency.spectrum_from_power` gives its radial profile.
+    """
+    model, generator = bare(model), torch.Generator().manual_seed(0)
+    total = 0.0
+    with evaluation_mode(model):
+        for pixels in image_batches(model, images, batch):
+            pixels.requires_grad_()
+            logits = first_tensor(model(pixels.clone()))
+            if logits is None or not logits.requires_grad or len(logits) != len(pixels):
+                raise ValueError("model gives no tensor that depends on each image smoothly")
+            logits = logits.flatten(1) if logits.ndim > 1 else logits[:, None]  # (B, classes)
+            classes = logits.shape[1]
+            if classes > 1:
+                logits = logits - logits.mean(1, keepdim=True)
+            exact = probes is None and classes <= EXACT
+            count = classes if exact else probes or PROBES
+            for number in range(count):  # a direction at a time: maps have a million outputs
+                if exact:
+                    direction = F.one_hot(torch.tensor(number), classes).expand_as(logits)
+                else:
+                    signs = torch.randint(2, logits.shape, generator=generator, device="cpu")
+                    direction = (2 * signs - 1) / count**0.5
+                direction = direction.to(logits)
+                (gradient,) = torch.autograd.grad(logits, pixels, direction, retain_graph=True)
+                total += sum(a.square().sum((0, 1)) for a in amplitudes(gradient)).cpu().numpy()
+    return np.fft.fftshift(total / len(images))
+
+
+@torch.no_grad()
+def count_outputs(model: nn.Module, images) -> int:
+    """How many logits the model gives: as many directions as `input_sensitivity` has to take."""
+    model = bare(model)
+    with evaluation_mode(model):
+        return first_tensor(model(next(image_batches(model, images, 1)))).numel()
