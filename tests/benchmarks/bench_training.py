@@ -1,12 +1,12 @@
-"""Training: images/s of this project's loop and of the usual one, quiet and on a busy machine.
+"""Training: images/s of this project's loop and of the usual one, in both precisions.
 
-    python tests/benchmarks/bench_training.py            a quarter of an hour on two cores
+    python tests/benchmarks/bench_training.py            ten minutes on two cores
     python tests/benchmarks/bench_training.py 3          a trial with 3 steps
 
 Both loops train the same ResNet-18. The usual one is that of most CIFAR-10 repositories: torchvision
-transforms, DataLoader with 2 workers, NCHW, float32, loss and accuracy read after every step. The
-share is of the float32 rate of a large matrix product on the quiet machine. Each line is a process
-of its own, as how OpenMP's threads wait is fixed once; the neighbour keeps one core busy.
+transforms, DataLoader with 2 workers, NCHW, loss and accuracy read after every step. The share is
+of the float32 rate of a large matrix product on the quiet machine. Each line is a process of its
+own, with all threads or one, alone or beside a process that keeps one core busy.
 """
 
 import json
@@ -34,12 +34,8 @@ from utils.training import loop as training
 from utils.training import runs
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-SIZES = {16: (32, 60), 64: (128, 6)}  # width: batch as at quick and full scale, steps on a CPU
-WAYS = {  # how OpenMP's threads wait for each other
-    "as the scripts do": {},
-    "OpenMP's default": {"GOMP_SPINCOUNT": "300000", "KMP_BLOCKTIME": "200"},
-    "passive": {"OMP_WAIT_POLICY": "PASSIVE"},
-}
+SIZES = [(16, 32, 60), (16, 128, 20), (64, 128, 6)]  # width, batch, steps on a CPU
+PRECISIONS = ("float32", "bfloat16")
 
 
 class Clock:
@@ -58,14 +54,14 @@ class Clock:
         return batch * (len(self.ends) - 1) / (self.ends[-1] - self.ends[0])
 
 
-def ours(width: int, batch: int, steps: int) -> float:
+def ours(width: int, batch: int, steps: int, precision: str) -> float:
     """Images/s in the second epoch; what comes before and after an epoch's steps does not count."""
     count = batch * steps
     images = torch.randint(256, (count, 3, 32, 32), dtype=torch.uint8)
     images = ImageSet(images, torch.randint(10, (count,)), "noise").to(DEVICE)
     settings = SimpleNamespace(width=width, batch_size=batch, train_images=count, epochs=2)
     settings.learning_rate, settings.momentum, settings.checkpoint_every = 0.01, 0.9, 2
-    settings.precision = devices.choose_precision("auto", DEVICE)
+    settings.precision = precision
     start = dict.fromkeys(["device", "processor", "torch"], "")
     run, windows, clock = runs.Run("baseline", 0), crop_windows(images.images), Clock()
     with tempfile.TemporaryDirectory() as folder:
@@ -76,7 +72,8 @@ def ours(width: int, batch: int, steps: int) -> float:
     return clock.rate(batch)
 
 
-def usual(width: int, batch: int, steps: int) -> float:
+def usual(width: int, batch: int, steps: int, precision: str) -> float:
+    """The same of the usual loop."""
     images = torch.randint(256, (batch * steps, 32, 32, 3), dtype=torch.uint8).numpy()
     loader = torch.utils.data.DataLoader(Images(images), batch, shuffle=True, num_workers=2)
     torch.backends.cudnn.benchmark = True
@@ -88,8 +85,9 @@ def usual(width: int, batch: int, steps: int) -> float:
         for inputs, labels in loader:
             inputs, labels = inputs.to(DEVICE), labels.to(DEVICE)
             optimizer.zero_grad()
-            outputs = model(inputs)
-            loss = criterion(outputs, labels)
+            with torch.autocast(DEVICE.type, torch.bfloat16, enabled=precision == "bfloat16"):
+                outputs = model(inputs)
+                loss = criterion(outputs, labels)
             loss.backward()
             optimizer.step()
             loss_sum += loss.item()
@@ -115,40 +113,45 @@ def matrix_rate(size: int) -> float:
     return 2 * size**3 / min(seconds)
 
 
-def measure(width: int, batch: int, steps: int) -> None:
-    print(json.dumps([ours(width, batch, steps), usual(width, batch, steps)]))
+def measure(neighbour: bool, threads: int, *job) -> list[float]:
+    """Images/s of both loops, in a process of its own."""
+    busy = subprocess.Popen([sys.executable, "-c", "while True: pass" if neighbour else ""])
+    found = subprocess.run(
+        [sys.executable, __file__, *map(str, job)],
+        env=os.environ | {"OMP_NUM_THREADS": str(threads)},
+        check=True,
+        stdout=subprocess.PIPE,
+    )
+    busy.kill()
+    busy.wait()
+    return json.loads(found.stdout)
 
 
 def main(steps: int | None) -> None:
-    rate = matrix_rate(3000 if DEVICE.type == "cpu" else 8000)
-    print(devices.describe_device(DEVICE, "float32"), provenance.versions(), sep="\n")
+    """A line for each size, precision, neighbour and number of threads."""
+    rate, threads = matrix_rate(3000 if DEVICE.type == "cpu" else 8000), torch.get_num_threads()
+    print(devices.describe_device(DEVICE, "both precisions"), provenance.versions(), sep="\n")
     print(f"float32 matrix product: {rate / 1e9:,.0f} GFLOP/s\n")
-    print("width  neighbour  threads wait          images/s  share    usual  share  ratio")
-    for width, (batch, steps_on_cpu) in SIZES.items():
-        number = steps or (steps_on_cpu if DEVICE.type == "cpu" else 300)
+    print("width batch  precision  neighbour  threads  images/s   share   usual  share  ratio")
+    surroundings = [(False, threads), (True, threads), (True, 1)]
+    for width, batch, number in SIZES:
+        number = steps or (number if DEVICE.type == "cpu" else 300)
         share = 100 * operations(width) / rate
-        for neighbour in ("", "while True: pass"):
-            for way, variables in WAYS.items():
-                busy = subprocess.Popen([sys.executable, "-c", neighbour])
-                found = subprocess.run(
-                    [sys.executable, __file__, *map(str, (width, batch, number))],
-                    env=os.environ | variables,
-                    check=True,
-                    stdout=subprocess.PIPE,
-                )
-                busy.kill()
-                busy.wait()
-                here, there = json.loads(found.stdout)
+        for neighbour, count in surroundings[: None if DEVICE.type == "cpu" else 1]:
+            for precision in PRECISIONS:
+                here, there = measure(neighbour, count, width, batch, number, precision)
                 print(
-                    f"{width:5}  {'busy' if neighbour else 'none':9}  {way:18}{here:12,.1f}"
-                    f"{share * here:6.1f}%{there:9,.1f}{share * there:6.1f}%{here / there:7.2f}",
+                    f"{width:5} {batch:5}  {precision:9}  {'busy' if neighbour else 'none':9}  "
+                    f"{count:7}{here:10,.1f}{share * here:7.1f}%{there:8,.1f}{share * there:6.1f}%"
+                    f"{here / there:7.2f}",
                     flush=True,
                 )
 
 
 if __name__ == "__main__":
-    numbers = [int(text) for text in sys.argv[1:]]
-    if len(numbers) == 3:
-        measure(*numbers)
+    arguments = sys.argv[1:]
+    if len(arguments) == 4:
+        job = (*map(int, arguments[:3]), arguments[3])
+        print(json.dumps([ours(*job), usual(*job)]))
     else:
-        main(numbers[0] if numbers else None)
+        main(int(arguments[0]) if arguments else None)
