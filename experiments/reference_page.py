@@ -93,38 +93,24 @@ def copy_results(source: Path, place: Path, only: str = "") -> str:
 
     Returns what is wrong, nothing is copied then; "" if nothing is.
     """
-    names = ("*_examples.csv", "*_claims.csv", "*_examples.png")  # not ours; follow from the others
     paths = [p for part in ("data", "figures") for p in sorted((source / part).glob(f"{only}*"))]
     paths = [p for p in paths if p.suffix in (".csv", ".json", ".png", ".gif")]
-    paths = [p for p in paths if not any(p.match(name) for name in names)]
+    # Images are not ours, and claims follow from the other tables.
+    paths = [p for p in paths if not p.stem.endswith(("_examples", "_claims"))]
     if not any(path.suffix == ".csv" for path in paths):
         return f"no tables {only}* in {source / 'data'}"
-    problem = other_job(source)
-    if problem and any(path.name.startswith(("exp_c", "exp_d")) for path in paths):
-        return problem
-    for script in {script_of(path) for path in paths}:
+    jobs = {}
+    for path in paths:
+        if path.match("exp_[bcd]_settings.json"):
+            written = json.loads(path.read_text("utf-8"))
+            jobs[path.name[:5]] = written["dataset"], written["scale"].split(", changed")[0]
+    if len(set(jobs.values())) > 1:
+        return f"the tables are of several jobs, {jobs}: copy those of one script with --only"
+    for script in {"analyze" if p.name.startswith("analyze") else p.name[:5] for p in paths}:
         for path in place.glob(f"{script}_*"):
             path.unlink()
     for path in paths:
         copy(path, place)
-    return ""
-
-
-def script_of(path: Path) -> str:
-    """What the names of a script's files begin with: exp_b, analyze."""
-    parts = path.name.split("_")
-    return "_".join(parts[: 1 if parts[0] == "analyze" else 2])
-
-
-def other_job(source: Path) -> str:
-    """Whether C or D evaluated models that B's tables, beside theirs, do not show."""
-    files = {letter: source / "data" / f"exp_{letter}_settings.json" for letter in "bcd"}
-    files = {letter: path for letter, path in files.items() if path.exists()}
-    found = {letter: json.loads(path.read_text("utf-8")) for letter, path in files.items()}
-    of = {letter: (f["dataset"], f["scale"].split(", changed")[0]) for letter, f in found.items()}
-    for letter in of.keys() - {"b"}:
-        if "b" in of and of[letter] != of["b"]:
-            return f"exp_{letter} is of {of[letter]}, exp_b of {of['b']}: copy one with --only"
     return ""
 
 

@@ -177,8 +177,7 @@ def test_results_are_copied(finished, tmp_path):
     # Nothing there, or of two jobs: said, and nothing is copied.
     assert "no tables exp_a" in script.copy_results(source, place, "exp_a")
     (source / "data" / "exp_c_settings.json").write_text('{"dataset": "x", "scale": "full"}')
-    (source / "data" / "exp_c_robustness.csv").touch()
-    assert "exp_c is of ('x', 'full')" in script.copy_results(source, place)
+    assert "'exp_c': ('x', 'full')" in script.copy_results(source, place)
     assert {path.name: path.read_bytes() for path in place.iterdir()} == kept
 
 

@@ -1,10 +1,10 @@
 """The parts of the page of results, as Markdown, from the tables in a folder of results."""
 
+import itertools
 import json
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from utils.configurations import label
@@ -91,15 +91,14 @@ def read(folder: Path) -> Results:
 
 
 def markdown(rows) -> str:
-    table = pd.DataFrame(rows)
+    table = pd.DataFrame(rows).fillna("-")
     lines = [list(table.columns), ["---"] * table.shape[1], *table.astype(str).values.tolist()]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def claims(name: str, results: Results) -> list[str]:
     """What was measured of every claim of the publication, about L2 of the published strength."""
-    table = verdicts.claim_table(results.tables, results.labels)
-    table = _of(table, "publication", L2)
+    found = verdicts.claim_table(results.tables, results.labels)
     rows = [
         {
             f"{label(L2)} ...": row.claim,
@@ -108,17 +107,19 @@ def claims(name: str, results: Results) -> list[str]:
             "published": _number(row.published),
             "baseline": _number(row.baseline),
             "minus baseline, or ratio": _interval(row),
-            "p": _p(row.p),
-            "adjusted": _p(row.p_adjusted),
+            "p": _number(row.p, ".2g"),
+            "adjusted": _number(row.p_adjusted, ".2g"),
             "direction": row.direction,
             "published run": _size(row),
         }
-        for row in table.itertuples()
+        for row in found.itertuples()
+        if (row.family, row.configuration) == ("publication", L2)
     ]
     if not rows:
         return []
-    title = f"{_title(name, results)}; {table.judged.max()} claims judged together"
-    return [title, markdown(rows), *_absent(paper.CLAIMS, table)]
+    judged = found[(found.family == "publication") & (found.configuration == L2)].judged.max()
+    title = f"{_title(name, results)}; {judged} claims judged together"
+    return [title, markdown(rows), *_absent(paper.CLAIMS, rows)]
 
 
 def tests(name: str, results: Results) -> list[str]:
@@ -127,38 +128,31 @@ def tests(name: str, results: Results) -> list[str]:
     is_medium = results.labels["scale"] == "medium"
     columns = {f"seeds {_list(new)} alone": new} if is_medium and new else {}
     columns[f"all seeds ({_list(results.seeds)})"] = None
-    parts = []
-    for configuration in (L2, FIXED_NORM):
-        rows = {}
-        for title, seeds in columns.items():
-            table = verdicts.claim_table(results.tables, results.labels, seeds)
-            for row in _of(table, "conclusion", configuration).itertuples():
-                first = {f"{label(configuration)} ...": row.claim, "quantity": row.quantity}
+    rows = {L2: {}, FIXED_NORM: {}}
+    for title, seeds in columns.items():
+        for row in verdicts.claim_table(results.tables, results.labels, seeds).itertuples():
+            if row.family == "conclusion" and row.configuration in rows:
+                first = {f"{label(row.configuration)} ...": row.claim, "quantity": row.quantity}
                 first |= {"predicted": f"{row.claimed} 0", "baseline": _number(row.baseline)}
-                p = f"; p = {_p(row.p)}, adjusted {_p(row.p_adjusted)}" if row.n > 1 else ""
-                text = f"{_interval(row)}{p}: {row.direction}"
-                rows.setdefault(row.claim, first)[f"{title}; {row.judged} judged together"] = text
-        if rows:
-            parts += [f"{_title(name, results)}, {label(configuration)}", _rows(rows)]
-            parts += _absent(paper.TESTS, pd.DataFrame(rows.values()))
+                p, adjusted = _number(row.p, ".2g"), _number(row.p_adjusted, ".2g")
+                text = f"{_interval(row)}; p = {p}, adjusted {adjusted}: {row.direction}"
+                cells = rows[row.configuration].setdefault(row.claim, first)
+                cells[f"{title}; {row.judged} judged together"] = text
+    parts = []
+    for configuration in [name for name in rows if rows[name]]:
+        table = list(rows[configuration].values())
+        parts += [f"{_title(name, results)}, {label(configuration)}", markdown(table)]
+        parts += _absent(paper.TESTS, table)
     if parts and is_medium and not new:
         parts.append("These seeds suggested the tests: they cannot confirm them.")
     return parts
 
 
-def _of(table: pd.DataFrame, family: str, configuration: str) -> pd.DataFrame:
-    rows = [] if table.empty else table.family.eq(family) & table.configuration.eq(configuration)
-    return table[rows]
-
-
-def _absent(claims: dict, table: pd.DataFrame) -> list[str]:
+def _absent(claims: dict, rows: list[dict]) -> list[str]:
     """What a table has no row of."""
-    texts = [c.quantity.text for c in claims.values() if c.quantity.text not in set(table.quantity)]
+    found = {row["quantity"] for row in rows}
+    texts = [c.quantity.text for c in claims.values() if c.quantity.text not in found]
     return [f"Not measured here: {'; '.join(texts)}."] if texts else []
-
-
-def _rows(rows: dict) -> str:
-    return markdown(pd.DataFrame(rows.values()).fillna("-"))
 
 
 def norm(name: str, results: Results) -> list[str]:
@@ -167,13 +161,13 @@ def norm(name: str, results: Results) -> list[str]:
         return []
     rows = []
     for quantity in [*NETWORK, *CORNERS]:
-        values = verdicts.by_run(results.tables, quantity)
-        levels = [_number(verdicts.of(values, c).mean()) for c in ("baseline", L2, FIXED_NORM)]
-        titles = ["baseline", label(L2), label(FIXED_NORM)]
-        row = {"quantity": quantity.text} | dict(zip(titles, levels))
-        row["minus baseline"] = _difference(values, FIXED_NORM, "baseline")
-        row[f"minus {label(L2)}"] = _difference(values, FIXED_NORM, L2)
-        row[f"{label(L2)} minus baseline"] = _difference(values, L2, "baseline")
+        values, row = verdicts.by_run(results.tables, quantity), {"quantity": quantity.text}
+        for name_of in ("baseline", L2, FIXED_NORM):
+            row[label(name_of)] = _number(verdicts.of(values, name_of).mean())
+        for one, other in ((FIXED_NORM, "baseline"), (FIXED_NORM, L2), (L2, "baseline")):
+            found = verdicts.difference(values, one, other)
+            text = _ends(found) if len(found) > 1 else "not measured"
+            row[f"{label(one)} minus {label(other)}"] = text
         rows.append(row)
     return [_title(name, results), markdown(rows)]
 
@@ -215,7 +209,7 @@ def published(main: dict[str, Results]) -> list[str]:
             said = "" if row.size == "not judged" else f"; {_size(row)}"
             title = f"`{name}`, n = {results.tables['training'].seed.nunique()}"
             rows.setdefault((row.configuration, row.quantity), first)[title] = _interval(row) + said
-    parts = [_rows(rows)] if rows else []
+    parts = [markdown(rows.values())] if rows else []
     if not {"narrow", "wide"} & set(main):
         parts.append("The same recipe at other widths (`narrow`: 16, `wide`: 32) has not been run.")
     for name, results in main.items():
@@ -231,21 +225,17 @@ def published(main: dict[str, Results]) -> list[str]:
 
 def precisions(main: dict[str, Results]) -> list[str]:
     """Runs of the same job in both precisions: a row a quantity."""
-    quantities = [paper.CLEAN, paper.HIDDEN_CORNER, paper.FIRST_BLOCKS, paper.LAST_BLOCKS]
-    quantities += [paper.PUBLISHED_SSR, paper.SENSITIVITY]
     claims = [*paper.TESTS.values(), *paper.CLAIMS.values()]
-    of_accuracy = {c.quantity.text: c.quantity for c in claims if c.quantity.table == "accuracy"}
-    quantities += [q for q in of_accuracy.values() if not q.beyond_clean]
+    quantities = [c.quantity for c in claims if not (c.quantity.beyond_clean or c.ratio)]
     parts = []
-    for one, other in ((a, b) for a in main for b in main):
-        a, b = main[one], main[other]
+    for (one, a), (other, b) in itertools.permutations(main.items(), 2):
         same = all(a.labels[key] == b.labels[key] for key in ("dataset", "scale"))
         if same and (a.precision, b.precision) == ("float32", "bfloat16"):
-            rows = [_both(quantity, a, b) for quantity in quantities]
-            devices = f"{a.labels['device']}; {b.labels['device']}"
+            rows = [_both(q, a, b) for q in (paper.CLEAN, paper.PUBLISHED_SSR, *quantities)]
             parts.append(
-                f"`{one}` against `{other}` (they differ in more than precision: {devices}), all "
-                "runs that both have. Spread: standard deviation over seeds, within configurations."
+                f"`{one}` ({a.labels['device']}) against `{other}` ({b.labels['device']}), all runs "
+                "that both have; they differ in more than precision. Spread: standard deviation over "
+                "seeds, within configurations."
             )
             parts.append(markdown([row for row in rows if row]))
     return parts or ["No job has been run in both."]
@@ -257,16 +247,13 @@ def _both(quantity: Quantity, a: Results, b: Results) -> dict:
     both = pd.concat(values, axis=1, keys=["float32", "bfloat16"]).dropna()
     if both.empty:
         return {}
-    groups = both.groupby(level="configuration")
-    spread = np.sqrt(groups.var(ddof=1).mean().mean())
-    mean, low, high = interval(both.bfloat16 - both.float32)
+    difference = both.bfloat16 - both.float32
+    spread = both.groupby(level="configuration").var().mean().mean() ** 0.5
     row = {"quantity": quantity.text, "runs": len(both)}
     row |= {name: _number(both[name].mean()) for name in both}
-    row["bfloat16 minus float32"] = f"{mean:.3g} [{low:.3g}, {high:.3g}]"
-    return row | {
-        "spread over seeds": f"{spread:.2g}",
-        "difference / spread": f"{mean / spread:.2f}",
-    }
+    row["bfloat16 minus float32"] = _ends(difference)
+    row["spread over seeds"] = _number(spread, ".2g")
+    return row | {"difference / spread": f"{difference.mean() / spread:.2f}"}
 
 
 def runs(found: dict[str, Results]) -> list[str]:
@@ -323,12 +310,13 @@ def _list(seeds: list) -> str:
     return ", ".join(map(str, seeds))
 
 
-def _number(value: float) -> str:
-    return "" if pd.isna(value) else f"{value:.4g}"
+def _number(value: float, digits: str = ".4g") -> str:
+    return "-" if pd.isna(value) else f"{value:{digits}}"
 
 
-def _p(p: float) -> str:
-    return "-" if pd.isna(p) else f"{p:.2g}"
+def _ends(values) -> str:
+    mean, low, high = interval(values)
+    return f"{mean:.3g} [{low:.3g}, {high:.3g}]"
 
 
 def _interval(row) -> str:
@@ -340,14 +328,6 @@ def _interval(row) -> str:
 
 
 def _size(row) -> str:
-    if row.size == "nothing published":
-        return ""
-    if row.size == "not judged":
-        return row.size
+    if row.size in ("nothing published", "not judged"):
+        return row.size if row.size == "not judged" else "-"
     return f"{row.size} ({row.expected_low:.3g} to {row.expected_high:.3g})"
-
-
-def _difference(values: pd.Series, configuration: str, other: str) -> str:
-    found = verdicts.difference(values, configuration, other)
-    mean, low, high = interval(found)
-    return f"{mean:.3g} [{low:.3g}, {high:.3g}]" if len(found) > 1 else "not measured"
