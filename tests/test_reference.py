@@ -131,11 +131,11 @@ def test_new_seeds_and_the_norm(text):
 
 def test_precision_and_times(text):
     part = text.split("\n## 6. ")[1].split("\n## ")[0]
-    folders = re.findall(r"`([\w-]+)` against `([\w-]+)`", part)[0]
+    folders = re.findall(r"`([\w-]+)` \(", part)[:2]
     tables = [table(name, "exp_b_training") for name in folders]
     last = [t[t.epoch == 10].set_index(["configuration", "seed"]).test_accuracy for t in tables]
     difference = (last[1] - last[0]).dropna()
-    cells = row(part, "clean accuracy")
+    cells = row(part, "clean accuracy (%)")
     assert cells[1] == str(len(difference)) and cells[4].startswith(f"{difference.mean():.3g} [")
     assert "6 of 24 runs are those of `quick/`" in text  # dose: baseline and L2 1e-3, 3 seeds each
     written = {p.parent.name: json.loads(p.read_text()) for p in REFERENCE.glob("*/exp_b_s*.json")}

@@ -312,46 +312,26 @@ def test_experiment_a():
     assert claims["size"].tolist() == ["compatible", "compatible", "not compatible"] * 3
 
 
-def spectra(runs):
-    """Rows of two 3x3 layers at epochs 0, 1, 2 from energies by (run, layer, epoch)."""
+def spectra(runs: dict) -> pd.DataFrame:
+    """Rows of 3x3 layers from energies by radius, {(configuration, seed): {layer: [epoch 0, ..]}}."""
     rows = [
-        {
-            "configuration": configuration,
-            "seed": seed,
-            "epoch": epoch,
-            "layer": layer,
-            "weights": weights,
-            "radius": radius,
-            "multiplicity": multiplicity,
-            "energy": energy,
-        }
-        for (configuration, seed), layers in runs.items()
-        for weights in ("raw", "folded")
+        (name, seed, epoch, layer, weights, *of_radius)
+        for ((name, seed), layers), weights in itertools.product(runs.items(), ("raw", "folded"))
         for layer, epochs in layers.items()
         for epoch, energies in enumerate(epochs)
-        for radius, multiplicity, energy in zip((0, 1 / 3, math.sqrt(2) / 3), (1, 4, 4), energies)
+        for of_radius in zip((0, 1 / 3, math.sqrt(2) / 3), (1, 4, 4), energies)
     ]
-    return pd.DataFrame(rows)
+    columns = ["configuration", "seed", "epoch", "layer", "weights", "radius", "multiplicity"]
+    return pd.DataFrame(rows, columns=[*columns, "energy"])
 
 
 def test_suppression_by_hand():
     white = (1, 4, 4)
-    table = suppression.suppression_table(
-        spectra(
-            {
-                ("baseline", 0): {
-                    "first": [white, (2, 4, 4), (1, 4, 4)],
-                    "second": [white, white, (5, 4, 1)],
-                },
-                ("l2", 0): {
-                    "first": [white, (2, 4, 4), (4, 4, 0)],
-                    "second": [white, white, (5, 5, 0)],
-                },
-                ("l2", 1): {"first": [white, white]},  # not finished: left out
-            }
-        ),
-        cutoff=0.25,
-    )
+    runs = {("l2", 1): {"first": [white, white]}}  # not finished: left out
+    for name, first, second in (("baseline", (1, 4, 4), (5, 4, 1)), ("l2", (4, 4, 0), (5, 5, 0))):
+        layers = {"first": [white, (2, 4, 4), first], "second": [white, white, second]}
+        runs = {(name, 0): layers} | runs
+    table = suppression.suppression_table(spectra(runs), cutoff=0.25)
     assert set(table.seed) == {0}
     rows = table[table.weights == "raw"].set_index(["configuration", "layer"])
     # baseline: shares 8/9 -> 8/9 and 8/9 -> 1/2; l2: 8/9 -> 1/2 both times.
@@ -380,36 +360,36 @@ def test_suppression_by_hand():
 
 def test_published_ratio_only_where_both_grew():
     """Relative to zero frequency energy grew fourfold and twofold: -3 / -1."""
-    white, flat = (1, 4, 4), [(1, 4, 4), (1, 4, 4)]
-    runs = {
-        ("baseline", 0): {"first": [*flat, (0.25, 4, 4)]},
-        ("l2", 0): {"first": [*flat, (0.5, 4, 4)]},
-        ("baseline", 1): {"first": [*flat, (2, 4, 4)]},
-        ("l2", 1): {"first": [*flat, (4, 4, 4)]},
-    }
-    table = suppression.suppression_table(spectra(runs), 0.25)
-    rows = table[(table.layer == "first") & (table.weights == "raw")]
-    rows = rows.set_index(["configuration", "seed"]).published_ratio
-    assert rows["l2", 0] == pytest.approx(3) and math.isnan(rows["l2", 1])
-    assert white == (1, 4, 4)
-
-
-def test_one_lost_seed_leaves_the_others():
-    """In every cell the pairs that exist, with their number."""
-    layer = [(1, 4, 4), (1, 4, 4), (2, 4, 3)]
-    runs = {(c, s): {"first": layer, "second": layer} for c in ("baseline", "l2") for s in range(3)}
-    runs["l2", 1] = {name: layer[:2] for name in ("first", "second")}  # diverged in epoch 2
+    ends = {("baseline", 0): 0.25, ("l2", 0): 0.5, ("baseline", 1): 2, ("l2", 1): 4}
+    runs = {run: {"conv1": [(1, 4, 4)] * 2 + [(x, 4, 4)]} for run, x in ends.items()}
     ssr = suppression.suppression_table(spectra(runs), 0.25)
-    history = pd.DataFrame(
-        [(c, s, e, 50.0 + s) for c, s in runs for e in range(3) if (c, s, e) != ("l2", 1, 2)],
-        columns=["configuration", "seed", "epoch", "test_accuracy"],
-    )
+    assert by_seed(ssr, paper.RATIO) == pytest.approx([3, math.nan], nan_ok=True)
+
+
+def by_seed(ssr: pd.DataFrame, quantity: paper.Quantity) -> list[float]:
+    return verdicts.of(verdicts.by_run({"ssr": ssr}, quantity), "l2").tolist()
+
+
+def test_lost_runs_leave_the_others():
+    """The pairs that exist, with their number; a configuration without any keeps its column."""
+    whole = [(1, 4, 4), (1, 4, 4), (2, 4, 3)]
+    lost = {(L2, 1), *(("dropout=0.5", s) for s in range(3))}  # diverged in epoch 2
+    runs = list(itertools.product(("baseline", L2, "dropout=0.5"), range(3)))
+    layers = {run: dict.fromkeys(("a", "b"), whole[: 2 if run in lost else 3]) for run in runs}
+    ssr = suppression.suppression_table(spectra(layers), 0.25)
+    rows = [(*run, e, 50.0 + run[1]) for run in runs for e in range(2 if run in lost else 3)]
+    columns = ["configuration", "seed", "epoch", "test_accuracy"]
+    history = pd.DataFrame(rows, columns=columns)
     table = suppression.closing_table(history, ssr)
     assert table.loc["test accuracy %", "baseline"].startswith("51.00 ±")
-    assert table.loc["test accuracy %", "l2"] == "51.00 ± 12.71 (n = 2) (+0.00 ± 0.00 (n = 2))"
-    for name in table.index:
-        assert "(n = 2)" in table.loc[name, "l2"] or table.loc[name, "l2"] == "-", name
-    assert table.loc["share ratio", "l2"] == "1.000 [1.000, 1.000] (n = 2)"
+    assert table.loc["test accuracy %", "L2 1e-3"] == (
+        "51.00 ± 12.71 (n = 2) (+0.00 ± 0.00 (n = 2))"
+    )
+    assert all("(n = 2)" in cell or cell == "-" for cell in table["L2 1e-3"])
+    assert table.loc["share ratio", "L2 1e-3"] == "1.000 [1.000, 1.000] (n = 2)"
+    assert set(table["dropout 0.5"]) == {"-"}
+    claims = verdicts.claim_table({"training": history, "ssr": ssr}, FULL)
+    assert set(claims.configuration) == {"baseline", L2}
 
 
 def test_means_that_an_older_table_lacks():
@@ -431,44 +411,19 @@ def test_means_that_an_older_table_lacks():
     assert len(suppression.with_means(table)) == len(table) == 2 * (17 + 6)
 
 
-def test_a_configuration_without_a_finished_run_keeps_its_column():
-    """Every seed of L2 diverged: its column says so; nothing is claimed of it."""
-    whole, short = [(1, 4, 4), (1, 4, 4), (2, 4, 3)], [(1, 4, 4), (1, 4, 4)]
-    runs = {("baseline", s): {"first": whole, "second": whole} for s in range(2)}
-    runs |= {("l2=0.001", s): {"first": short, "second": short} for s in range(2)}
-    history = pd.DataFrame(
-        [(c, s, e, 50.0) for c, s in runs for e in range(3) if c == "baseline" or e < 2],
-        columns=["configuration", "seed", "epoch", "test_accuracy"],
-    )
-    ssr = suppression.suppression_table(spectra(runs), 0.25)
-    table = suppression.closing_table(history, ssr)
-    assert set(table["L2 1e-3"]) == {"-"}
-    assert table.loc["test accuracy %", "baseline"] == "50.00 ± 0.00"
-    claims = verdicts.claim_table({"training": history, "ssr": ssr}, FULL)
-    assert set(claims.configuration) == {"baseline"}
-
-
 def test_doses():
-    layer = [(1, 4, 4), (1, 4, 4)]
+    """Of families with three strengths, the baseline as strength 0, weak before strong."""
     names = ["baseline", "l2=0.0001", "l2=0.01", "l2=0.001", "dropout=0.5", "dropout=0.1"]
-    runs = {
-        (name, seed): {
-            "first": layer,
-            "second": [*layer, (1, 4, 4 - i / 2)][:1] + [(1, 4, 4), (1, 4, 4 - i / 2)],
-        }
-        for i, name in enumerate(names)
-        for seed in (0, 1)
+    runs = list(itertools.product(names, (0, 1)))
+    ends = {run: (1, 4, 4 - names.index(run[0]) / 2) for run in runs}
+    layers = {
+        run: {"first": [(1, 4, 4)] * 3, "second": [(1, 4, 4)] * 2 + [ends[run]]} for run in runs
     }
-    runs = {
-        k: {n: (v if len(v) == 3 else [*v, v[-1]]) for n, v in r.items()} for k, r in runs.items()
-    }
-    ssr = suppression.suppression_table(spectra(runs), 0.25)
-    history = pd.DataFrame(
-        [(c, s, 2, 10.0 * names.index(c) + s) for c, s in runs],
-        columns=["configuration", "seed", "epoch", "test_accuracy"],
-    )
-    dose = suppression.dose_table(history, ssr)
-    assert set(dose.family) == {"l2"}  # dropout has two strengths only
+    ssr = suppression.suppression_table(spectra(layers), 0.25)
+    rows = [(*run, 2, 10.0 * names.index(run[0]) + run[1]) for run in runs]
+    columns = ["configuration", "seed", "epoch", "test_accuracy"]
+    dose = suppression.dose_table(pd.DataFrame(rows, columns=columns), ssr)
+    assert set(dose.family) == {"l2"}
     assert dose.strength.tolist() == [0, 0, 1e-4, 1e-4, 1e-3, 1e-3, 1e-2, 1e-2]
     assert dose.test_accuracy.tolist() == [0, 1, 10, 11, 30, 31, 20, 21]
     expected = [1 - (4 - i / 2) / (9 - i / 2) / (4 / 9) for i in (0, 1, 3, 2)]
