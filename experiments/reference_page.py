@@ -80,6 +80,8 @@ def main() -> int:
     arguments = parser.parse_args()
     reference = ROOT / "results" / "reference"
     if arguments.name:
+        if Path(arguments.name).name != arguments.name:
+            parser.error(f"{arguments.name} is not the name of a folder")
         problem = copy_results(arguments.source, reference / arguments.name, arguments.only)
         if problem:
             print(f"error: {problem}", file=sys.stderr)

@@ -196,7 +196,7 @@ def _sentences(row) -> str:
         here += f"; p = {row.p:.2g}, among {row.judged} claims judged together {row.p_adjusted:.2g}"
     lines = [
         f"{configurations.label(row.configuration)} {row.claim}: {row.direction}",
-        f"  {row.quantity}: {here} (no effect: {row.no_effect:g})",
+        f"  {row.quantity}: {here} (tested against {row.no_effect:g})",
     ]
     if pd.notna(row.published):
         said = f"{row.size} (judged for {paper.DATASET} at {paper.SCALE} scale, from 3 seeds on)"
