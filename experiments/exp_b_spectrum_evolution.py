@@ -25,7 +25,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
-from utils.evidence.paper import CLEAN_ACCURACY, RECIPE, SSR
+from utils.evidence.paper import RECIPE
 from utils.runtime import settings
 
 # None: what SCALES, below, says for the SCALE.
@@ -75,8 +75,8 @@ import pandas as pd
 from data import datasets, image_spectrum
 from data.images import crop_windows
 from utils import configurations
-from utils.evidence import intervals, verdicts
-from utils.evidence.suppression import closing_table, dose_table, final_table, suppression_table
+from utils.evidence import verdicts
+from utils.evidence.suppression import closing_table, dose_table, suppression_table
 from utils.figures import exp_b as draw
 from utils.runtime import devices, distributed, files, provenance, results
 from utils.runtime.progress import Progress
@@ -183,7 +183,7 @@ def merge(s, folder: Path, states: dict, labels: dict, problem: str) -> int:
         some = [run for run in finished if run.seed == s.seeds[0]]
         kept = [kept_autocorrelations(folder, run, s.width) for run in some]
         tables |= {"response": pd.concat(kept)} if some else {}
-        tables["claims"] = list_claims(history, ssr, labels)
+        tables["claims"] = verdicts.claim_table({"training": history, "ssr": ssr}, labels)
         say_results(history, ssr, tables["claims"], labels)
     problems = [problem, *(state["diverged"] for state in states.values())]
     lost = [run.name for run in states if run not in finished and not states[run]["diverged"]]
@@ -217,18 +217,6 @@ def figures(tables: dict[str, pd.DataFrame]) -> dict:
     return drawn
 
 
-def list_claims(history: pd.DataFrame, ssr: pd.DataFrame, labels: dict) -> pd.DataFrame:
-    """What arXiv:2512.22192 claims of spectra and clean accuracy, and what was measured."""
-    final = final_table(history, ssr).dropna(subset="ssr")
-    final["corner"] = intervals.minus_baseline(final, "corner_final")
-    values = verdicts.l2_values("ratio", final, "published_ratio")
-    values += verdicts.l2_values("corner", final, "corner")
-    published = verdicts.published_values
-    values += published(final, "published_ssr", "published SSR", SSR)
-    values += published(final, "test_accuracy", "clean accuracy, %", CLEAN_ACCURACY)
-    return verdicts.claim_table(values, labels)
-
-
 def say_plan(s, labels: dict, notice: str, jobs: list, states: dict, folder: Path, start) -> None:
     if notice:
         text = "NOT CIFAR-10: this job uses synthetic images with planted cues, because"
@@ -256,10 +244,11 @@ def say_results(history: pd.DataFrame, ssr: pd.DataFrame, claims, labels: dict) 
     """A line per number: mean over seeds and, from two seeds on, the 95 % interval."""
     print(
         f"\n{labels['dataset']}, scale {labels['scale']}, {labels['device']}, "
-        f"n = {history.seed.nunique()} per configuration, after the last epoch, raw weights"
+        f"n = {history.seed.nunique()} per configuration, after the last epoch; raw weights unless "
+        "folded; in brackets: minus baseline"
     )
     print(closing_table(history, ssr).to_string())
-    print("* corner: radius sqrt(2)/3, hidden 3x3 layers; share in white kernels: 0.444\n")
+    print("corner: radius sqrt(2)/3, the highest of a 3x3 kernel; share in white kernels: 0.444\n")
     print(verdicts.claim_text(claims))
 
 

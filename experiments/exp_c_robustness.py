@@ -3,10 +3,10 @@
 Takes the models that experiment B has trained (and trains them first where there are none),
 adds noise to the test images and measures accuracy: Gaussian noise of growing strength, noise
 of one norm in narrow bands of frequency, and single Fourier modes (Yin et al., NeurIPS 2019).
-All models see the same noise. The lead of a model is its accuracy minus that of the baseline
-of the same seed, in percentage points. Without any noise, the input sensitivity is the power
-spectrum of the gradient of the logits in the image (Godfrey et al., arXiv:2210.01257): what the
-output depends on. Kernels may be low-pass where the network is not.
+All models see the same noise and are compared with the baseline of the same seed, in percentage
+points. Without any noise, the input sensitivity is the power spectrum of the gradient of the logits
+in the image (Godfrey et al., arXiv:2210.01257): what the output depends on. Kernels may be low-pass
+where the network is not.
 
     python experiments/exp_c_robustness.py
     python experiments/exp_c_robustness.py --run cifar10-quick-0123abcd --configurations baseline l2
@@ -62,7 +62,7 @@ from tqdm import tqdm
 
 from data import corruptions
 from data.images import Normalize, to_float
-from utils.evidence import intervals, robustness, verdicts
+from utils.evidence import robustness, verdicts
 from utils.figures import exp_c_d as draw
 from utils.frequency import spectrum_from_power
 from utils.runtime import distributed, results
@@ -77,13 +77,13 @@ def main() -> int:
     distributed.alone("experiment C")
     given = trained_models.load(s, SCALES)
     accuracy, heatmap = evaluate(s, given)
-    leads = robustness.leads(accuracy).assign(comparison="last epoch")
-    tables = {"robustness": accuracy, "lead": leads, "fourier_heatmap": heatmap}
+    difference = robustness.difference_to_baseline(accuracy).assign(comparison="last epoch")
+    tables = {"robustness": accuracy, "lead": difference, "fourier_heatmap": heatmap}
     tables |= measure_sensitivity(s, given)
     some = given.sets["test"].first(3)
     shown = evaluation.examples(some, list_noises(s, some.images), levels=2)
     summary = tables["sensitivity_summary"]
-    claims = list_claims(accuracy, leads, summary, given.labels)
+    claims = verdicts.claim_table({"accuracy": accuracy, "sensitivity": summary}, given.labels)
     say_results(accuracy, summary, claims)
     tables |= {"examples": pd.DataFrame(shown), "claims": claims}
     return results.write(s, "exp_c", given.labels, tables, figures, given.problems)
@@ -181,14 +181,6 @@ def figures(tables: dict[str, pd.DataFrame]) -> dict:
     if "examples" in tables:  # reference results have none: the images are not ours
         drawn["examples"] = draw.examples(tables["examples"])
     return drawn
-
-
-def list_claims(accuracy, leads, summary: pd.DataFrame, labels: dict) -> pd.DataFrame:
-    """What is claimed of noise and of the network as a filter, and what was measured."""
-    final = summary[summary.epoch > 0]
-    share = final.assign(share=intervals.minus_baseline(final, "high_share"))
-    values = verdicts.l2_values("sensitivity", share, "share")
-    return verdicts.claim_table(values + verdicts.accuracy_values(accuracy, leads), labels)
 
 
 def say_results(accuracy: pd.DataFrame, summary: pd.DataFrame, claims: pd.DataFrame) -> None:

@@ -3,11 +3,11 @@
 Takes the models that experiment B has trained (and trains them first where there are none) and
 measures accuracy on test images of lower resolution, blurred, or ideally low- or high-pass
 filtered. Bilinear reduction without antialiasing is the published protocol; it folds high
-frequencies down, so it is not a pure low-pass, and the antialiased one stands beside it. The
-lead of a model is its accuracy minus that of the baseline of the same seed, in percentage
-points; as a model may simply be better at everything, there are also the lead in excess of that
-on clean images, and the lead at matched clean accuracy: an earlier epoch of the better model,
-chosen among the epochs whose weights were kept, by accuracy on the same test images.
+frequencies down, so it is not a pure low-pass, and the antialiased one stands beside it. Models are
+compared with the baseline of the same seed, in percentage points; as a model may simply be better
+at everything, also after the difference on clean images is taken off, and at matched clean
+accuracy: with an earlier epoch of the better model, chosen among the epochs whose weights were
+kept, by accuracy on the test images of experiment B.
 
     python experiments/exp_d_resolution_robustness.py
     python experiments/exp_d_resolution_robustness.py --run cifar10-quick-0123abcd --seeds 0
@@ -74,12 +74,12 @@ def main() -> int:
     last = accuracy[accuracy.epoch == given.job.epochs]
     key = pd.MultiIndex.from_frame(accuracy[list(evaluation.KEY)])
     compared = {"last epoch": last, "matched clean accuracy": accuracy[key.isin(pairs)]}
-    parts = [robustness.leads(table).assign(comparison=name) for name, table in compared.items()]
-    leads, values = pd.concat(parts), verdicts.accuracy_values(last, parts[0])
-    claims = verdicts.claim_table(values, given.labels)
-    say_results(last, leads, claims, matched)
+    difference = robustness.difference_to_baseline
+    differences = pd.concat([difference(t).assign(comparison=name) for name, t in compared.items()])
+    claims = verdicts.claim_table({"accuracy": last}, given.labels)
+    say_results(last, differences, claims, matched)
     shown = evaluation.examples(given.sets["test"].first(3), list_degradations(s), levels=1)
-    tables = {"resolution_robustness": accuracy, "lead": leads, "claims": claims}
+    tables = {"resolution_robustness": accuracy, "lead": differences, "claims": claims}
     tables["examples"] = pd.DataFrame(shown)
     return results.write(s, "exp_d", given.labels, tables, figures, given.problems)
 
@@ -128,20 +128,21 @@ def figures(tables: dict[str, pd.DataFrame]) -> dict:
     return drawn
 
 
-def say_results(accuracy: pd.DataFrame, leads: pd.DataFrame, claims, matched: dict) -> None:
+def say_results(accuracy: pd.DataFrame, differences: pd.DataFrame, claims, matched: dict) -> None:
     for corruption in LOW_RESOLUTION + FILTERS:
         print(f"\nAccuracy (%): {corruption}, by {draw.LEVELS[corruption][0]}")
         print(robustness.level_table(accuracy, corruption).to_string())
     if matched:
-        print("\nMatched clean accuracy, among the epochs kept, chosen on these test images:")
+        print("\nMatched clean accuracy, among the epochs kept, by accuracy on B's test images:")
     for seed, epochs in matched.items():
         names = (f"{label(name)} after epoch {epoch}" for name, epoch in epochs.items())
         print(f"  seed {seed}: {', '.join(names)}")
-    lead = leads[(leads.images == "test") & (leads.level == 24)]
-    if len(lead):
-        print("\nLead over the baseline at 24 pixels, points")
+    chosen = differences[(differences.images == "test") & (differences.level == 24)]
+    if len(chosen):
+        print("\nMinus the baseline at 24 pixels, points; beyond clean: minus that on clean images")
         columns, n = ["configuration", "comparison", "corruption"], accuracy.seed.nunique()
-        text = lead.groupby(columns, sort=False)[["lead", "excess"]]
+        names = {"lead": "difference", "excess": "beyond clean"}
+        text = chosen.rename(columns=names).groupby(columns, sort=False)[list(names.values())]
         text = text.agg(lambda values: intervals.interval_text(values, ".2f", n))
         print(text.rename(index=label).to_string())
     print(f"\n{verdicts.claim_text(claims)}")

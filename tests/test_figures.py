@@ -70,7 +70,7 @@ def tables_cd(configurations, seeds, corruptions):
     one = {"epoch": [10], "images": ["test"]}
     accuracy = rows(runs | one | {"place": levels}, accuracy=(10, 90))
     accuracy = split(accuracy, "place", "corruption", "level").assign(n_images=1000, norm=5.5)
-    leads = robustness.leads(accuracy).assign(comparison="last epoch")
+    leads = robustness.difference_to_baseline(accuracy).assign(comparison="last epoch")
     shown = rows({"place": levels[:6], "image": range(3)})
     shown = split(shown, "place", "corruption", "level").assign(edge=32)
     images = RNG.integers(0, 256, (len(shown), 32, 32, 3), np.uint8)

@@ -1,142 +1,195 @@
 """The page of reference results, against numbers computed again from the tables."""
 
+import gzip
 import json
+import re
 import shutil
+from pathlib import Path
 
 import job
+import numpy as np
 import pandas as pd
 import pytest
+import scipy.stats
 from conftest import ROOT
-from test_exp_b import L2, LINE
+from test_exp_b import LINE
 
-from utils.evidence import reference
-from utils.runtime import results
+from experiments import reference_page as script
+
+L2 = "l2=0.001"
+REFERENCE = ROOT / "results" / "reference"
+
+
+def table(folder: str, name: str) -> pd.DataFrame:
+    (path,) = (REFERENCE / folder).glob(f"{name}.csv*")
+    return pd.read_csv(path)
+
+
+def section(text: str, number: int, folder: str = "") -> list[str]:
+    """The parts of a section that are about a folder."""
+    parts = text.split(f"\n## {number}. ")[1].split("\n## ")[0].split("\n### ")
+    return [part for part in parts if part.startswith(f"`{folder}/`")]
+
+
+def row(text: str, *words: str) -> list[str]:
+    """Cells of the only line of a table that has all words."""
+    (line,) = [
+        line for line in text.splitlines() if line[:1] == "|" and all(w in line for w in words)
+    ]
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def paired(values: pd.Series, one: str, other: str, seeds=None) -> tuple[str, float]:
+    """Mean and interval as the page writes them, and p, by scipy; values by configuration, seed."""
+    wide = values.unstack("configuration")[[one, other]].dropna()
+    wide = wide if seeds is None else wide.loc[seeds]
+    test = scipy.stats.ttest_rel(wide[one], wide[other])
+    ends = test.confidence_interval(0.95)
+    mean = (wide[one] - wide[other]).mean()
+    return f"{mean:.3g} [{ends.low:.3g}, {ends.high:.3g}]", test.pvalue
 
 
 @pytest.fixture(scope="module")
-def saved(tmp_path_factory):
-    """Two reference folders of tiny jobs."""
+def text() -> str:
+    return script.page(REFERENCE)
+
+
+def test_the_committed_page_is_what_the_committed_tables_give(text):
+    assert (REFERENCE / "README.md").read_text("utf-8") == text
+
+
+def test_order_and_size():
+    page = (REFERENCE / "README.md").read_text("utf-8")
+    places = [page.index(f"\n## {number}. ") for number in range(1, 7)]
+    assert places == sorted(places)
+    assert sum(p.stat().st_size for p in REFERENCE.rglob("*") if p.is_file()) < 12 * 2**20
+    for folder in REFERENCE.iterdir():
+        names = [path.name for path in folder.glob("*")]
+        assert not [name for name in names if "examples" in name or "claims" in name]
+        if folder.name in script.CONTROLS:
+            assert sum(f"]({folder.name}/{name})" in page for name in names) == 1
+
+
+def test_claims_and_tests_of_the_conclusion(text):
+    """Largest job: noise, resolution against 6, all six tests; by scipy from the accuracies."""
+    run = ["configuration", "seed"]
+    c, d = table("full", "exp_c_robustness"), table("full", "exp_d_resolution_robustness")
+    accuracy = pd.concat([c, d[d.epoch == d.epoch.max()]])
+    accuracy = accuracy[accuracy.images == "test"].drop_duplicates([*run, "corruption", "level"])
+    at = accuracy.set_index(["corruption", "level", *run]).accuracy.sort_index()
+    (claims,), (tests,) = section(text, 1, "full"), section(text, 2, "full")
+    assert "9 claims judged together" in claims
+    cells = row(claims, "is more sensitive to noise |")
+    found, p = paired(at["Gaussian noise", 0.05], L2, "baseline")
+    assert cells[5] == found and cells[6] == f"{p:.2g}"
+    cells = row(claims, "Gaussian noise", "beyond the difference")
+    assert cells[5] == paired(at["Gaussian noise", 0.05] - at["none", 0.0], L2, "baseline")[0]
+    cells = row(claims, "by more than 6 points")
+    wide = at["low resolution, bilinear", 24].unstack("configuration")
+    difference = wide[L2] - wide["baseline"]
+    assert cells[6] == f"{scipy.stats.ttest_1samp(difference, 6).pvalue:.2g}"
+    half = scipy.stats.t.ppf(0.975, 2) * difference.std() * np.sqrt(1 + 1 / 3)
+    low, high = difference.mean() - half, difference.mean() + half
+    assert low < 6.31 < high and cells[9] == f"compatible ({low:.3g} to {high:.3g})"
+
+    summary = table("full", "exp_c_sensitivity_summary")
+    ssr = table("full", "exp_b_ssr")
+    raw = ssr[(ssr.weights == "raw") & ssr.layer.str.startswith("blocks")]
+    block = raw.layer.str.split(".").str[1].astype(int)
+    values = {
+        "bears noise of the highest": at["band noise", 0.65],
+        "bears noise of low": at["band noise", 0.15],
+        "loses more without low": at["ideal high-pass", 0.2],
+        "depends less on high": summary[summary.epoch > 0].set_index(run).high_share,
+        "in its first blocks": raw[block <= 3].groupby(run).corner_final.mean(),
+        "in its last blocks": raw[block >= 6].groupby(run).corner_final.mean(),
+    }
+    found = {words: paired(of, L2, "baseline") for words, of in values.items()}
+    ordered = sorted(found, key=lambda words: found[words][1])
+    adjusted = np.maximum.accumulate([(6 - i) * found[w][1] for i, w in enumerate(ordered)])
+    for words, p in zip(ordered, adjusted):
+        cell = row(tests, words)[4]
+        assert cell.startswith(f"{found[words][0]}; p = {found[words][1]:.2g}, adjusted {p:.2g}: ")
+        assert (p < 0.05) != cell.endswith("undecided")
+
+
+def test_new_seeds_and_the_norm(text):
+    names = [name for name in script.MAIN if (REFERENCE / name / "exp_b_training.csv").exists()]
+    names = [n for n in names if "fixed-norm=1" in set(table(n, "exp_b_training").configuration)]
+    (folder,) = [name for name in names if set(table(name, "exp_b_training").seed) > {3, 4, 5}]
+    ssr = table(folder, "exp_b_ssr")
+    rows = ssr[(ssr.weights == "raw") & ssr.layer.str.match(r"blocks\.[67]\.")]
+    corner = rows.groupby(["configuration", "seed"]).corner_final.mean()
+    for part, name in zip(section(text, 2, folder), (L2, "fixed-norm=1"), strict=True):
+        cells = row(part, "in its last blocks")
+        assert cells[4].startswith(paired(corner, name, "baseline", [3, 4, 5])[0])
+        assert cells[5].startswith(paired(corner, name, "baseline")[0])
+    cells = row(*section(text, 3, folder), "raw, blocks 6 and 7")
+    expected = [("fixed-norm=1", "baseline"), ("fixed-norm=1", L2), (L2, "baseline")]
+    assert cells[4:] == [paired(corner, *pair)[0] for pair in expected]
+
+
+def test_precision_and_times(text):
+    part = text.split("\n## 6. ")[1].split("\n## ")[0]
+    folders = re.findall(r"`([\w-]+)` \(", part)[:2]
+    tables = [table(name, "exp_b_training") for name in folders]
+    last = [t[t.epoch == 10].set_index(["configuration", "seed"]).test_accuracy for t in tables]
+    difference = (last[1] - last[0]).dropna()
+    cells = row(part, "clean accuracy (%)")
+    assert cells[1] == str(len(difference)) and cells[4].startswith(f"{difference.mean():.3g} [")
+    assert "6 of 24 runs are those of `quick/`" in text  # dose: baseline and L2 1e-3, 3 seeds each
+    written = {p.parent.name: json.loads(p.read_text()) for p in REFERENCE.glob("*/exp_b_s*.json")}
+    hours = {name: settings["seconds"] / 3600 for name, settings in written.items()}
+    for name, part in (("dose", 6 / 24), ("dropout", 6 / 12), ("weights", 6 / 9)):
+        hours[name] *= 1 - part
+    assert f"{sum(hours.values()):.2f} hours of training in all" in text
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Path:
+    """A results folder of a tiny job of B."""
     folder = tmp_path_factory.mktemp("reference") / "results"
-    for name, more in (("quick", []), ("dose", ["l2=0.01", "l2=0.001"])):
-        names = ["--configurations", "baseline", "l2", *more]
-        assert job.finish(folder, *names, "--save-reference", name, line=LINE) == 0
-    return folder / "reference"
+    assert job.finish(folder, "--configurations", "baseline", "l2", line=LINE, pictures=True) == 0
+    return folder
 
 
-def test_page(saved):
-    text = (saved / "README.md").read_text()
-    assert text == reference.page(saved)
-    ssr = pd.read_csv(saved / "dose" / "exp_b_ssr.csv")
-    rows = ssr[(ssr.weights == "raw") & (ssr.layer == "hidden (mean)")]
-    corner = rows.pivot(index="seed", columns="configuration", values="corner_final")
-    difference = (corner[L2] - corner["baseline"]).mean()
-    assert f"| {difference:.3f} ± " in text and f"| {corner['l2=0.01'].mean():.3f} ± " in text
-    settings = json.loads((saved / "dose" / "exp_b_settings.json").read_text())
-    assert len(settings["starts"]) == 8
-    assert f"{settings['seconds'] / 3600:.2f}" in text and "| 18 |" in text
-    commit = settings["starts"][0]["commit"]
-    assert commit is None or commit[:8] in text
-    assert "Not run yet: medium, full, weights" in text
-    assert text.count("`dose/`") == 2 and text.count("`quick/`") == 2
-
-
-def test_every_figure_and_what_to_see_in_it(saved, tmp_path):
-    """Each once, from the largest scale; of experiment A all; scales.png over two scales."""
-    text = (saved / "README.md").read_text()
-    for path in saved.glob("quick/exp_*.[pg][ni]*"):
-        assert f"![quick/{path.name}](quick/{path.name})" in text
-    assert text.count("![dose/") == 1 and "![dose/exp_b_dose_response.png]" in text
-    assert "What falls is the diagonal" in text  # the docstring of its function
-    assert "](scales.png)" in text and (saved / "scales.png").exists()
-    both = shutil.copytree(saved, tmp_path / "reference")
-    shutil.copytree(both / "quick", both / "full")
-    (spectrum,) = (both / "full").glob("exp_b_spectrum.csv*")
-    assert spectrum.suffix == ".gz"  # a compressed table is read as a plain one
-    for place, file in (("quick", "exp_a_spectral_bias.png"), ("dose", "exp_a_spectral_bias.png")):
-        (both / place / file).touch()
-    for file in ("exp_c_band_noise.png", "exp_d_examples.png"):
-        (both / "quick" / file).touch()
-    reference.write_page(both)
-    text = (both / "README.md").read_text()
-    assert "![full/exp_b_response.png]" in text and "![quick/exp_b" not in text
-    assert "![quick/exp_a_spec" in text and "![dose/exp_a_spec" in text
-    assert "![quick/exp_c_band" in text and "What the corruptions do" in text
-    assert (both / "scales.png").read_bytes() != (saved / "scales.png").read_bytes()
-
-
-def test_folders_of_another_version_are_passed_over(saved, tmp_path):
-    both = shutil.copytree(saved, tmp_path / "reference")
-    path = both / "dose" / "exp_b_settings.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 2}))
-    (both / "dose" / "exp_b_ssr.csv").write_text("layer\nconv1\n")
-    text = reference.page(both)
-    assert "`dose/`" not in text and "`quick/`" in text
-    assert "Not run yet: medium, full, dose" in text
-
-
-def test_experiment_b_says_what_was_run(saved, tmp_path):
-    """Also where others have been saved to the same folder."""
-    both = shutil.copytree(saved, tmp_path / "reference")
-    written = json.loads((both / "dose" / "exp_b_settings.json").read_text())
-    others = {"dataset": "sum of 3 sinusoids", "setting": "demo", "scale": None}
-    (both / "dose" / "exp_a_settings.json").write_text(json.dumps(written | others))
-    (row,) = (line for line in reference.page(both).splitlines() if "| `dose/`" in line)
-    assert "| A, B |" in row and written["dataset"] in row and "sinusoids" not in row
-
-
-def test_experiment_a_and_models_of_others(tmp_path):
-    for folder, script in (("slower", "exp_a"), ("others", "analyze")):
-        (tmp_path / folder).mkdir()
-        written = {"format": 3, "setting": "demo", "model": "resnet", "commit": "a" * 40}
-        written |= {"settings": {}, "device": "cpu", "processor": "one"}
-        (tmp_path / folder / f"{script}_settings.json").write_text(json.dumps(written))
-        for end in ("x", "x_features"):
-            (tmp_path / folder / f"{script}_{end}.png").touch()
-    learned = {"frequency": 5, "strength": 0.01, "step": 2000, "seed": [0, 1]}
-    table = pd.DataFrame(learned | {"explained_variance": [0.4, 0.6]})
-    table.to_csv(tmp_path / "slower" / "exp_a_learned.csv", index=False)
-    text = reference.page(tmp_path)
-    assert "each frequency in 2,000 steps (`slower/`, n = 2)" in text
-    assert "| frequency | penalty 0.01 |" in text
-    assert "| 5 | 0.500 ± 1.271 |" in text  # 12.706 x 0.1, Student's t of one degree of freedom
-    assert "| `others/` | analyze | resnet |" in text
-    assert "![others/analyze_x_features.png](others/analyze_x_features.png)" in text
-    assert "Power of all feature maps by radius" in text
-
-
-def test_claims_stand_side_by_side(saved, tmp_path):
-    """The published strength at two scales; other strengths are no claims."""
-    for scale, mean in (("quick", -0.01), ("full", -0.02)):
-        place = shutil.copytree(saved / "quick", tmp_path / scale)
-        claims = pd.read_csv(place / "exp_b_claims.csv")
-        claims = claims[claims.quantity == "corner share, minus baseline"]
-        claims = claims.assign(configuration="l2=0.001", mean=mean, low=mean - 0.5, high=0.5, n=3)
-        claims.to_csv(place / "exp_b_claims.csv", index=False)
-    (row,) = reference.claims_table({path.name: path for path in tmp_path.iterdir()}).itertuples(
-        index=False
+def test_results_are_copied(finished, tmp_path):
+    """Large tables compressed, always alike; what the same script left there before goes."""
+    source = shutil.copytree(finished, tmp_path / "results")
+    pd.DataFrame({"value": range(200_000)}).to_csv(source / "data" / "exp_b_large.csv")
+    for name in ("data/exp_b_examples.csv", "figures/exp_b_examples.png", "data/analyze_x.csv"):
+        (source / name).write_text("1")
+    place = tmp_path / "reference" / "quick"
+    place.mkdir(parents=True)
+    for name in ("exp_b_old.csv", "exp_b_ssr.csv.gz", "exp_c_kept.csv"):
+        (place / name).touch()
+    assert script.copy_results(source, place, "exp_b") == ""
+    kept = {path.name: path.read_bytes() for path in place.iterdir()}
+    assert {"exp_b_ssr.csv", "exp_b_settings.json", "exp_b_layers.png", "exp_c_kept.csv"} < set(
+        kept
     )
-    assert row.quick == "-0.01 [-0.51, 0.5], n = 3; undecided"
-    assert row.full.startswith("-0.02 [") and row.medium == "" and row.published == ""
+    gone = ("exp_b_old.csv", "exp_b_ssr.csv.gz", "exp_b_claims.csv", "exp_b_examples.png")
+    assert not set(gone) & set(kept) and not [n for n in kept if "exa" in n or "analyze" in n]
+    large = (source / "data" / "exp_b_large.csv").read_bytes()
+    assert gzip.decompress(kept["exp_b_large.csv.gz"]) == large and "exp_b_large.csv" not in kept
+    assert script.copy_results(source, place, "exp_b") == ""
+    assert {path.name: path.read_bytes() for path in place.iterdir()} == kept
+    # Nothing there, or of two jobs: said, and nothing is copied.
+    assert "no tables exp_a" in script.copy_results(source, place, "exp_a")
+    (source / "data" / "exp_c_settings.json").write_text('{"dataset": "x", "scale": "full"}')
+    assert "'exp_c': ('x', 'full')" in script.copy_results(source, place)
+    assert {path.name: path.read_bytes() for path in place.iterdir()} == kept
 
 
-def test_the_committed_page_is_what_the_committed_tables_give():
-    folder = ROOT / "results" / "reference"
-    page = folder / "README.md"
-    if page.exists():
-        assert page.read_text("utf-8") == reference.page(folder)
-
-
-def test_large_tables_are_compressed_and_always_alike(tmp_path):
-    table = pd.DataFrame({"value": range(200_000)})
-    for name in ("large", "small"):
-        table[: 200_000 if name == "large" else 5].to_csv(tmp_path / f"{name}.csv", index=False)
-    places = [results.copy(tmp_path / "large.csv", tmp_path / "copy") for _ in range(2)]
-    places.append(results.copy(tmp_path / "small.csv", tmp_path / "copy"))
-    assert [place.name for place in places] == ["large.csv.gz", "large.csv.gz", "small.csv"]
-    pd.testing.assert_frame_equal(pd.read_csv(places[0]), table)
-    again = results.copy(tmp_path / "large.csv", tmp_path / "again")
-    assert again.read_bytes() == places[0].read_bytes()
-    other = results.copy(tmp_path / "large.csv", tmp_path / "copy")
-    (tmp_path / "large.csv").write_text("value\n1\n")
-    small = results.copy(tmp_path / "large.csv", tmp_path / "copy")
-    assert small.exists() and not other.exists()  # one of an earlier job would be read too
+def test_a_page_of_few_folders(finished, tmp_path):
+    """What is missing is said; a figure is shown once; what is not shown goes."""
+    for name in ("medium", "quick", "dose"):
+        assert script.copy_results(finished, tmp_path / name, "exp_b") == ""
+    page = script.write_page(tmp_path).read_text("utf-8")
+    assert "Not run, or not here yet: full, wide, narrow, medium-bfloat16, whitened" in page
+    assert "experiment C on `medium`, experiment D on `medium`" in page
+    shown = {p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*.[pg][ni][gf]")}
+    assert shown and all(f"]({name})" in page for name in shown)
+    assert "medium/exp_b_layers.png" in shown and "quick/exp_b_layers.png" not in shown
+    assert not [name for name in shown if name.startswith("dose/")]  # too few doses for its figure
+    assert script.write_page(tmp_path).read_text("utf-8") == page

@@ -225,8 +225,12 @@ def spectral_suppression_ratio(
     eta = before.high_share(cutoff)
     if not eta > 0:
         warnings.warn(f"SSR is NaN: the high-frequency share before is {eta:g}", stacklevel=2)
-        return np.nan
-    return (eta - after.high_share(cutoff)) / eta
+    return float(relative_decrease(eta, after.high_share(cutoff)))
+
+
+def relative_decrease(before, after):
+    """(before - after) / before of numbers or arrays; NaN where `before` is not above 0."""
+    return (before - after) / np.where(before > 0, before, np.nan)
 
 
 def _as_filters(weight) -> Tensor:

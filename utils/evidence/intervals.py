@@ -5,19 +5,22 @@ import pandas as pd
 from scipy.special import stdtrit  # quantiles of Student's t
 
 
-def interval(values, ratio: bool = False) -> tuple[float, float, float]:
+def interval(values, ratio: bool = False, of_one_more: bool = False) -> tuple[float, float, float]:
     """Mean and the ends of its 95 % Student-t interval, NaN for fewer than two values.
 
     For paired differences or ratios pass one value per pair (per seed). NaN is left out.
 
     Args:
         ratio: of the logarithms (geometric mean); the values must be above 0.
+        of_one_more: the interval in which one further value is expected (prediction interval),
+            mean +- t s sqrt(1 + 1/n), instead of that of the mean, mean +- t s / sqrt(n).
     """
     values = np.asarray(values, dtype=float)
     values = values[~np.isnan(values)]
     values, n = np.log(values) if ratio else values, len(values)
-    mean = values.mean() if n else np.nan
-    half = stdtrit(n - 1, 0.975) * (values.std(ddof=1) / np.sqrt(n)) if n > 1 else np.nan
+    mean, half = values.mean() if n else np.nan, np.nan
+    if n > 1:
+        half = stdtrit(n - 1, 0.975) * values.std(ddof=1) * np.sqrt(1 / n + of_one_more)
     ends = np.array([mean, mean - half, mean + half])
     return tuple(np.exp(ends) if ratio else ends)
 

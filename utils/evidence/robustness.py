@@ -1,4 +1,4 @@
-"""Tables of accuracy under corruptions and of input sensitivity, and leads over the baseline."""
+"""Tables of accuracy under corruptions and of input sensitivity, and differences to the baseline."""
 
 import numpy as np
 import pandas as pd
@@ -7,15 +7,15 @@ from utils import configurations
 from utils.evidence.intervals import interval_text, minus_baseline
 
 
-def leads(accuracy: pd.DataFrame) -> pd.DataFrame:
-    """Lead over the baseline of the same seed, in percentage points.
+def difference_to_baseline(accuracy: pd.DataFrame) -> pd.DataFrame:
+    """Accuracy minus that of the baseline of the same seed, in percentage points.
 
     Args:
         accuracy: rows of (configuration, seed, images, corruption, level, accuracy), one of
             them per configuration and seed with corruption "none".
 
-    Returns rows of (configuration, seed, images, corruption, level, lead, excess), where
-    excess is the lead beyond that on clean images. Runs without their baseline are left out.
+    Returns rows of (configuration, seed, images, corruption, level, lead, excess): the difference,
+    and the difference minus that on clean images. Runs without their baseline are left out.
     """
     key, at = ["configuration", "seed", "images"], ["corruption", "level"]
     lead = minus_baseline(accuracy, "accuracy", ("seed", "images", *at))

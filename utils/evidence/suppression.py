@@ -5,23 +5,33 @@ import pandas as pd
 
 from utils import configurations
 from utils.evidence.intervals import interval_text, minus_baseline
+from utils.frequency import relative_decrease
 
+FIRST = "conv1"  # of ResNet-18, the only layer that arXiv:2512.22192 measures
 POOLED = "all (energy-weighted)"  # the energies of all layers added up
 MEAN = "all (mean)"  # every layer counts once
 HIDDEN = "hidden (mean)"  # all but the first
-MODEL = [MEAN, POOLED, HIDDEN]  # what stands among the layers for several of them
+STAGES = {  # of ResNet-18, unweighted means over the layers of some blocks
+    "blocks 0 to 3 (mean)": "0123",
+    "blocks 4 and 5 (mean)": "45",
+    "blocks 6 and 7 (mean)": "67",
+}
+MODEL = [MEAN, POOLED, HIDDEN, *STAGES]  # what stands among the layers for several of them
 RUN = ["configuration", "seed"]
+PLACES = {  # of the closing table: means that can disagree are told together
+    "hidden layers, each once": HIDDEN,
+    "all layers, by energy": POOLED,
+    "first convolution": FIRST,
+    "blocks 0 to 3": "blocks 0 to 3 (mean)",
+    "blocks 4 and 5": "blocks 4 and 5 (mean)",
+    "blocks 6 and 7": "blocks 6 and 7 (mean)",
+}
 NUMBERS = {  # of the closing table
     "test accuracy %": "test_accuracy",
     "low cue only %": "low_cue_accuracy",
     "high cue only %": "high_cue_accuracy",
-    "corner SSR*": "corner_ssr",
-    "  minus baseline*": "corner_ssr minus baseline",
-    "corner share*": "corner_final",
-    "  minus baseline* ": "corner_final minus baseline",
-    "  initially*": "corner_initial",
+    "corner SSR": "corner_ssr",
     "SSR": "ssr",
-    "  minus baseline": "ssr minus baseline",
     "share ratio": "share_ratio",
     "energy ratio": "energy_ratio",
     "published SSR": "published_ssr",
@@ -42,6 +52,7 @@ def suppression_table(spectra: pd.DataFrame, cutoff: float) -> pd.DataFrame:
         "all (mean)"            mean over the layers, each counts once
         "all (energy-weighted)" of the energies of all layers added up
         "hidden (mean)"         mean over all layers but the first
+        "blocks 0 to 3 (mean)"  and so on: mean over the layers of some blocks
 
     with eta_initial, eta_final (high-frequency share), corner_initial, corner_final (share of
     the largest radius), ssr and corner_ssr = (initial - final) / initial of the two, and against
@@ -70,13 +81,13 @@ def suppression_table(spectra: pd.DataFrame, cutoff: float) -> pd.DataFrame:
     table["high_energy_growth"] = _ratio(
         *(energy.loc[:, high].sum(axis=1) for energy in (final, initial))
     )
-    table["ssr"] = 1 - _ratio(table.eta_final, table.eta_initial)
-    table["corner_ssr"] = 1 - _ratio(table.corner_final, table.corner_initial)
+    table["ssr"] = relative_decrease(table.eta_initial, table.eta_final)
+    table["corner_ssr"] = relative_decrease(table.corner_initial, table.corner_final)
     multiplicity = spectra.drop_duplicates("radius").set_index("radius").multiplicity
     densities = (energy / multiplicity for energy in (first, final))  # relative to zero frequency:
     before, after = (_ratio(d.iloc[:, 1:].sum(axis=1), d.iloc[:, 0]) for d in densities)
     of_publication = wide.index.isin([first_layer], "layer") & wide.index.isin(["raw"], "weights")
-    table["published_ssr"] = (1 - _ratio(after, before)).where(of_publication)
+    table["published_ssr"] = relative_decrease(before, after).where(of_publication)
 
     is_baseline = table.index.isin(["baseline"], "configuration")
     baseline = table[is_baseline].droplevel(0).reindex(table.index.droplevel(0))
@@ -88,7 +99,7 @@ def suppression_table(spectra: pd.DataFrame, cutoff: float) -> pd.DataFrame:
     ):
         defined = (sign * table[column] > 0) & (sign * baseline[column] > 0) & ~is_baseline
         table[name] = (baseline[column] / table[column]).where(defined)
-    return _with_means(table.reset_index(), first_layer)
+    return with_means(table.reset_index())
 
 
 def _ratio(above: pd.Series, below: pd.Series) -> pd.Series:
@@ -96,13 +107,17 @@ def _ratio(above: pd.Series, below: pd.Series) -> pd.Series:
     return above / below.where(below > 0)
 
 
-def _with_means(table: pd.DataFrame, first_layer: str) -> pd.DataFrame:
-    """Add rows for the means over layers; ratios are averaged as logarithms."""
+def with_means(table: pd.DataFrame) -> pd.DataFrame:
+    """Add the means over layers that a table has no rows of; ratios are averaged as logarithms."""
     ratios = ["share_ratio", "energy_ratio"]
-    logs = table[table.layer != POOLED].assign(**np.log(table[ratios]))
-    means = []
-    for name, part in ((MEAN, logs), (HIDDEN, logs[logs.layer != first_layer])):
-        groups = part.groupby([*RUN, "weights"], sort=False)
+    single = table[~table.layer.isin(MODEL)]
+    logs = single.assign(**np.log(single[ratios]))
+    block = single.layer.str.extract(r"blocks\.(\d+)\.", expand=False)
+    members = {MEAN: single.layer.notna(), HIDDEN: single.layer != single.layer.iloc[0]}
+    members |= {name: block.isin(list(blocks)) for name, blocks in STAGES.items()}
+    means, there = [], set(table.layer)
+    for name in [name for name in members if members[name].any() and name not in there]:
+        groups = logs[members[name]].groupby([*RUN, "weights"], sort=False)
         mean = groups.mean(numeric_only=True).reset_index().assign(layer=name)
         mean[ratios] = np.exp(mean[ratios])
         mean[["published_ssr", "published_ratio"]] = np.nan  # these are of the first layer alone
@@ -127,17 +142,39 @@ def final_table(history: pd.DataFrame, ssr: pd.DataFrame) -> pd.DataFrame:
 
 
 def closing_table(history: pd.DataFrame, ssr: pd.DataFrame) -> pd.DataFrame:
-    """Text: a column per configuration, a row per number after the last epoch, raw weights."""
-    table, n = final_table(history, ssr), history.seed.nunique()
-    for column in ("corner_ssr", "corner_final", "ssr"):
-        table[f"{column} minus baseline"] = minus_baseline(table, column)
-    models = dict(list(table.groupby("configuration", sort=False)))
-    cells = {}
-    for title, column in NUMBERS.items():
-        if column in table:
-            style = (".2f" if "%" in title else ".3f", n, "ratio" in title)
-            cells[title] = [interval_text(rows[column], *style) for rows in models.values()]
-    return pd.DataFrame(cells, index=map(configurations.label, models)).T
+    """Text: a column per configuration, a row per number after the last epoch.
+
+    In brackets the difference to the baseline of the same seed. Corner shares of all places in the
+    network, raw and with BatchNorm folded in; the other numbers are of raw weights.
+    """
+    final, n = final_table(history, ssr), history.seed.nunique()
+    names = list(final.configuration.unique())
+    rows = {title: final[[*RUN, column]] for title, column in NUMBERS.items() if column in final}
+    corners = {"corner share initially": final[[*RUN, "corner_initial"]]}
+    for weights in ("raw", "folded"):
+        for title, layer in PLACES.items():
+            chosen = ssr[(ssr.weights == weights) & (ssr.layer == layer)]
+            corners[f"corner share, {weights}, {title}"] = chosen[[*RUN, "corner_final"]]
+    order = [name for name in rows if "%" in name]
+    rows = {name: rows[name] for name in order} | corners | rows
+    rows = {title: table for title, table in rows.items() if len(table)}
+    cells = {title: _cells(title, table, names, n) for title, table in rows.items()}
+    return pd.DataFrame(cells, index=map(configurations.label, names)).T
+
+
+def _cells(title: str, table: pd.DataFrame, names: list[str], n: int) -> list[str]:
+    """Mean and interval for every configuration, and of the difference to the baseline."""
+    digits, ratio = ".2f" if "%" in title else ".3f", "ratio" in title
+    table = table.set_axis([*RUN, "value"], axis=1)
+    table["difference"] = minus_baseline(table, "value")
+    cells = []
+    for name in names:
+        rows = table[table.configuration == name]
+        text = interval_text(rows.value, digits, n, ratio)
+        if rows.difference.notna().any() and not ratio and "initially" not in title:
+            text += f" ({interval_text(rows.difference, f'+{digits}', n).replace('± +', '± ')})"
+        cells.append(text)
+    return cells
 
 
 def dose_table(history: pd.DataFrame, ssr: pd.DataFrame) -> pd.DataFrame:

@@ -2,45 +2,114 @@
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from utils import configurations
 from utils.evidence import paper
 from utils.evidence.intervals import interval
-from utils.evidence.paper import Claim
+from utils.evidence.paper import Claim, Quantity
 
-Values = list[tuple[Claim, str, pd.Series]]  # claim, configuration, a number per seed
+LEVEL = 0.05  # of the tests, after Holm's adjustment
 
 
-def judge(claim: Claim, seeds) -> dict:
-    """What was measured, and two verdicts, by the 95 % interval over seeds.
+def by_run(tables: dict[str, pd.DataFrame], quantity: Quantity) -> pd.Series:
+    """A quantity of every run after its last epoch, by (configuration, seed).
+
+    Args:
+        tables: "training", "ssr", "accuracy" (the rows of the last epoch), "sensitivity": as
+            experiments B, C and D write them. Where one is missing there are no rows.
+    """
+    run = ["configuration", "seed"]
+    table = tables.get(quantity.table)
+    if table is None or not len(table) or quantity.column not in table:
+        return pd.Series(dtype=float, index=pd.MultiIndex.from_arrays([[], []], names=run))
+    if "epoch" in table:
+        table = table[table.epoch == table.epoch.max()]
+    chosen = table
+    for column, value in quantity.rows.items():
+        chosen = chosen[chosen[column] == value]
+    values = chosen.drop_duplicates(run).set_index(run)[quantity.column]
+    if quantity.beyond_clean:
+        clean = table[(table.images == "test") & (table.corruption == "none")]
+        values = values - clean.drop_duplicates(run).set_index(run)[quantity.column]
+    return values
+
+
+def of(values: pd.Series, configuration: str) -> pd.Series:
+    """The values of one configuration, by seed; without rows where it has none."""
+    found = values[values.index.get_level_values("configuration") == configuration]
+    return found.droplevel("configuration")
+
+
+def difference(values: pd.Series, configuration: str, other: str = "baseline") -> pd.Series:
+    """A configuration minus another of the same seed, for the seeds that both have."""
+    return (of(values, configuration) - of(values, other)).dropna()
+
+
+def statistics(claim: Claim, seeds) -> dict:
+    """Mean, interval and two-sided t-test over seeds of what is claimed.
 
     Args:
         seeds: a number per seed, NaN where the quantity is not defined.
 
-    Direction: "holds" where the interval lies wholly on the claimed side of no effect,
-    "contradicted" where wholly on the other, else "undecided", as is everything from one seed;
-    "-" where no side is claimed. Size: "reproduced" where the interval contains the published
-    value and the direction, if any, holds, "not reproduced" where it does not contain it, else
-    "inconclusive"; with a bound by the side of it on which the interval lies.
+    Returns mean, low, high (ends of the 95 % interval), n, not_defined, no_effect and p. There is
+    no p for one seed, for values without any spread, and where the quantity is not defined in
+    some seeds: the rest would be a selection.
     """
-    seeds = pd.Series(seeds, dtype=float)
-    mean, low, high = interval(seeds, claim.ratio)
-    direction = "undecided" if claim.side else "-"
-    if claim.side and (low > claim.no_effect or high < claim.no_effect):
-        direction = "holds" if (low > claim.no_effect) == (claim.side > 0) else "contradicted"
-    size = "inconclusive"
+    seeds = np.asarray(seeds, dtype=float)
+    values, p = seeds[~np.isnan(seeds)], np.nan
+    has_spread = len(values) > 1 and np.ptp(values.round(9)) > 0  # below that it is rounding
+    if claim.side and has_spread and len(values) == len(seeds):
+        transformed = np.log if claim.ratio else np.asarray
+        p = stats.ttest_1samp(transformed(values), transformed(claim.no_effect)).pvalue
+    row = dict(zip(("mean", "low", "high"), interval(values, claim.ratio)))
+    row |= {"n": len(values), "not_defined": len(seeds) - len(values)}
+    return row | {"no_effect": claim.no_effect if claim.side else np.nan, "p": p}
+
+
+def holm(p: pd.Series) -> pd.Series:
+    """p-values adjusted for as many tests as there are (Holm 1979); NaN are none of them."""
+    ordered = p.dropna().sort_values()
+    factors = np.arange(len(ordered), 0, -1)
+    return (ordered * factors).clip(upper=1).cummax().reindex(p.index)
+
+
+def verdict(row) -> str:
+    """ "holds", "contradicted" or "undecided" of what is claimed to lie above or below.
+
+    Args:
+        row: claimed ("above", "below" or ""), mean, no_effect, p_adjusted, not_defined. Without a
+            p it is undecided; what is not defined in some seeds is not judged.
+    """
+    if not row["claimed"]:
+        return "-"
+    if row["not_defined"]:
+        return "not judged"
+    if not row["p_adjusted"] < LEVEL:
+        return "undecided"
+    return (
+        "holds"
+        if (row["mean"] > row["no_effect"]) == (row["claimed"] == "above")
+        else "contradicted"
+    )
+
+
+def size(claim: Claim, seeds) -> dict:
+    """Is the published number, one run, what a further run here could give?
+
+    Returns expected_low and expected_high, the 95 % prediction interval, and size: "compatible"
+    where it contains the published number, else "not compatible"; "not judged" for fewer than 3
+    seeds, or where the quantity is not defined in some of them.
+    """
+    seeds = np.asarray(seeds, dtype=float)
+    judged = len(seeds) >= 3 and not np.isnan(seeds).any()
+    _, low, high = interval(seeds, claim.ratio, of_one_more=True) if judged else (np.nan,) * 3
+    said = "not judged"
     if np.isnan(claim.published):
-        size = "nothing published"
-    elif not np.isnan(claim.bound):
-        if low > claim.bound or high < claim.bound:
-            size = "reproduced" if low > claim.bound else "not reproduced"
-    elif low > claim.published or high < claim.published:
-        size = "not reproduced"
-    elif not np.isnan(low) and direction in ("holds", "-"):
-        size = "reproduced"
-    row = {"published": claim.published, "mean": mean, "low": low, "high": high}
-    row |= {"n": seeds.count(), "not_defined": seeds.isna().sum(), "no_effect": claim.no_effect}
-    return row | {"direction": direction, "size": size}
+        said = "nothing published"
+    elif judged:
+        said = "compatible" if low <= claim.published <= high else "not compatible"
+    return {"expected_low": low, "expected_high": high, "size": said}
 
 
 def is_published_setting(labels: dict, configuration: str) -> bool:
@@ -49,55 +118,52 @@ def is_published_setting(labels: dict, configuration: str) -> bool:
     return same and configuration in paper.CONFIGURATIONS
 
 
-def claim_table(values: Values, labels: dict) -> pd.DataFrame:
-    """A row per claim and configuration: what was measured, and the verdicts.
+def claim_table(tables: dict[str, pd.DataFrame], labels: dict, seeds=None) -> pd.DataFrame:
+    """A row per claim and configuration, and per published value: what was measured, the verdicts.
 
     Args:
+        tables: as `by_run` takes them. What they do not hold is left out.
         labels: of the results: "dataset" and "scale" among them.
+        seeds: to judge by; None: all.
+
+    The direction is judged by Holm's p over the claims of one family about one configuration.
     """
     rows = []
-    for claim, name, seeds in values:
-        row = {"claim": claim.text, "configuration": name, "quantity": claim.quantity}
-        judged = {} if is_published_setting(labels, name) else {"size": "not judged"}
-        rows.append(row | judge(claim, seeds) | judged)
-    return pd.DataFrame(rows)
+    for family, (claims, kinds) in paper.FAMILIES.items():
+        for claim in claims.values():
+            values = by_run(tables, claim.quantity)
+            for name in values.index.unique("configuration"):
+                if configurations.family(name) in kinds and len(of(values, "baseline")):
+                    about = {"family": family, "configuration": name}
+                    rows.append(about | _measured(claim, values, name, labels, seeds))
+    for quantity, published in paper.VALUES:
+        values = by_run(tables, quantity)
+        for name, number in zip(paper.CONFIGURATIONS, published):
+            claim = Claim("published value", quantity, 0, number)
+            about = {"family": "values", "configuration": name}
+            rows.append(about | _measured(claim, values, name, labels, seeds))
+    table = pd.DataFrame([row for row in rows if row["n"] + row["not_defined"]])
+    if len(table):
+        groups = table.groupby(["family", "configuration"], sort=False).p
+        table["p_adjusted"], table["judged"] = groups.transform(holm), groups.transform("count")
+        table["direction"] = [verdict(row) for row in table.to_dict("records")]
+    return table
 
 
-def l2_values(key: str, table: pd.DataFrame, column: str) -> Values:
-    """For a claim, by its key in `paper.CLAIMS`: a column of every strength of L2.
-
-    Nothing where there is no baseline; leads have been compared with theirs before.
-    """
-    claim = paper.CLAIMS[key]
-    if not claim.lead and "baseline" not in set(table.configuration):
-        return []
-    models = table.groupby("configuration", sort=False)
-    l2 = (model for model in models if configurations.family(model[0]) == "l2")
-    return [(claim, name, rows[column]) for name, rows in l2]
-
-
-def published_values(table: pd.DataFrame, column: str, quantity: str, values: tuple) -> Values:
-    """A column of the published configurations, beside the published values."""
-    of = dict(zip(paper.CONFIGURATIONS, values))
-    models = table[table.configuration.isin(of)].groupby("configuration", sort=False)[column]
-    return [(paper.value(quantity, of[name]), name, seeds) for name, seeds in models]
-
-
-def accuracy_values(accuracy: pd.DataFrame, leads: pd.DataFrame) -> Values:
-    """For all claims about leads, and all published accuracies, that tables of test images have."""
-    accuracy, leads = accuracy[accuracy.images == "test"], leads[leads.images == "test"]
-    values = []
-    for key, claim in paper.CLAIMS.items():
-        if claim.lead:
-            corruption, level, column = claim.lead
-            rows = leads[(leads.corruption == corruption) & (leads.level == level)]
-            values += l2_values(key, rows, column)
-    for corruption, levels in paper.ACCURACY.items():
-        for level, numbers in levels.items():
-            rows = accuracy[(accuracy.corruption == corruption) & (accuracy.level == level)]
-            quantity = f"accuracy, %: {corruption} {level:g}"
-            values += published_values(rows, "accuracy", quantity, numbers)
-    return values
+def _measured(claim: Claim, values: pd.Series, name: str, labels: dict, seeds) -> dict:
+    """What was measured of a claim about a configuration, and the levels of a difference."""
+    row = {"claim": claim.text, "quantity": claim.quantity.text, "published": claim.published}
+    row |= {"claimed": {1: "above", -1: "below", 0: ""}[claim.side]}
+    found = of(values, name)
+    found = found if seeds is None else found[found.index.isin(seeds)]
+    if claim.side and not claim.ratio:
+        baseline = of(values, "baseline")
+        found = (found - baseline).dropna()
+        row["baseline"] = baseline.reindex(found.index).mean()
+    row |= statistics(claim, found) | size(claim, found)
+    if not is_published_setting(labels, name) and row["size"] != "nothing published":
+        row["size"] = "not judged"
+    return row
 
 
 def claim_text(rows: pd.DataFrame) -> str:
@@ -109,26 +175,35 @@ def claim_text(rows: pd.DataFrame) -> str:
     if rows.empty:
         return "No claim: none is about these configurations, or their baseline is missing."
     if (rows.configuration == paper.CONFIGURATIONS[1]).any():
-        rows = rows[rows.configuration == paper.CONFIGURATIONS[1]]
-    lines = []
-    for row in rows.itertuples():
-        ends = f", 95 % interval {row.low:.3g} to {row.high:.3g}" if row.n > 1 else ""
-        here = f"here {row.mean:.3g}{ends}, n = {row.n}" if row.n else "here in no seed defined"
-        if row.n and row.not_defined:
-            here += f"; in {row.not_defined} more not defined"
-        was, verdict = "", f"direction: {row.direction}"
-        if pd.notna(row.published):
-            was = f"{paper.SOURCE}: {row.published:g}; "
-            verdict += f"; size: {row.size}"
-            if row.size == "not judged":
-                where = f"{paper.DATASET} at {paper.SCALE} scale"
-                verdict += f" (claimed for {where}, unchanged)"
-        lines += [
-            f"Claim: {configurations.label(row.configuration)} {row.claim}.",
-            f"  {row.quantity} ({was}no effect: {row.no_effect:g})",
-            f"  {here}",
-            f"  {verdict}",
-        ]
+        strengths = rows.configuration.map(configurations.family) == "l2"
+        rows = rows[~strengths | (rows.configuration == paper.CONFIGURATIONS[1])]
+    return "\n".join(_sentences(row) for row in rows.itertuples())
+
+
+def _sentences(row) -> str:
+    """A claim and its verdict, and on a second line the numbers."""
+    if row.n == 0:
+        here = "defined in no seed"
+    elif row.n == 1:
+        here = f"{row.mean:.3g}, one seed"
+    else:
+        here = f"{row.mean:.3g} [{row.low:.3g}, {row.high:.3g}], n = {row.n}"
+    if row.n and row.not_defined:
+        here += f", not defined in {row.not_defined} more, so not judged"
+    if pd.notna(row.baseline):
+        here = f"{row.baseline + row.mean:.4g} minus {row.baseline:.4g} of the baseline: {here}"
+    if pd.notna(row.p):
+        here += f"; p = {row.p:.2g}, among {row.judged} claims judged together {row.p_adjusted:.2g}"
+    lines = [
+        f"{configurations.label(row.configuration)} {row.claim}: {row.direction}",
+        f"  {row.quantity}: {here} (tested against {row.no_effect:g})",
+    ]
+    if pd.notna(row.published):
+        said = f"{row.size} (judged for {paper.DATASET} at {paper.SCALE} scale, from 3 seeds on)"
+        if row.size != "not judged":
+            ends = f"{row.expected_low:.3g} to {row.expected_high:.3g}"
+            said = f"{row.size} with one further run here, expected within {ends}"
+        lines.append(f"  {paper.SOURCE}, one run: {row.published:g}: {said}")
     return "\n".join(lines)
 
 
@@ -151,7 +226,9 @@ def learned_claims(learned: pd.DataFrame) -> pd.DataFrame:
     """Published explained variances of experiment A, and what was measured: a row per cell."""
     rows = []
     for (strength, frequency), cell in learned.groupby(["strength", "frequency"]):
-        quantity = f"explained variance, strength {strength:g}, k = {frequency}"
-        claim = paper.value(quantity, paper.EXPLAINED_VARIANCE[strength][frequency])
-        rows.append({"quantity": quantity} | judge(claim, cell.explained_variance))
-    return pd.DataFrame(rows).drop(columns=["no_effect", "direction"])
+        text = f"explained variance, strength {strength:g}, k = {frequency}"
+        quantity = Quantity(text, "learned", "explained_variance")
+        claim = Claim("", quantity, 0, paper.EXPLAINED_VARIANCE[strength][frequency])
+        found = statistics(claim, cell.explained_variance) | size(claim, cell.explained_variance)
+        rows.append({"quantity": text, "published": claim.published} | found)
+    return pd.DataFrame(rows).drop(columns=["no_effect", "p"])

@@ -1,6 +1,5 @@
 """Tables and figures: read, written, copied to the reference."""
 
-import gzip
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +10,6 @@ from matplotlib.animation import FuncAnimation
 from matplotlib.figure import Figure
 
 from utils import visualizer
-from utils.evidence import reference
 from utils.runtime import files, provenance
 
 FLOAT = "%.7g"  # numbers in tables: as many digits as float32 holds
@@ -63,27 +61,8 @@ def write(
     written += draw(written, folder / "figures", script, figures)
     written.append(folder / "data" / f"{script}_settings.json")
     provenance.write_conditions(written[-1], settings, labels | conditions)
-    if settings.save_reference:
-        copies = folder / "reference" / settings.save_reference
-        ours = [path for path in written if not path.stem.endswith("examples")]
-        if settings.save_reference not in reference.SCALES:  # the page shows no film of a control
-            ours = [path for path in ours if path.name != "exp_b_evolution.gif"]
-        written += [copy(path, copies) for path in ours]
-        written.append(reference.write_page(folder / "reference"))
     print("\nWritten:", *written, sep="\n  ")
     return report(problems)
-
-
-def copy(path: Path, folder: Path) -> Path:
-    """A file in a folder of reference results: large tables compressed, the same each time."""
-    large = path.suffix == ".csv" and path.stat().st_size > 2**17
-    plain, compressed = folder / path.name, folder / f"{path.name}.gz"
-    place, other = (compressed, plain) if large else (plain, compressed)
-    with files.replacing(place) as temporary:
-        content = path.read_bytes()
-        temporary.write_bytes(gzip.compress(content, mtime=0) if large else content)
-    other.unlink(missing_ok=True)  # of an earlier job
-    return place
 
 
 def write_figure(path: Path, figure: Figure | FuncAnimation) -> Path:

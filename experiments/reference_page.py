@@ -1,0 +1,205 @@
+"""The committed results: copies a results folder into results/reference, and writes their page.
+
+    python experiments/reference_page.py full                   # results -> results/reference/full
+    python experiments/reference_page.py medium --from RESULTS  # of another results folder
+    python experiments/reference_page.py dose --only exp_b      # tables and figures of B alone
+    python experiments/reference_page.py                        # the page alone, written again
+
+Tables above 128 kB are compressed, and images of the data sets are never copied. The page shows one
+figure of a control, and each of the others once, of the largest job that has it; figures that it
+does not show are removed. Everything on results/reference/README.md follows from the tables in
+the folders beside it, verdicts too: a changed rule needs no new run.
+"""
+
+import argparse
+import gzip
+import json
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+
+from utils import visualizer as vis
+from utils.evidence import sections
+from utils.figures import exp_b
+from utils.runtime.files import replacing
+
+MAIN = ("full", "wide", "narrow", "medium", "medium-bfloat16", "quick")  # largest first
+CONTROLS = {  # folder -> what it asks, and the one figure that answers
+    "dose": ("Is there a dose, and where does accuracy turn?", "exp_b_dose_response.png"),
+    "whitened": ("Images with a flat amplitude spectrum", "exp_b_spectrum_evolution.png"),
+    "inverted": ("Images in which high frequencies dominate", "exp_b_spectrum_evolution.png"),
+    "steps": ("As many steps as at medium scale, on a tenth of the images", "exp_b_layers.png"),
+    "dropout": ("Does dropout keep high frequencies?", "exp_b_dose_response.png"),
+    "weights": ("Does decay on BatchNorm and biases matter?", "exp_b_layers.png"),
+    "slower": ("Experiment A for 20,000 steps: slower or suppressed?", "exp_a_spectral_bias.png"),
+}
+CAPTIONS = {  # figure -> what to see in it
+    "scales.png": "Below zero, L2 has pushed the corner further down than its baseline. The "
+    "schedules differ: at its own last step each learning rate has fallen to 0.",
+    "exp_a_comparison.gif": "The fit during training, without and with the strongest penalty.",
+    "exp_a_frequency_curves.png": "Low frequencies are learned first; a penalty holds high ones.",
+    "exp_a_frequency_decomp.png": "What is learned of each frequency after the last step.",
+    "exp_a_spectral_bias.png": "The order in which frequencies are learned.",
+    "exp_b_evolution.gif": "Training as an animation: the response loses its corners.",
+    "exp_b_first_layer.png": "The first convolution relative to zero frequency, as published.",
+    "exp_b_layer_evolution.png": "Where and when the corner falls, from input to output.",
+    "exp_b_layers.png": "Below zero, a layer has less of the corner than its baseline.",
+    "exp_b_response.png": "The diagonal falls; the ends of the axes hardly change.",
+    "exp_b_spectrum_evolution.png": "The darker the top row, the more low-pass are the kernels.",
+    "exp_b_ssr_comparison.png": "The higher, the more of its high frequencies a network lost.",
+    "exp_b_training.png": "Loss and accuracy.",
+    "exp_c_band_noise.png": "Noise of one energy: which frequencies a network cannot bear.",
+    "exp_c_fourier_heatmap.png": "Dark where one Fourier mode costs accuracy.",
+    "exp_c_robustness.png": "Accuracy under Gaussian noise.",
+    "exp_c_sensitivity.png": "On which frequencies the output depends.",
+    "exp_d_blur_robustness.png": "Accuracy on blurred, low-pass and high-pass filtered images.",
+    "exp_d_resolution_robustness.png": "Accuracy at low resolution.",
+}
+HEAD = """# Reference results
+
+Written by `experiments/reference_page.py` from the tables in the folders beside it. Differences are
+paired by seed; brackets and ± are 95 % Student-t intervals over seeds, not adjusted; n is the number
+of seeds. *Holds* or *contradicted*: the mean lies on the claimed or on the other side of the value
+that would mean no effect, and the two-sided t-test has p < 0.05 after Holm's adjustment for all claims
+of its table; else *undecided*. A published number is one run: *compatible* if a further run here is
+expected around it (95 % prediction interval), judged at the published scale and recipe only. n = 3 is
+three seeds: an interval reaches 2.5 standard deviations to each side, and hardly anything passes the
+adjusted test. The corner is the highest frequency of a 3x3 kernel, on its diagonals, sqrt(2)/3
+cycles/pixel. `.venv/bin/python experiments/exp_b_spectrum_evolution.py --redraw FOLDER` draws
+a folder's figures again (so do the other experiments)."""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("name", nargs="?", help="folder in results/reference; none: only the page")
+    parser.add_argument("--from", dest="source", default=ROOT / "results", type=Path)
+    parser.add_argument("--only", default="", help="what names of files begin with, as exp_b")
+    arguments = parser.parse_args()
+    reference = ROOT / "results" / "reference"
+    if arguments.name:
+        if Path(arguments.name).name != arguments.name:
+            parser.error(f"{arguments.name} is not the name of a folder")
+        problem = copy_results(arguments.source, reference / arguments.name, arguments.only)
+        if problem:
+            print(f"error: {problem}", file=sys.stderr)
+            return 1
+    print("Written:", write_page(reference))
+    return 0
+
+
+def copy_results(source: Path, place: Path, only: str = "") -> str:
+    """Copy tables and figures; what the same scripts left in the place before goes.
+
+    Returns what is wrong, nothing is copied then; "" if nothing is.
+    """
+    paths = [p for part in ("data", "figures") for p in sorted((source / part).glob(f"{only}*"))]
+    paths = [p for p in paths if p.suffix in (".csv", ".json", ".png", ".gif")]
+    # Images are not ours, and claims follow from the other tables.
+    paths = [p for p in paths if not p.stem.endswith(("_examples", "_claims"))]
+    if not any(path.suffix == ".csv" for path in paths):
+        return f"no tables {only}* in {source / 'data'}"
+    jobs = {}
+    for path in paths:
+        if path.match("exp_[bcd]_settings.json"):
+            written = json.loads(path.read_text("utf-8"))
+            jobs[path.name[:5]] = written["dataset"], written["scale"].split(", changed")[0]
+    if len(set(jobs.values())) > 1:
+        return f"the tables are of several jobs, {jobs}: copy those of one script with --only"
+    for script in {"analyze" if p.name.startswith("analyze") else p.name[:5] for p in paths}:
+        for path in place.glob(f"{script}_*"):
+            path.unlink()
+    for path in paths:
+        copy(path, place)
+    return ""
+
+
+def copy(path: Path, folder: Path) -> Path:
+    """A file in a folder of reference results: large tables compressed, the same each time."""
+    large = path.suffix == ".csv" and path.stat().st_size > 2**17
+    place = folder / (f"{path.name}.gz" if large else path.name)
+    with replacing(place) as temporary:
+        content = path.read_bytes()
+        temporary.write_bytes(gzip.compress(content, mtime=0) if large else content)
+    return place
+
+
+def write_page(folder: Path) -> Path:
+    """Write README.md of the folder results/reference and its scales.png, and remove the figures
+    that the page does not show."""
+    found = read_all(folder)
+    names = [name for name in ("quick", "medium", "steps", "full") if name in found]
+    spectra = {name: sections.read_table(folder / name, "exp_b_spectrum") for name in names}
+    spectra = {name: t for name, t in spectra.items() if len(t) and t.configuration.nunique() > 1}
+    if spectra:
+        with replacing(folder / "scales.png") as temporary:
+            vis.save(exp_b.corner_over_steps(spectra), temporary)
+    path = folder / "README.md"
+    text = page(folder)
+    with replacing(path) as temporary:
+        temporary.write_text(text, "utf-8")
+    for figure in folder.glob("*/*.[pg][ni][gf]"):
+        if f"]({figure.relative_to(folder).as_posix()})" not in text:
+            figure.unlink()
+    return path
+
+
+def read_all(folder: Path) -> dict[str, sections.Results]:
+    """What lies in the folders of results/reference, the main ones first."""
+    order = [*MAIN, *CONTROLS]
+    places = [path for path in sorted(folder.iterdir()) if list(path.glob("*_settings.json"))]
+    places.sort(key=lambda path: order.index(path.name) if path.name in order else len(order))
+    return {path.name: sections.read(path) for path in places}
+
+
+def page(folder: Path) -> str:
+    """The text of the page for the tables in the folders of `folder`."""
+    found = read_all(folder)
+    main = {name: found[name] for name in MAIN if name in found}
+    parts = [HEAD, "## 1. The claims of the publication"]
+    for name, results in main.items():
+        parts += sections.claims(name, results)
+    parts += ["## 2. Tests of its conclusion", sections.CONCLUSION]
+    for name, results in main.items():
+        parts += sections.tests(name, results)
+    parts += ["## 3. Is it the norm of the filters?", sections.NORM]
+    for name, results in main.items():
+        parts += sections.norm(name, results)
+    parts.append("## 4. Controls")
+    for name, (question, figure) in CONTROLS.items():
+        if name in found:
+            parts += [f"### {question} (`{name}/`)", *sections.numbers(found[name])]
+            parts += [f"![{question}]({name}/{figure})"] * (folder / name / figure).exists()
+    parts += ["## 5. The published recipe, and the width", *sections.published(main)]
+    for name, results in main.items():
+        parts += [f"### All numbers of `{name}/`", *sections.numbers(results)]
+    parts += ["## 6. Float32 and bfloat16", *sections.precisions(main)]
+    parts += ["## What was run", *sections.runs(found)]
+    missing = [name for name in (*MAIN, *CONTROLS) if name not in found]
+    missing += [
+        f"experiment {letter.upper()} on `{name}`"
+        for name, results in main.items()
+        for letter in "cd"
+        if letter not in results.settings
+    ]
+    parts += [f"Not run, or not here yet: {', '.join(missing)}."] if missing else []
+    return "\n\n".join([*parts, *figures(folder, found)]) + "\n"
+
+
+def figures(folder: Path, found: dict) -> list[str]:
+    """Every figure of the largest job that has it, and what to see in it."""
+    paths = {path.name: path for path in folder.glob("scales.png")}
+    for name in [name for name in found if name not in CONTROLS]:
+        for path in sorted((folder / name).glob("*.[pg][ni][gf]")):
+            paths.setdefault(path.name, path)
+    parts = ["## Figures"]
+    for name, path in sorted(paths.items()):
+        shown = path.relative_to(folder).as_posix()
+        parts += [f"### {name}", *filter(None, [CAPTIONS.get(name)]), f"![{name}]({shown})"]
+    return parts
+
+
+if __name__ == "__main__":
+    sys.exit(main())
