@@ -15,7 +15,7 @@ from utils.evidence import paper
 from utils.evidence.intervals import interval_text
 from utils.evidence.suppression import closing_table
 from utils.figures import analyze_model, exp_a, exp_b, exp_c_d
-from utils.runtime.files import replacing
+from utils.runtime.files import atomic_write
 from utils.training.runs import FORMAT
 
 SCALES = ("quick", "medium", "full")  # folders whose claims stand side by side
@@ -48,10 +48,10 @@ def write_page(folder: Path) -> Path:
     spectra = {named[name]: _table(places, name, "exp_b_spectrum") for name in named}
     spectra = {name: t for name, t in spectra.items() if len(t) and t.configuration.nunique() > 1}
     if spectra:
-        with replacing(folder / "scales.png") as temporary:
+        with atomic_write(folder / "scales.png") as temporary:
             vis.save(exp_b.corner_over_steps(spectra), temporary)
     path = folder / "README.md"
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text(page(folder), "utf-8")
     return path
 
