@@ -105,7 +105,6 @@ def main() -> int:
         mine = runs[distributed.RANK :: distributed.WORLD]
         for run in mine:
             locks.enter_context(files.lock(folder / run.name / "lock"))
-        distributed.outlive_others()
         states = {run: load_state(run, folder) for run in mine}
         start = {"device": devices.describe_device(device, s.precision)} | provenance.versions()
         if distributed.RANK == 0:

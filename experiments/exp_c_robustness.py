@@ -23,7 +23,7 @@ sys.path.insert(0, str(ROOT))
 from utils.evidence.paper import RECIPE
 from utils.runtime import settings
 
-RUN = "latest"  # folder in results/checkpoints; latest: what experiment B's latest start named
+RUN = "latest"  # folder in results/checkpoints; latest: the job that experiment B noted last
 CONFIGURATIONS = None  # some of those of experiment B; None: all
 SEEDS = None  # some of those of experiment B; None: all
 TRAINING_FLAGS = ""  # for B, where it must train first, in one word: --training-flags=--epochs=5
