@@ -37,7 +37,6 @@ IMAGE_COUNT = 32  # how many of them
 DEVICE = "auto"  # cuda, cuda:1, mps, cpu, or auto: the GPU where CUDA finds one, else the CPU
 DATA_ROOT = None  # parent of cifar-10-batches-py; None: CIFAR10_ROOT, then data/
 RESULTS_DIR = str(ROOT / "results")  # where everything is written
-SAVE_REFERENCE = None  # copy the results to results/reference/<this name> too; None: do not
 REDRAW = None  # a folder of tables: draw their figures again; None: measure
 
 if __name__ == "__main__":
@@ -49,6 +48,7 @@ import torch
 from torch import nn
 
 from data import datasets, image_folder
+from utils import visualizer
 from utils.figures import analyze_model as draw
 from utils.frequency import spectrum_from_power
 from utils.runtime import devices, distributed, results
@@ -62,7 +62,7 @@ from utils.spectra.modules import one_line
 def main() -> int:
     s = settings.read_settings(globals())
     if s.redraw:
-        return results.redraw(s.redraw, "analyze", figures)
+        return results.redraw(s, "analyze", figures, visualizer.save)
     distributed.alone("analyze_model")
     device = devices.choose_device(s.device)
     source = find_model(s.model, s.weights)
@@ -90,7 +90,8 @@ def main() -> int:
         tables |= measure_network(s, source, images, device)
     labels = {"model": source.about, "reference": reference, "folded": s.folded}
     labels |= {"cutoff": s.cutoff, "device": devices.describe_device(device, "float32")}
-    return results.write(s, "analyze", labels, tables, figures, [])
+    with results.one_at_a_time(s):
+        return results.write(s, "analyze", labels, tables, figures, visualizer.save, [])
 
 
 def by_offset(correlations: dict[str, np.ndarray]) -> pd.Series:

@@ -43,7 +43,6 @@ LEARNING_RATE = None  # of Adam
 RECORDS = 100  # times that the fit is measured
 DEVICE = "cpu"  # cuda, cuda:1, mps, or auto: the GPU where CUDA finds one, else the CPU
 RESULTS_DIR = str(ROOT / "results")  # where everything is written
-SAVE_REFERENCE = None  # copy the results to results/reference/<this name> too; None: do not
 REDRAW = None  # a folder of tables: draw their figures again, train nothing; None: train
 
 SETTINGS = {
@@ -70,6 +69,7 @@ from torch import Tensor
 
 from data import signals
 from models.mlp import mlp
+from utils import visualizer
 from utils.evidence import intervals, verdicts
 from utils.evidence.paper import EXPLAINED_VARIANCE, SOURCE
 from utils.figures import exp_a as draw
@@ -80,10 +80,10 @@ from utils.training.stacked_mlps import excerpt, measure, train_together
 def main() -> int:
     s = settings.read_settings(globals())
     if s.redraw:
-        return results.redraw(s.redraw, prefix(s.setting), figures)
+        return results.redraw(s, prefix(s.setting), figures, visualizer.save)
     check(s)
     distributed.alone("experiment A")
-    results.clean(s)
+    results.remove_old_temporary_files(s)
     torch.set_flush_denormal(True)  # weights next to 0 make a CPU 10 times slower
     device = devices.choose_device(s.device)
     labels = {
@@ -107,7 +107,9 @@ def main() -> int:
     lost = [key for key, fit in zip(keys, fits[s.steps]) if not fit.isfinite().all()]
     text = "strength {:g}, seed {} diverged; a lower LEARNING_RATE may train it"
     problems = [text.format(*key) for key in lost]
-    return results.write(s, prefix(s.setting), labels, tables, figures, problems)
+    with results.one_at_a_time(s):
+        name = prefix(s.setting)
+        return results.write(s, name, labels, tables, figures, visualizer.save, problems)
 
 
 def prefix(setting: str) -> str:

@@ -49,7 +49,6 @@ DEVICE = "auto"  # cuda, cuda:1, mps, cpu, or auto: the GPU where CUDA finds one
 PRECISION = "auto"  # bfloat16 where the device has matrix units for it, else float32; or by name
 DATA_ROOT = None  # parent of cifar-10-batches-py; None: CIFAR10_ROOT, then data/
 RESULTS_DIR = str(ROOT / "results")  # where everything is written
-SAVE_REFERENCE = None  # copy the results to results/reference/<this name> too; None: do not
 REDRAW = None  # a folder of tables: draw their figures again, train nothing; None: train
 
 # Weight decay acts through the number of steps, so the smaller scales have small batches.
@@ -67,81 +66,58 @@ if __name__ == "__main__":
 
 import os
 import time
-from collections.abc import Callable
+from contextlib import ExitStack
 from functools import partial
+from pathlib import Path
 
 import pandas as pd
 
 from data import datasets, image_spectrum
 from data.images import crop_windows
-from utils import configurations
+from utils import configurations, visualizer
 from utils.evidence import verdicts
 from utils.evidence.suppression import closing_table, dose_table, suppression_table
 from utils.figures import exp_b as draw
 from utils.runtime import devices, distributed, files, provenance, results
 from utils.runtime.progress import Progress
-from utils.training.loop import (
-    DivergedError,
-    load_state,
-    steps_per_epoch,
-    table,
-    train,
-    write_tables,
-)
-from utils.training.recording import kept_autocorrelations
-from utils.training.runs import describe, job_folder, list_runs, note_latest
+from utils.training.loop import DivergedError, load_state, read_rows, steps_per_epoch, train
+from utils.training.recording import response_table, table
+from utils.training.runs import describe, job_folder, list_runs, note_latest, with_finished_ones
 
-# Seconds, at least, between two drawings during training.
-DRAW_EVERY = 20
+# Seconds, at least, between two drawings during training, and that much of what one took.
+DRAW_EVERY, DRAW_SHARE = 20, 20
 
 
 def main() -> int:
     s = settings.read_settings(globals(), recipe=RECIPE)
     if s.redraw:
-        return results.redraw(s.redraw, "exp_b", figures)
+        return results.redraw(s, "exp_b", figures, visualizer.save)
     names = (configurations.complete(name, s) for name in s.configurations)
     s.configurations = list(dict.fromkeys(names))  # "l2" and "l2=0.001" may be one
-    jobs = list_runs(s)
     distributed.connect()
     device = devices.choose_device(s.device)
     s.precision = devices.choose_precision(s.precision, device)
-    _, sets, notice = distributed.one_after_another(partial(load_images, s), s.dataset)
-    labels = {"dataset": sets["train"].name, "scale": provenance.scale_label(s)}
-    folder = job_folder(s, labels["dataset"], device)
-    mine = jobs[distributed.RANK :: distributed.WORLD]
-    locks = [files.hold(folder / run.name / "lock") for run in mine]
-    distributed.outlive_others()
-    states = {run: load_state(run, folder) for run in mine}
-    start = {"device": devices.describe_device(device, s.precision)} | provenance.versions()
-    if distributed.RANK == 0:
-        results.clean(s)
-        note_latest(s, folder, labels)
-        say_plan(s, labels, notice, jobs, states, folder, start)
 
-    sets = {name: images.to(device) for name, images in sets.items()}
-    train_set = sets.pop("train")
-    windows = crop_windows(train_set.images, train_set.border)
-    epochs = sum(s.epochs - max(0, state["epoch"]) for state in states.values())
-    bar = Progress(epochs * steps_per_epoch(s), silent=distributed.RANK > 0)
-    drawn = time.monotonic()
-    for run, state in states.items():
-        place = folder / run.name
-        if not (place / "settings.json").exists():
-            provenance.write_conditions(place / "settings.json", s, labels)
-        try:
-            for _ in train(run, state, s, train_set, windows, sets, place, start, bar):
-                if distributed.RANK == 0 and time.monotonic() - drawn > DRAW_EVERY:
-                    draw_evolution(s, folder, jobs, labels)
-                    drawn = time.monotonic()
-        except DivergedError:
-            continue  # the other runs go on; `merge` reports it
-    bar.bar.close()
-    for lock in locks:
-        lock.close()
+    _, sets, notice = distributed.rank_zero_first(partial(load_images, s), s.dataset)
+    labels = {"dataset": sets["train"].name, "scale": provenance.scale_label(s)}
+    runs, folder = list_runs(s), job_folder(s, labels["dataset"], device)
+    with ExitStack() as locks:
+        mine = runs[distributed.RANK :: distributed.WORLD]
+        for run in mine:
+            locks.enter_context(files.lock(folder / run.name / "lock"))
+        states = {run: load_state(run, folder) for run in mine}
+        start = {"device": devices.describe_device(device, s.precision)} | provenance.versions()
+        if distributed.RANK == 0:
+            results.remove_old_temporary_files(s)
+            note_latest(folder, labels["scale"], with_finished_ones(runs, folder, s.epochs))
+            say_plan(s, labels, notice, runs, states, folder, start)
+        sets = {name: images.to(device) for name, images in sets.items()}
+        train_all(s, states, sets, runs, folder, labels, start)
     problem = distributed.wait_for_others()
     if distributed.RANK:
         return results.report([problem])
-    return merge(s, folder, {run: states.get(run) for run in jobs}, labels, problem)
+    with results.one_at_a_time(s):
+        return write_results(s, runs, folder, labels, problem)
 
 
 def load_images(s, dataset: str) -> tuple:
@@ -151,42 +127,74 @@ def load_images(s, dataset: str) -> tuple:
     return chosen, image_spectrum.with_spectrum(sets, s.image_spectrum), notice
 
 
-def read_tables(s, read: Callable, labels: dict) -> tuple[dict[str, pd.DataFrame], dict]:
-    """What the runs have recorded so far, and labels with the device of the starts that trained
-    it, not of this start."""
-    tables = {"training": read("history"), "spectrum": read("spectra").assign(cutoff=s.cutoff)}
-    return tables, labels | {"device": "; ".join(dict.fromkeys(read("starts").device))}
+def train_all(s, states: dict, sets: dict, runs: list, folder: Path, labels: dict, start: dict):
+    """Train this process's runs to the end, and draw the spectra of all from time to time."""
+    train_set, test_sets = sets["train"], {n: some for n, some in sets.items() if n != "train"}
+    windows = crop_windows(train_set.images, train_set.border)
+    epochs = sum(s.epochs - max(0, state["epoch"]) for state in states.values())
+    next_drawing = time.monotonic() + DRAW_EVERY
+    with Progress(epochs * steps_per_epoch(s), silent=distributed.RANK > 0) as bar:
+        for run, state in states.items():
+            place = folder / run.name
+            if not (place / "settings.json").exists():
+                provenance.write_conditions(place / "settings.json", s, labels)
+            try:
+                for _ in train(run, state, s, train_set, windows, test_sets, place, start, bar):
+                    began = time.monotonic()
+                    if distributed.RANK == 0 and began > next_drawing:
+                        known = {run: states.get(run) or read_rows(run, folder) for run in runs}
+                        draw_evolution(s, known, labels)
+                        took = time.monotonic() - began
+                        next_drawing = time.monotonic() + max(DRAW_EVERY, DRAW_SHARE * took)
+            except DivergedError:
+                continue  # the other runs go on; `write_results` reports it
 
 
-def draw_evolution(s, folder: Path, jobs: list, labels: dict) -> None:
-    """Spectra of all runs, as far as they are."""
-    tables, labels = read_tables(s, partial(results.read_run_tables, folder, jobs), labels)
+def draw_evolution(s, states: dict, labels: dict) -> None:
+    """Draw the spectra of all runs, as far as they are."""
+    tables, labels = recorded_tables(s, states, labels)
     spectra = results.with_columns(tables["spectrum"], labels)
     figure = draw.spectrum_evolution(spectra, tables["training"])
-    results.write_figure(Path(s.results_dir, "figures", "exp_b_spectrum_evolution.png"), figure)
+    path = Path(s.results_dir, "figures", "exp_b_spectrum_evolution")
+    results.write_figure(path, figure, visualizer.save)
 
 
-def merge(s, folder: Path, states: dict, labels: dict, problem: str) -> int:
-    """Tables and figures of all runs, those of other processes (None) from files; the exit code."""
-    states = {run: state or load_state(run, folder) for run, state in states.items()}
-    for run, state in states.items():
-        write_tables(state, folder / run.name)
-    tables, labels = read_tables(s, partial(table, states.values()), labels)
-    tables["autocorrelation"] = table(states.values(), "autocorrelation")
+def recorded_tables(s, states: dict, labels: dict) -> tuple[dict[str, pd.DataFrame], dict]:
+    """What the runs have recorded so far, and labels with the device of the starts that trained
+    them, not of this start."""
+    tables = {"training": "history", "spectrum": "spectra", "autocorrelation": "autocorrelation"}
+    tables = {n: results.as_written(table(states.values(), rows)) for n, rows in tables.items()}
+    tables["spectrum"] = tables["spectrum"].assign(cutoff=s.cutoff)
+    devices = table(states.values(), "starts").device
+    return tables, labels | {"device": "; ".join(dict.fromkeys(devices))}
+
+
+def write_results(s, runs: list, folder: Path, labels: dict, problem: str) -> int:
+    """Tables and figures of this start's runs and of those of the same job that others have
+    finished, all from the files of the runs; the exit code."""
+    together = with_finished_ones(runs, folder, s.epochs)
+    states = {run: read_rows(run, folder) for run in together}
     finished = [run for run, state in states.items() if state["epoch"] == s.epochs]
+    states = {run: state for run, state in states.items() if run in runs or run in finished}
+    s.configurations = list(dict.fromkeys(run.configuration for run in states))
+    s.seeds = list(dict.fromkeys(run.seed for run in states))
+    note_latest(folder, labels["scale"], list(states))
+    tables, labels = recorded_tables(s, states, labels)
+    kept = tables["autocorrelation"]
+    tables["autocorrelation"] = kept[kept.epoch.isin([0, s.epochs])]
     if finished:
         history = tables["training"]
         ssr = suppression_table(tables["spectrum"], s.cutoff)
         dose = dose_table(history, ssr)
         tables["ssr"] = ssr.assign(cutoff=s.cutoff)
         tables |= {"dose_response": dose} if len(dose) else {}
-        some = [run for run in finished if run.seed == s.seeds[0]]
-        kept = [kept_autocorrelations(folder, run, s.width) for run in some]
-        tables |= {"response": pd.concat(kept)} if some else {}
+        first = [states[run] for run in finished if run.seed == min(s.seeds)]
+        if first:
+            tables["response"] = response_table(table(first, "autocorrelation"))
         tables["claims"] = verdicts.claim_table({"training": history, "ssr": ssr}, labels)
         say_results(history, ssr, tables["claims"], labels)
     problems = [problem, *(state["diverged"] for state in states.values())]
-    lost = [run.name for run in states if run not in finished and not states[run]["diverged"]]
+    lost = [r.name for r, state in states.items() if r not in finished and not state["diverged"]]
     if lost:
         problems.append(f"not finished: {', '.join(lost)}; the same command goes on")
     conditions = {
@@ -194,7 +202,9 @@ def merge(s, folder: Path, states: dict, labels: dict, problem: str) -> int:
         "seconds": sum(row["seconds"] for state in states.values() for row in state["times"]),
         "steps": s.epochs * steps_per_epoch(s),
     }
-    return results.write(s, "exp_b", labels, tables, figures, problems, **conditions)
+    return results.write(
+        s, "exp_b", labels, tables, figures, visualizer.save, problems, **conditions
+    )
 
 
 def figures(tables: dict[str, pd.DataFrame]) -> dict:
@@ -217,7 +227,7 @@ def figures(tables: dict[str, pd.DataFrame]) -> dict:
     return drawn
 
 
-def say_plan(s, labels: dict, notice: str, jobs: list, states: dict, folder: Path, start) -> None:
+def say_plan(s, labels: dict, notice: str, runs: list, states: dict, folder: Path, start: dict):
     if notice:
         text = "NOT CIFAR-10: this job uses synthetic images with planted cues, because"
         print("!" * 78, text, notice, "!" * 78, sep="\n")
@@ -228,7 +238,7 @@ def say_plan(s, labels: dict, notice: str, jobs: list, states: dict, folder: Pat
         "Data": f"{labels['dataset']}: {s.train_images} training, {s.test_images} test images",
         "Scale": f"{labels['scale']}: {network}",
         "Device": f"{start['device']} ({start['processor']})",
-        "Runs": f"{describe(jobs)}{shared}; {done} of {len(states)} here are finished",
+        "Runs": f"{describe(runs)}{shared}; {done} of {len(states)} here are finished",
         "Folder": str(folder),
     }
     affinity = getattr(os, "sched_getaffinity", None)  # cores that this process may use

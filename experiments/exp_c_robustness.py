@@ -23,7 +23,7 @@ sys.path.insert(0, str(ROOT))
 from utils.evidence.paper import RECIPE
 from utils.runtime import settings
 
-RUN = "latest"  # folder in results/checkpoints; latest: what experiment B's latest start named
+RUN = "latest"  # folder in results/checkpoints; latest: the job that experiment B noted last
 CONFIGURATIONS = None  # some of those of experiment B; None: all
 SEEDS = None  # some of those of experiment B; None: all
 TRAINING_FLAGS = ""  # for B, where it must train first, in one word: --training-flags=--epochs=5
@@ -41,7 +41,6 @@ TEST_IMAGES = None  # to evaluate on; None: as many as in experiment B
 DEVICE = "auto"  # cuda, cuda:1, mps, cpu, or auto: the GPU where CUDA finds one, else the CPU
 DATA_ROOT = None  # parent of cifar-10-batches-py; None: CIFAR10_ROOT, then data/
 RESULTS_DIR = str(ROOT / "results")  # where everything is read and written
-SAVE_REFERENCE = None  # copy the results to results/reference/<this name> too; None: do not
 REDRAW = None  # a folder of tables: draw their figures again; None: evaluate
 
 SCALES = {  # of experiment B
@@ -62,6 +61,7 @@ from tqdm import tqdm
 
 from data import corruptions
 from data.images import Normalize, to_float
+from utils import visualizer
 from utils.evidence import robustness, verdicts
 from utils.figures import exp_c_d as draw
 from utils.frequency import spectrum_from_power
@@ -73,7 +73,7 @@ from utils.training import evaluation, trained_models
 def main() -> int:
     s = settings.read_settings(globals(), recipe=RECIPE)
     if s.redraw:
-        return results.redraw(s.redraw, "exp_c", figures)
+        return results.redraw(s, "exp_c", figures, visualizer.save)
     distributed.alone("experiment C")
     given = trained_models.load(s, SCALES)
     accuracy, heatmap = evaluate(s, given)
@@ -81,15 +81,19 @@ def main() -> int:
     tables = {"robustness": accuracy, "lead": difference, "fourier_heatmap": heatmap}
     tables |= measure_sensitivity(s, given)
     some = given.sets["test"].first(3)
-    shown = evaluation.examples(some, list_noises(s, some.images), levels=2)
+    shown = pd.DataFrame(evaluation.examples(some, list_noises(s, some.images), levels=2))
     summary = tables["sensitivity_summary"]
     claims = verdicts.claim_table({"accuracy": accuracy, "sensitivity": summary}, given.labels)
     say_results(accuracy, summary, claims)
-    tables |= {"examples": pd.DataFrame(shown), "claims": claims}
-    return results.write(s, "exp_c", given.labels, tables, figures, given.problems)
+    tables["claims"] = claims
+    drawn = partial(figures, examples=results.with_columns(shown, given.labels))
+    with results.one_at_a_time(s):
+        return results.write(
+            s, "exp_c", given.labels, tables, drawn, visualizer.save, given.problems
+        )
 
 
-def evaluate(s, given: trained_models.Trained) -> tuple[pd.DataFrame, pd.DataFrame]:
+def evaluate(s, given: trained_models.TrainedModels) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Accuracy of all models under noise, and error by Fourier mode.
 
     The images of a mode are shared out among the seeds: more seeds, other images, no more work.
@@ -139,7 +143,7 @@ def list_modes(s, modes: list[tuple[int, int]], images):
         yield {"u": u, "v": v}, partial(corruptions.add_noise, noise=noise, clip=s.clip)
 
 
-def measure_sensitivity(s, given: trained_models.Trained) -> dict[str, pd.DataFrame]:
+def measure_sensitivity(s, given: trained_models.TrainedModels) -> dict[str, pd.DataFrame]:
     """Tables by radius, by mode and in few numbers, of all models and of their initialisations
     (epoch 0)."""
     images = given.sets["test"].first(s.sensitivity_images)
@@ -166,8 +170,8 @@ def measure_sensitivity(s, given: trained_models.Trained) -> dict[str, pd.DataFr
     }
 
 
-def figures(tables: dict[str, pd.DataFrame]) -> dict:
-    """Every figure of this script by name, from its tables."""
+def figures(tables: dict[str, pd.DataFrame], examples: pd.DataFrame | None = None) -> dict:
+    """Every figure of this script by name, from its tables; with images under the corruptions."""
     tested = tables["robustness"], tables["lead"]
     sigma = tables["robustness"].norm.max() / (3 * 32 * 32) ** 0.5
     gaussian = "Accuracy under Gaussian noise"
@@ -178,8 +182,8 @@ def figures(tables: dict[str, pd.DataFrame]) -> dict:
         "fourier_heatmap": draw.fourier_heatmap(tables["fourier_heatmap"]),
         "sensitivity": draw.sensitivity(tables["sensitivity_map"]),
     }
-    if "examples" in tables:  # reference results have none: the images are not ours
-        drawn["examples"] = draw.examples(tables["examples"])
+    if examples is not None:  # only tables are kept: the images are not ours
+        drawn["examples"] = draw.examples(examples)
     return drawn
 
 

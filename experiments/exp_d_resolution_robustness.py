@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 from utils.runtime import settings
 
-RUN = "latest"  # folder in results/checkpoints; latest: what experiment B's latest start named
+RUN = "latest"  # folder in results/checkpoints; latest: the job that experiment B noted last
 CONFIGURATIONS = None  # some of those of experiment B; None: all
 SEEDS = None  # some of those of experiment B; None: all
 TRAINING_FLAGS = ""  # for B, where it must train first, in one word: --training-flags=--epochs=5
@@ -35,7 +35,6 @@ TEST_IMAGES = None  # to evaluate on; None: as many as in experiment B
 DEVICE = "auto"  # cuda, cuda:1, mps, cpu, or auto: the GPU where CUDA finds one, else the CPU
 DATA_ROOT = None  # parent of cifar-10-batches-py; None: CIFAR10_ROOT, then data/
 RESULTS_DIR = str(ROOT / "results")  # where everything is read and written
-SAVE_REFERENCE = None  # copy the results to results/reference/<this name> too; None: do not
 REDRAW = None  # a folder of tables: draw their figures again; None: evaluate
 
 if __name__ == "__main__":
@@ -47,6 +46,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from data import corruptions
+from utils import visualizer
 from utils.configurations import family, label
 from utils.evidence import intervals, robustness, verdicts
 from utils.evidence.paper import CONFIGURATIONS as PUBLISHED
@@ -61,7 +61,7 @@ FILTERS = ["Gaussian blur", "ideal low-pass", "ideal high-pass"]
 def main() -> int:
     s = settings.read_settings(globals())
     if s.redraw:
-        return results.redraw(s.redraw, "exp_d", figures)
+        return results.redraw(s, "exp_d", figures, visualizer.save)
     distributed.alone("experiment D")
     given = trained_models.load(s)
     l2 = [name for name, _, _ in given.models if family(name) == "l2"]
@@ -80,11 +80,14 @@ def main() -> int:
     say_results(last, differences, claims, matched)
     shown = evaluation.examples(given.sets["test"].first(3), list_degradations(s), levels=1)
     tables = {"resolution_robustness": accuracy, "lead": differences, "claims": claims}
-    tables["examples"] = pd.DataFrame(shown)
-    return results.write(s, "exp_d", given.labels, tables, figures, given.problems)
+    drawn = partial(figures, examples=results.with_columns(pd.DataFrame(shown), given.labels))
+    with results.one_at_a_time(s):
+        return results.write(
+            s, "exp_d", given.labels, tables, drawn, visualizer.save, given.problems
+        )
 
 
-def evaluate(s, given: trained_models.Trained, earlier: dict) -> pd.DataFrame:
+def evaluate(s, given: trained_models.TrainedModels, earlier: dict) -> pd.DataFrame:
     """Accuracy of all models on all sets, and of those of earlier epochs on the test images."""
     degradations, test = list_degradations(s), {"test": given.sets["test"]}
     images = len(given.models) * sum(map(len, given.sets.values()))
@@ -113,8 +116,8 @@ def list_degradations(s) -> list:
     ]
 
 
-def figures(tables: dict[str, pd.DataFrame]) -> dict:
-    """Every figure of this script by name, from its tables."""
+def figures(tables: dict[str, pd.DataFrame], examples: pd.DataFrame | None = None) -> dict:
+    """Every figure of this script by name, from its tables; with images under the corruptions."""
     accuracy, leads = tables["resolution_robustness"], tables["lead"]
     last = accuracy[accuracy.epoch == accuracy.epoch.max()]
     title = "Accuracy at low resolution, enlarged to 32 pixels again"
@@ -123,8 +126,8 @@ def figures(tables: dict[str, pd.DataFrame]) -> dict:
         "resolution_robustness": draw.robustness(last, leads, LOW_RESOLUTION, title),
         "blur_robustness": blur,
     }
-    if "examples" in tables:  # reference results have none: the images are not ours
-        drawn["examples"] = draw.examples(tables["examples"])
+    if examples is not None:  # only tables are kept: the images are not ours
+        drawn["examples"] = draw.examples(examples)
     return drawn
 
 

@@ -24,7 +24,7 @@ sys.path.insert(0, str(ROOT))
 from utils import visualizer as vis
 from utils.evidence import sections
 from utils.figures import exp_b
-from utils.runtime.files import replacing
+from utils.runtime.files import atomic_write
 
 MAIN = ("full", "wide", "narrow", "medium", "medium-bfloat16", "quick")  # largest first
 CONTROLS = {  # folder -> what it asks, and the one figure that answers
@@ -120,7 +120,7 @@ def copy(path: Path, folder: Path) -> Path:
     """A file in a folder of reference results: large tables compressed, the same each time."""
     large = path.suffix == ".csv" and path.stat().st_size > 2**17
     place = folder / (f"{path.name}.gz" if large else path.name)
-    with replacing(place) as temporary:
+    with atomic_write(place) as temporary:
         content = path.read_bytes()
         temporary.write_bytes(gzip.compress(content, mtime=0) if large else content)
     return place
@@ -134,11 +134,11 @@ def write_page(folder: Path) -> Path:
     spectra = {name: sections.read_table(folder / name, "exp_b_spectrum") for name in names}
     spectra = {name: t for name, t in spectra.items() if len(t) and t.configuration.nunique() > 1}
     if spectra:
-        with replacing(folder / "scales.png") as temporary:
+        with atomic_write(folder / "scales.png") as temporary:
             vis.save(exp_b.corner_over_steps(spectra), temporary)
     path = folder / "README.md"
     text = page(folder)
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text(text, "utf-8")
     for figure in folder.glob("*/*.[pg][ni][gf]"):
         if f"]({figure.relative_to(folder).as_posix()})" not in text:

@@ -110,6 +110,7 @@ def without_pictures() -> None:
 
 
 def _run(line, before, log, pictures):
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in background jobs
     write_to(log)
     sys.argv = line
     if not pictures:
@@ -145,24 +146,24 @@ def die_inside_a_checkpoint() -> None:
     """When the content of the first last.pt is half written."""
     from utils.runtime import files
 
-    original = files.replacing
+    original = files.atomic_write
 
     class Half:
         def __init__(self, path, *options, **named):
-            self.replacing = original(path, *options, **named)
+            self.write = original(path, *options, **named)
             self.path = path
 
         def __enter__(self):
-            temporary = self.replacing.__enter__()
+            temporary = self.write.__enter__()
             if self.path.name == "last.pt":
                 temporary.write_bytes(b"PK half a checkpoint")
                 die()
             return temporary
 
         def __exit__(self, *error):
-            return self.replacing.__exit__(*error)
+            return self.write.__exit__(*error)
 
-    files.replacing = Half
+    files.atomic_write = Half
 
 
 def die_inside_a_figure() -> None:

@@ -68,7 +68,10 @@ def test_stray_folders_are_no_runs():
 def test_a_run_depends_on_its_own_strengths_alone(tmp_path):
     """WEIGHT_DECAY and DROPOUT are in a run's name and move no other run; all else moves all."""
     settings = SimpleNamespace(
-        **dict.fromkeys(runs.DECISIVE, 1), scale="quick", results_dir=tmp_path, weight_decay=1
+        **dict.fromkeys(runs.HASHED_SETTINGS, 1),
+        scale="quick",
+        results_dir=tmp_path,
+        weight_decay=1,
     )
     cpu = torch.device("cpu")
     folder = runs.job_folder(settings, "CIFAR-10", cpu)
@@ -78,7 +81,7 @@ def test_a_run_depends_on_its_own_strengths_alone(tmp_path):
     assert folder.name.startswith("cifar10-quick-")
     others = {folder, runs.job_folder(settings, "CIFAR-10, whitened", cpu)}
     others.add(runs.job_folder(settings, "CIFAR-10", torch.device("cuda:1")))
-    for name in runs.DECISIVE:
+    for name in runs.HASHED_SETTINGS:
         changed = SimpleNamespace(**vars(settings) | {name: 2})
         others.add(runs.job_folder(changed, "CIFAR-10", cpu))
-    assert len(others) == 3 + len(runs.DECISIVE)
+    assert len(others) == 3 + len(runs.HASHED_SETTINGS)

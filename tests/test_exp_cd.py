@@ -23,7 +23,7 @@ from experiments import reference_page
 from models.resnet import ResNet18
 from utils.evidence import robustness
 from utils.figures import exp_c_d
-from utils.training import evaluation, trained_models
+from utils.training import checkpoints, evaluation, trained_models
 
 C, D = "exp_c_robustness.py", "exp_d_resolution_robustness.py"
 MODELS = f"--{TINY[2:]} --configurations baseline l2 --checkpoint-every 1 --epochs 1"
@@ -59,13 +59,23 @@ def test_trains_first_and_says_so(finished):
         assert str(results / "figures" / f"{name}.png") in d
     for path in (results / "figures").glob("exp_[cd]*.png"):
         assert matplotlib.image.imread(path)[..., :3].std() > 0.05
-    copies = results / "reference" / "tiny"  # without images, which are not ours
-    assert reference_page.copy_results(results, copies, "exp_d") == ""
-    before = (copies / "exp_d_blur_robustness.png").read_bytes()
     assert (results / "figures" / "exp_d_examples.png").exists()
-    assert job.finish(results, "--redraw", str(copies), line=D, pictures=True) == 0
-    assert (copies / "exp_d_blur_robustness.png").read_bytes() == before
+    assert not list((results / "data").glob("*examples*"))  # the images are not ours
+    copies = results / "reference" / "tiny"
+    assert reference_page.copy_results(results, copies, "exp_d") == ""
+    assert (copies / "exp_d_blur_robustness.png").exists()
     assert not [path for path in copies.iterdir() if "examples" in path.name]
+
+
+def test_redraw(finished, tmp_path):
+    """All but the images, which are not in the tables."""
+    redraw = ("--redraw", finished[0] / "data")
+    assert job.finish(tmp_path, *redraw, line=D, pictures=True) == 0
+    names = {"exp_d_resolution_robustness.png", "exp_d_blur_robustness.png"}
+    assert {path.name for path in (tmp_path / "figures").iterdir()} == names
+    for name in names:
+        before, after = (place / "figures" / name for place in (finished[0], tmp_path))
+        assert before.read_bytes() == after.read_bytes()
 
 
 def test_tables(finished):
@@ -97,9 +107,10 @@ def test_tables(finished):
         same = same.set_index(key).accuracy.sort_index()
         pd.testing.assert_series_equal(same, clean)
     # And both with what experiment B saw after its last epoch.
-    b = pd.read_csv(next((results / "checkpoints").glob("*/l2=0.05-seed1/history.csv")))
-    assert clean[L2, 1, "test"] == pytest.approx(b.test_accuracy.iloc[-1])
-    assert clean[L2, 1, "high cue"] == pytest.approx(b.high_cue_accuracy.iloc[-1])
+    (last,) = (results / "checkpoints").glob("*/l2=0.05-seed1/last.pt")
+    b = torch.load(last, weights_only=True)["history"][-1]
+    assert clean[L2, 1, "test"] == pytest.approx(b["test_accuracy"])
+    assert clean[L2, 1, "high cue"] == pytest.approx(b["high_cue_accuracy"])
 
 
 def test_one_row_computed_by_hand(finished):
@@ -151,14 +162,15 @@ def test_unusable_checkpoints_are_named_and_left_out(finished, tmp_path, line):
     pd.testing.assert_frame_equal(after, before)
 
 
-@pytest.mark.parametrize("content", [b"", b"configuration,seed\nl2,\xff"])
-def test_a_damaged_history(finished, tmp_path, content):
+def test_a_run_without_its_history(finished, tmp_path):
+    """Its last.pt and the one before are damaged; one of them is enough."""
     results = shutil.copytree(finished[0], tmp_path / "results")
-    for path in results.glob("checkpoints/*/*/history.csv"):
-        path.write_bytes(content)
-    assert job.finish(results, line=LINE_D, log=tmp_path / "log") == 1
+    (run,) = results.glob("checkpoints/*/baseline-seed0")
+    for name, code in (("last.pt", 0), ("previous.pt", 1)):
+        (run / name).write_bytes(b"")
+        assert job.finish(results, line=LINE_D, log=tmp_path / "log") == code
     line = (tmp_path / "log").read_text().splitlines()[-1]
-    assert re.match("error: .*history.csv.* damaged .*start experiment B again", line)
+    assert re.match("error: no undamaged last.pt .*baseline-seed0: start experiment B again", line)
 
 
 def test_nothing_to_evaluate(finished, tmp_path):
@@ -275,9 +287,13 @@ def test_kept_epochs_of_four_digits(tmp_path):
     run.mkdir()
     for epoch in (0, 50, 1000, 1500):
         (run / f"epoch-{epoch:03d}.pt").touch()
-    history = pd.DataFrame({"epoch": range(1501), "test_accuracy": 1.0, "seed": 0})
-    history.assign(configuration="baseline").to_csv(run / "history.csv")
-    given = trained_models.Trained(tmp_path, None, None, {}, {}, {("baseline", 0, 1500): None})
+    key = {"configuration": "baseline", "seed": 0, "test_accuracy": 1.0}
+    state = {"identity": f"{tmp_path.name}/{run.name}", "epoch": 1500, "diverged": ""}
+    state |= {name: [] for name in ("spectra", "autocorrelation", "times", "starts")}
+    state["history"] = [key | {"epoch": epoch} for epoch in range(1501)]
+    checkpoints.save(state, run / "last.pt")
+    models = {("baseline", 0, 1500): None}
+    given = trained_models.TrainedModels(tmp_path, None, None, {}, {}, models)
     assert given.kept_accuracies().epoch.tolist() == [0, 50, 1000, 1500]
 
 

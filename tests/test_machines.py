@@ -1,19 +1,14 @@
 """Other machines: disks without locks, Windows, notebooks, old Pythons, plain terminals."""
 
 import ast
-import errno
 import importlib.util
 import io
-import itertools
 import os
 import re
 import runpy
 import shutil
-import socket
 import subprocess
 import sys
-import threading
-import time
 import weakref
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,212 +18,16 @@ import job
 import pytest
 import test_training
 import torch
-from conftest import ROOT, tables
+from conftest import ROOT
 
 from data import planted
 from data.images import Normalize
-from utils.runtime import devices, distributed, files, results, settings
-from utils.training import checkpoints, evaluation, runs
+from utils.runtime import devices, settings
+from utils.training import evaluation, runs
 from utils.training import loop as training
 
 A = "exp_a_synthetic.py --steps 6 --seeds 0 1 --width 8 --records 3"
 SCRIPTS = sorted((ROOT / "experiments").glob("*.py"))
-
-
-def without_locks(number=errno.ENOLCK, patch=setattr):
-    """Locking a file fails, as on many network disks."""
-
-    def flock(*_):
-        raise OSError(number, os.strerror(number))
-
-    patch(files.fcntl, "flock", flock)
-
-
-@pytest.mark.parametrize("name", ["ENOLCK", "ENOSYS", "EOPNOTSUPP", "EACCES", "EINVAL", "EIO"])
-def test_work_goes_on_without_locks(tmp_path, monkeypatch, capsys, name):
-    without_locks(number := getattr(errno, name), monkeypatch.setattr)
-    files.warn_once.cache_clear()
-    for run in (tmp_path / "a", tmp_path / "b"):
-        with files.hold(run / "lock"):
-            with files.replacing(run / "x.csv") as temporary:
-                temporary.write_text("whole")
-            files.clean(run)
-        assert (run / "x.csv").read_text() == "whole"
-    (said,) = capsys.readouterr().err.splitlines()
-    assert "no locks" in said and os.strerror(number) in said
-
-
-def test_a_job_without_locks(tmp_path):
-    results = tmp_path / "results"
-    assert job.finish(results, before=without_locks, log=tmp_path / "log") == 0
-    assert (tmp_path / "log").read_text().count("warning:") == 1
-    assert len(tables(results)) > 2 and not list(results.rglob(".*"))
-
-
-def temporary_name(folder, process):
-    """What `replacing` of a process uses for x.csv."""
-    with files.replacing(folder / "x.csv") as temporary:
-        temporary.touch()
-    (folder / "x.csv").unlink()
-    return temporary.name.replace(f"-{os.getpid()}-", f"-{process}-")
-
-
-def test_which_temporary_files_are_removed(tmp_path, monkeypatch):
-    gone = subprocess.Popen([sys.executable, "-c", ""])
-    gone.wait()
-    dead = temporary_name(tmp_path, gone.pid)
-    spared = [temporary_name(tmp_path, process) for process in (1, os.getpid())]
-    with monkeypatch.context() as elsewhere:
-        elsewhere.setattr(files, "MARK", files.MARK[:-1] + "9-")
-        spared.append(temporary_name(tmp_path, gone.pid))
-    spared += [".x.csv.tmp-00c0ffee.csv", ".x.tmp-"]
-    spared += [dead.replace(f"-{gone.pid}-", f"-{odd}-") for odd in ("9" * 30, "x", "")]
-    (tmp_path / ".folder.tmp-1").mkdir()
-    for age, remain in ((0, spared), (90_000, [])):
-        for name in [dead, *spared, "x.tmp-1"]:
-            (tmp_path / name).touch()
-            os.utime(tmp_path / name, (time.time() - age,) * 2)
-        files.clean(tmp_path)
-        found = {path.name for path in tmp_path.iterdir()}
-        assert found == {*remain, ".folder.tmp-1", "x.tmp-1"}
-
-
-def windows(patch=setattr):
-    """Windows in two rules: no fcntl; an open file can be neither deleted nor renamed."""
-
-    def guarded(original):
-        def guard(*paths, **options):
-            opened = [os.path.realpath(f"/proc/self/fd/{n}") for n in os.listdir("/proc/self/fd")]
-            for path in paths[:2]:
-                if os.path.realpath(path) in opened:
-                    raise PermissionError(errno.EACCES, "in use by another process", str(path))
-            return original(*paths, **options)
-
-        return guard
-
-    for name in ("unlink", "replace", "rename"):
-        patch(Path, name, guarded(getattr(Path, name)))
-    patch(files, "fcntl", None)
-
-
-@pytest.fixture
-def on_windows(monkeypatch):
-    if not os.path.isdir("/proc/self/fd"):
-        pytest.skip("the system does not tell which files are open")
-    windows(monkeypatch.setattr)
-
-
-def write(path, text="new", **options):
-    with files.replacing(path, **options) as temporary:
-        temporary.write_text(text)
-
-
-def test_a_table_open_in_a_viewer(on_windows, tmp_path, capsys):
-    """It stays as it was, with a warning; what must be written is an error."""
-    write(path := tmp_path / "x.csv", "old")
-    with open(path):
-        write(path)
-        assert re.fullmatch("warning: .*x.csv stays as it was .*\n", capsys.readouterr().err)
-        with pytest.raises(OSError, match="cannot write .*x.csv .in use"):
-            write(path, strict=True)
-        with pytest.raises(OSError, match="cannot write .*x.csv .in use"):
-            checkpoints.save({}, path)
-    assert path.read_text() == "old" and len(list(tmp_path.iterdir())) == 1
-    write(path)
-    assert path.read_text() == "new"
-
-
-def test_a_scanner_looks_at_a_checkpoint(on_windows, tmp_path, capsys):
-    checkpoints.save({"identity": "old"}, path := tmp_path / "last.pt")
-    for action in (
-        lambda: checkpoints.save({"identity": "new"}, path),
-        lambda: files.rename(path, tmp_path / "previous.pt"),
-        lambda: checkpoints.set_aside(tmp_path / "previous.pt"),
-    ):
-        opened = open(path if path.exists() else tmp_path / "previous.pt")  # noqa: SIM115
-        threading.Timer(0.2, opened.close).start()
-        action()
-        assert capsys.readouterr().err == ""
-    assert checkpoints.load(tmp_path / "previous.pt.damaged-1", "new") == {"identity": "new"}
-
-
-def test_what_cannot_be_removed_is_left(on_windows, tmp_path):
-    old, other = tmp_path / ".a.tmp-1", tmp_path / ".b.tmp-1"
-    for path in (old, other):
-        path.touch()
-        os.utime(path, (0, 0))
-    with open(old):
-        files.clean(tmp_path)
-        assert old.exists() and not other.exists()
-    with files.replacing(tmp_path / "x") as temporary:
-        opened = open(temporary, "w+")  # noqa: SIM115
-    assert temporary.exists()  # neither renamed nor removed
-    opened.close()
-
-
-@pytest.mark.parametrize("name", ["previous.pt", "history.csv"])
-def test_training_goes_on_where_a_file_of_the_run_is_open(on_windows, tmp_path, capsys, name):
-    sets = planted.load(40, 10)
-    loop = test_training.train("baseline", sets, tmp_path)
-    assert [next(loop), next(loop)] == [0, 1]
-    path = tmp_path / "baseline-seed3" / name
-    before = path.read_bytes()
-    with open(path):
-        assert next(loop) == 2
-    assert path.read_bytes() == before
-    assert f"{name} stays as it was" in capsys.readouterr().err
-    assert training.load_state(runs.Run("baseline", 3), tmp_path)["epoch"] == 2
-
-
-def test_what_c_and_d_find_is_never_an_older_job(on_windows, tmp_path):
-    """A latest.json that cannot be replaced is an error, not a warning."""
-    job = SimpleNamespace(configurations=["baseline"], seeds=[0])
-    runs.note_latest(job, tmp_path / "first", {"scale": "quick"})
-    with (
-        open(tmp_path / "latest.json"),
-        pytest.raises(OSError, match="write .*latest.json .in use"),
-    ):
-        runs.note_latest(job, tmp_path / "second", {"scale": "quick"})
-
-
-class Viewers:
-    """Before a job: Windows, with some files of the results open."""
-
-    def __init__(self, results, *patterns):
-        self.results, self.patterns = results, patterns
-
-    def __call__(self):
-        paths = [path for pattern in self.patterns for path in self.results.glob(pattern)]
-        files.opened = [open(path) for path in paths]  # noqa: SIM115 (stay open)
-        files.time.sleep = lambda _: None
-        windows()
-
-
-def test_a_job_on_windows(tmp_path):
-    """Whatever is open stays as it was, what a killed start left is no hindrance, all is trained;
-    and what is written at the end is of the runs, not of their tables that were open."""
-    results, log = tmp_path / "results", tmp_path / "log"
-    assert job.finish(results, "--configurations", "baseline") == 0
-    before = tables(results)
-    left = results / "figures" / ".x.png.tmp-00c0ffee.png"
-    left.touch()
-    opened = Viewers(results, "data/*", "figures/*")
-    assert job.finish(results, before=opened, log=log) == 0, log.read_text()
-    text = log.read_text()
-    names = ["exp_b_spectrum_evolution.png", "exp_b_training.png", *before]
-    assert all(re.search(f"warning: .*{name} stays as it was", text) for name in names)
-    assert before.items() <= tables(results).items()
-    assert len(list(results.glob("checkpoints/*/*/epoch-002.pt"))) == 3
-    assert [path.name for path in results.rglob(".*")] == [left.name]
-    assert job.finish(results) == 0
-    after = tables(results)
-    assert before["exp_b_training.csv"] in after["exp_b_training.csv"]
-    for path in results.glob("checkpoints/*/*/*.csv"):  # as those of an earlier epoch would be
-        path.write_text(path.read_text().splitlines()[0] + "\n")
-    shutil.rmtree(results / "data")
-    opened = Viewers(results, "checkpoints/*/*/*.csv")
-    assert job.finish(results, before=opened, log=log) == 0, log.read_text()
-    assert "history.csv stays as it was" in log.read_text() and tables(results) == after
 
 
 HOSTILE = """text.usetex: True
@@ -268,7 +67,7 @@ def test_figures_are_the_same_everywhere(tmp_path):
         figures = list((results / "figures").iterdir())
         assert len(figures) == 4
         for figure in figures:
-            assert (again / figure.name).read_bytes() == figure.read_bytes()
+            assert (again / "figures" / figure.name).read_bytes() == figure.read_bytes()
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
@@ -458,74 +257,6 @@ def test_the_compiler_is_not_imported():
     )
     after = 1 - 0.5 - 0.5 * 1.9
     assert process.stdout == f"{after:.2f} {after:.2f} {after:.2f} False\n"
-
-
-class Drawings:
-    """Before a job: a clock that goes `seconds` ahead whenever it is read, and a line per figure."""
-
-    def __init__(self, seconds):
-        self.seconds = seconds
-
-    def __call__(self):
-        clock, original = itertools.count(step=self.seconds), results.write_figure
-        time.monotonic = lambda: next(clock)
-
-        def write_figure(path, figure):
-            print("drawn", path.name)
-            return original(path, figure)
-
-        results.write_figure = write_figure
-
-
-@pytest.mark.parametrize("seconds, drawn", [(1, 1), (30, 10)])
-def test_drawing_takes_little_of_the_time(tmp_path, seconds, drawn):
-    """Of nine epochs in nine seconds only the end is drawn; one that takes 20 s is drawn too."""
-    assert job.finish(tmp_path / "results", before=Drawings(seconds), log=tmp_path / "log") == 0
-    assert (tmp_path / "log").read_text().count("drawn exp_b_spectrum_evolution.png") == drawn
-
-
-def meet(environment, folder, failing):
-    """One of several processes that look for data, of which one may fail."""
-    os.environ.update(environment)
-    job.write_to(folder / f"log {environment['RANK']}")
-
-    def work(choice):
-        if distributed.RANK == failing:
-            raise OSError("no data")
-        return ("cifar10" if distributed.RANK == 0 else choice), distributed.RANK
-
-    def main():
-        distributed.connect()
-        print(distributed.one_after_another(work, "auto"), distributed.wait_for_others())
-
-    settings.run_script(main)
-
-
-@pytest.mark.parametrize("failing", [None, 0, 2])
-def test_one_rank_finds_the_data_for_all(tmp_path, failing):
-    """Of three processes on two machines the others take no choice of their own; where one fails,
-    it says so in one line and the others end."""
-    machines = job.environments(3)
-    machines[2]["LOCAL_RANK"] = "0"
-    started = [job.begin(meet, environment, tmp_path, failing) for environment in machines]
-    for process in started:
-        process.join(100)
-        assert process.exitcode == (0 if failing is None else 1)
-    for rank in range(3):
-        said = f"('cifar10', {rank}) \n" if failing is None else ""
-        said = "error: no data\n" if rank == failing else said
-        assert (tmp_path / f"log {rank}").read_text() == said
-
-
-def test_nobody_is_there():
-    """The address of the first process is another program's."""
-    with socket.socket() as other:
-        other.bind(("localhost", 0))
-        other.listen()
-        rank = job.environments(2)[0] | {"MASTER_PORT": str(other.getsockname()[1])}
-        with mock.patch.dict(os.environ, rank), pytest.raises(OSError, match="are not found"):
-            distributed.connect()
-    distributed.RANK, distributed.WORLD = 0, 1
 
 
 def test_streams_that_are_no_files(monkeypatch):

@@ -25,7 +25,7 @@ from utils.spectra.batchnorm import following_batchnorms
 from utils.spectra.input_sensitivity import EXACT, PROBES, input_sensitivity
 from utils.spectra.kernels import analyze_model, measurable_convolutions
 from utils.training.evaluation import for_inference
-from utils.training.recording import spectra
+from utils.training.recording import spectrum_rows
 
 SAMPLE = 20_000  # kernels that the loop goes through
 
@@ -60,7 +60,7 @@ def kernels() -> None:
             radius = np.hypot(y, x).astype(int)
             np.bincount(radius.ravel(), power.ravel()) / np.bincount(radius.ravel())
 
-    record = median_ms(lambda: spectra(model, batchnorms))
+    record = median_ms(lambda: spectrum_rows(model, batchnorms))
     print(f"{count:,} kernels of ResNet-18")
     say("record, raw and BN-folded, float64", record, record)
     say("torch.fft.fft2 by layer, raw, float32", median_ms(batched), record)

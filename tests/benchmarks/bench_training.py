@@ -41,7 +41,7 @@ PRECISIONS = ("float32", "bfloat16")
 class Clock:
     """Stands for the progress of a job, and notes when each step of the latest epoch ended."""
 
-    def describe(self, _) -> None:
+    def set_description(self, _) -> None:
         self.ends = []
 
     def step(self, **_) -> None:
@@ -81,7 +81,7 @@ def usual(width: int, batch: int, steps: int, precision: str) -> float:
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4)
     loss_sum, correct = 0.0, 0
     for _ in range(2):
-        clock.describe("")
+        clock.set_description("")
         for inputs, labels in loader:
             inputs, labels = inputs.to(DEVICE), labels.to(DEVICE)
             optimizer.zero_grad()

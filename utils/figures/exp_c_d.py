@@ -1,6 +1,5 @@
 """The figures of experiments C and D. The first sentence of a function says what to see."""
 
-import base64
 import textwrap
 
 import numpy as np
@@ -135,14 +134,17 @@ def _both_halves(modes: pd.DataFrame) -> pd.DataFrame:
 
 
 def examples(pixels: pd.DataFrame) -> Figure:
-    """What the corruptions do to three test images."""
+    """What the corruptions do to three test images.
+
+    Args:
+        pixels: rows of labels, image, corruption, level and pixels: uint8 (edge, edge, 3).
+    """
     columns = list(pixels.groupby(["corruption", "level"], sort=False))
     figure, (part,) = vis.sections(3.9)
     axes = part.subplots(pixels.image.nunique(), len(columns), squeeze=False)
     for column, ((corruption, level), rows) in zip(axes.T, columns):
         for ax, row in zip(column, rows.sort_values("image").itertuples()):
-            image = np.frombuffer(base64.b64decode(row.pixels), np.uint8)
-            ax.imshow(image.reshape(row.edge, row.edge, 3), interpolation="nearest")
+            ax.imshow(row.pixels, interpolation="nearest")
             ax.set_axis_off()
         text = "clean"
         if corruption in LEVELS:

@@ -23,12 +23,12 @@ MARK = f".tmp-{socket.gethostname().replace('-', '_')}-"  # in the name of a tem
 
 
 @contextmanager
-def replacing(path: Path, strict: bool = False) -> Iterator[Path]:
+def atomic_write(path: Path, strict: bool = False) -> Iterator[Path]:
     """Give a temporary name to write to; it becomes `path` once complete and on the disk.
 
     A reader of `path` sees the old file or the new one, also after a crash, and writers do not
-    disturb each other. `clean` removes what a killed process left. Windows does not let open files
-    be replaced: what is open in a viewer stays as it is, with a warning or, if strict, an error.
+    disturb each other. Windows does not let open files be replaced: what is open in a viewer stays
+    as it is, with a warning or, if strict, an error.
 
     Raises:
         OSError: one sentence that names `path`.
@@ -49,12 +49,12 @@ def replacing(path: Path, strict: bool = False) -> Iterator[Path]:
 
 
 def rename(old: Path, new: Path, strict: bool = True) -> None:
-    """Replace `new`; again after a moment where Windows refuses, as virus scanners open files.
+    """Replace `new`; once more after a moment where Windows refuses, as virus scanners open files.
 
     Raises:
         PermissionError: it still refuses; unless strict, that is a warning.
     """
-    for seconds in (0.1, 0.2, 0.4, None):
+    for seconds in (0.5, None):
         try:
             old.replace(new)
             return
@@ -67,7 +67,7 @@ def rename(old: Path, new: Path, strict: bool = True) -> None:
                 warn(f"{new} stays as it was ({error.strerror}): is it open elsewhere?")
 
 
-def clean(folder: Path) -> None:
+def remove_old_temporary_files(folder: Path) -> None:
     """Remove temporary files a day old, and those of this machine's processes that are gone."""
     for path in folder.glob(".*.tmp-*"):
         with suppress(OSError, ValueError, OverflowError):  # what cannot be removed is left
@@ -81,8 +81,11 @@ def clean(folder: Path) -> None:
                     path.unlink()
 
 
-def hold(path: Path) -> IO:
+def lock(path: Path, wait: bool = False) -> IO:
     """Lock a file until it is closed or the process ends, in whatever way.
+
+    Args:
+        wait: until who holds it has finished.
 
     Raises:
         OSError: a living process holds it; says which, and since when.
@@ -94,7 +97,7 @@ def hold(path: Path) -> IO:
         raise _cannot_write(path, error) from error
     try:
         if fcntl is not None:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except BlockingIOError:
         file.seek(0)
         holder = file.read().strip() or "another process"

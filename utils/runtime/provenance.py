@@ -11,9 +11,9 @@ import numpy as np
 import torch
 
 from utils.runtime import devices, files
-from utils.training.runs import FORMAT
 
 ROOT = Path(__file__).resolve().parents[2]
+FORMAT = 3  # of the files in a run's folder
 
 
 def scale_label(settings: SimpleNamespace, scale: str | None = None) -> str:
@@ -48,7 +48,7 @@ def write_conditions(path: Path, settings: SimpleNamespace, labels: dict) -> Non
     text = json.dumps(conditions | versions(), indent=2).replace(str(ROOT), ".")
     if Path(settings.results_dir).is_absolute():  # nobody else's business once it is published
         text = text.replace(settings.results_dir, "results")
-    with files.replacing(path) as temporary:
+    with files.atomic_write(path) as temporary:
         temporary.write_text(text + "\n", "utf-8")
 
 

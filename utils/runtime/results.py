@@ -1,22 +1,24 @@
-"""Tables and figures: read, written, copied to the reference."""
+"""Tables and figures of a script: written together, read to draw them again."""
 
 import sys
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import IO
 
 import pandas as pd
-from matplotlib.animation import FuncAnimation
-from matplotlib.figure import Figure
 
-from utils import visualizer
 from utils.runtime import files, provenance
 
 FLOAT = "%.7g"  # numbers in tables: as many digits as float32 holds
 
+Draw = Callable[[dict[str, pd.DataFrame]], dict[str, object]]  # tables by name -> figures by name
+Save = Callable[[object, Path], None]  # of a figure; `utils.visualizer.save`
+
 
 def print_plan(lines: dict[str, str]) -> None:
-    """What a script is about to do, a line each."""
+    """Say what a script is about to do, a line each."""
     print(*(f"{name:8} {text}" for name, text in lines.items()), sep="\n", flush=True)
 
 
@@ -25,11 +27,15 @@ def with_columns(table: pd.DataFrame, labels: dict) -> pd.DataFrame:
     return pd.concat([pd.DataFrame(labels, index=table.index), table], axis=1)
 
 
-def read_run_tables(folder: Path, runs: list, name: str) -> pd.DataFrame:
-    """The tables `name` of all runs that have one, below each other."""
-    paths = [folder / run.name / f"{name}.csv" for run in runs]
-    tables = [pd.read_csv(path) for path in paths if path.exists()]
-    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+def as_written(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with its numbers as a file has them: who reads the file finds the same."""
+    floats = table.select_dtypes("float")
+    return table.assign(**{name: [float(FLOAT % x) for x in floats[name]] for name in floats})
+
+
+def one_at_a_time(settings: SimpleNamespace) -> IO:
+    """Wait until no other start writes results into this folder; until closed, none does."""
+    return files.lock(Path(settings.results_dir) / "lock", wait=True)
 
 
 def write(
@@ -37,71 +43,86 @@ def write(
     script: str,
     labels: dict,
     tables: dict[str, pd.DataFrame],
-    figures: Callable[[dict], dict[str, Figure]],
+    figures: Draw,
+    save: Save,
     problems: list[str],
     **conditions,
 ) -> int:
-    """Write what a script has found, and say where it is.
+    """Write what a script has found, and say where it is. To be called within `one_at_a_time`.
 
     Args:
         script: what all names of files begin with: <script>_<name>.csv.
         labels: dataset, scale or setting, device: columns of every table.
-        figures: of the script: tables by name -> figures by name.
+        figures: of the script, drawn from the labelled tables.
         problems: what went wrong, a sentence each; "" is nothing.
         conditions: more for <script>_settings.json, which says how the results arose.
 
     Returns the exit code.
     """
-    folder = Path(settings.results_dir)
-    written = []
+    folder, written = Path(settings.results_dir), []
+    tables = {name: as_written(with_columns(table, labels)) for name, table in tables.items()}
     for name, table in tables.items():
         written.append(folder / "data" / f"{script}_{name}.csv")
-        with files.replacing(written[-1]) as path:
-            with_columns(table, labels).to_csv(path, index=False, float_format=FLOAT)
-    written += draw(written, folder / "figures", script, figures)
+        with files.atomic_write(written[-1]) as path:
+            table.to_csv(path, index=False, float_format=FLOAT)
+    for name, figure in figures(tables).items():
+        written.append(write_figure(folder / "figures" / f"{script}_{name}", figure, save))
     written.append(folder / "data" / f"{script}_settings.json")
     provenance.write_conditions(written[-1], settings, labels | conditions)
     print("\nWritten:", *written, sep="\n  ")
     return report(problems)
 
 
-def write_figure(path: Path, figure: Figure | FuncAnimation) -> Path:
-    with files.replacing(path) as temporary:
-        visualizer.save(figure, temporary)
+def write_figure(path: Path, figure, save: Save) -> Path:
+    """Save a figure as PNG, an animation as GIF; returns the path with its ending."""
+    path = path.with_name(f"{path.name}.{'png' if hasattr(figure, 'savefig') else 'gif'}")
+    with files.atomic_write(path) as temporary:
+        save(figure, temporary)
     return path
 
 
-def clean(settings: SimpleNamespace) -> None:
-    """Remove what killed processes left half written among the results."""
-    for place in ("checkpoints", "data", "figures", "reference/*"):
-        for folder in Path(settings.results_dir).glob(place):
-            files.clean(folder)
+def redraw(settings: SimpleNamespace, script: str, figures: Draw, save: Save) -> int:
+    """Draw the figures of the tables in the folder REDRAW again; the exit code.
 
-
-def draw(tables: list[Path], folder: Path, prefix: str, figures: Callable) -> list[Path]:
-    """Draw the figures of written tables, <prefix>_<name>.csv or .csv.gz, into a folder."""
-    named = {path.name.split(".")[0].removeprefix(f"{prefix}_"): path for path in tables}
-    read = {name: pd.read_csv(path, dtype={"layer": str}) for name, path in named.items()}
-    return [
-        write_figure(folder / f"{prefix}_{name}.{'png' if isinstance(f, Figure) else 'gif'}", f)
-        for name, f in figures(read).items()
-    ]
-
-
-def redraw(folder: str, prefix: str, figures: Callable) -> int:
-    """Draw the figures of the tables in a folder there again; the exit code."""
-    tables = sorted(Path(folder).glob(f"{prefix}_*.csv*"))
-    if not tables:
-        return report([f"REDRAW: no table {prefix}_*.csv in {folder}"])
+    They are written beside the tables or, where RESULTS_DIR is not the usual one, to its figures.
+    """
+    source, results = Path(settings.redraw), Path(settings.results_dir)
+    place = source if results == provenance.ROOT / "results" else results / "figures"
+    paths = sorted(source.glob(f"{script}_*.csv*"))
+    if not paths:
+        return report([f"REDRAW: no table {script}_*.csv in {source}"])
+    tables = {path.name.split(".")[0].removeprefix(f"{script}_"): read(path) for path in paths}
     try:
-        print(*draw(tables, Path(folder), prefix, figures), sep="\n")
+        drawn = figures(tables)
     except KeyError as error:
-        return report([f"REDRAW: the tables in {folder} lack {error}, a table or a column"])
+        return report([f"REDRAW: the tables in {source} lack {error}, a table or a column"])
+    except (ValueError, IndexError, TypeError, AttributeError) as error:
+        return report([f"REDRAW: the tables in {source} cannot be drawn ({error})"])
+    for name, figure in drawn.items():
+        print(write_figure(place / f"{script}_{name}", figure, save))
     return 0
+
+
+def read(path: Path) -> pd.DataFrame:
+    """A written table.
+
+    Raises:
+        OSError: it is empty, damaged, or no table.
+    """
+    try:
+        return pd.read_csv(path, dtype={"layer": str})
+    except (ValueError, EOFError, OSError, zlib.error) as error:
+        raise OSError(f"REDRAW: {path} is no table ({error})") from error
+
+
+def remove_old_temporary_files(settings: SimpleNamespace) -> None:
+    """Remove what killed processes left half written among the results."""
+    for place in ("checkpoints", "data", "figures"):
+        files.remove_old_temporary_files(Path(settings.results_dir, place))
 
 
 def report(problems: list[str]) -> int:
     """Print what went wrong, a line each; the exit code."""
     for problem in filter(None, problems):
-        print(f"error: {problem}", file=sys.stderr)
+        print(f"error: {' '.join(problem.split())}", file=sys.stderr)
     return 1 if any(problems) else 0

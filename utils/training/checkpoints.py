@@ -24,7 +24,7 @@ def save(state: dict, path: Path) -> None:
     """
     buffer = io.BytesIO()
     torch.save(state, buffer)
-    with files.replacing(path, strict=True) as temporary, open(temporary, "wb") as file:
+    with files.atomic_write(path, strict=True) as temporary, open(temporary, "wb") as file:
         file.write(buffer.getbuffer())
         file.write(hashlib.sha256(buffer.getbuffer()).digest())
 

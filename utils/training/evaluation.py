@@ -1,6 +1,5 @@
 """Loss and accuracy of models on sets of images, clean or corrupted."""
 
-import base64
 import copy
 import itertools
 import math
@@ -122,8 +121,8 @@ def examples(
 ) -> list[dict]:
     """Images under corruptions, to look at: of every corruption some levels, evenly chosen.
 
-    Returns rows of (image, the description, edge, pixels: uint8 (edge, edge, 3) in base64).
-    Other arguments as of `sweep`.
+    Returns rows of (image, the description, pixels: uint8 (edge, edge, 3)). Other arguments as of
+    `sweep`.
     """
     rows = []
     for _, group in itertools.groupby(corruptions, lambda pair: pair[0]["corruption"]):
@@ -132,6 +131,5 @@ def examples(
         for description, corrupt in (found[i] for i in sorted(chosen)):
             shown = corrupt(to_float(images.images)).clamp(0, 1).mul(255).round().byte()
             for number, pixels in enumerate(shown.permute(0, 2, 3, 1).cpu().numpy()):
-                text = base64.b64encode(pixels.tobytes()).decode()
-                rows.append({"image": number} | description | {"edge": len(pixels), "pixels": text})
+                rows.append({"image": number} | description | {"pixels": pixels})
     return rows

@@ -1,15 +1,14 @@
 """One training run: the loop, the record of spectra, and going on after an interruption."""
 
 import copy
-import io
 import math
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 
-import pandas as pd
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -20,14 +19,15 @@ from models.resnet import ResNet18
 from utils.runtime import files
 from utils.runtime.devices import autocast, memory_format, without_compiler
 from utils.runtime.progress import Progress
-from utils.runtime.results import FLOAT
 from utils.spectra.batchnorm import following_batchnorms
 from utils.training import checkpoints, recording
 from utils.training.evaluation import evaluate, for_inference
 from utils.training.runs import Run
 
 DROPOUT_SEEDS = 500_000  # an epoch's seed for dropout, beyond those of its batch order
-TABLES = ["history", "spectra", "autocorrelation", "times", "starts"]
+ROWS = ["history", "spectra", "autocorrelation", "times", "starts"]  # of a state, by table
+GENERATIONS = ["last.pt", "previous.pt"]
+NOT_TRAINED = dict.fromkeys(["learning_rate", "train_loss", "train_accuracy"], math.nan)
 
 Step = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
@@ -39,14 +39,15 @@ class DivergedError(ArithmeticError):
 def load_state(run: Run, job: Path) -> dict:
     """State of a run after its last finished epoch; "epoch" is -1 where it was never begun.
 
-    A damaged last.pt is named and set aside, and the state of the epoch before is used.
+    The run must be locked. A damaged last.pt is named and set aside, and the state of the epoch
+    before is used.
 
     Raises:
         CheckpointError: the run was begun, but no undamaged state is left.
     """
     folder, identity = job / run.name, f"{job.name}/{run.name}"
-    files.clean(folder)
-    for path in (folder / "last.pt", folder / "previous.pt"):
+    files.remove_old_temporary_files(folder)
+    for path in (folder / name for name in GENERATIONS):
         try:
             if path.exists():
                 return checkpoints.load(path, identity)
@@ -59,25 +60,17 @@ def load_state(run: Run, job: Path) -> dict:
             f"{folder} holds no undamaged last.pt or previous.pt to go on from; "
             "move the folder away to train this run from the start"
         )
-    return {"identity": identity, "epoch": -1, "diverged": ""} | {name: [] for name in TABLES}
+    return {"identity": identity, "epoch": -1, "diverged": ""} | {name: [] for name in ROWS}
 
 
-def write_tables(state: dict, folder: Path) -> None:
-    """The tables of a run, all made from its state: they can always be made again."""
-    for name in TABLES if state["epoch"] >= 0 else ():
-        with files.replacing(folder / f"{name}.csv") as path:
-            path.write_bytes(_csv([state], name).encode())
-
-
-def table(states: Iterable[dict], name: str) -> pd.DataFrame:
-    """A table of several runs, as their files are read: one open elsewhere may be an old one."""
-    text = _csv(states, name)
-    return pd.read_csv(io.StringIO(text)) if text.strip() else pd.DataFrame()
-
-
-def _csv(states: Iterable[dict], name: str) -> str:
-    rows = pd.DataFrame([row for state in states for row in state[name]])
-    return rows.to_csv(index=False, float_format=FLOAT)
+def read_rows(run: Run, job: Path) -> dict:
+    """State of a run that another process may hold, without weights; "epoch" is -1 where there is
+    none."""
+    for name in (*GENERATIONS, *GENERATIONS):  # while one is read, the other may get its name
+        with suppress(OSError):
+            state = checkpoints.load(job / run.name / name, f"{job.name}/{run.name}")
+            return {name: state[name] for name in ("epoch", "diverged", *ROWS)}
+    return {"epoch": -1, "diverged": ""} | {name: [] for name in ROWS}
 
 
 def train(
@@ -99,7 +92,7 @@ def train(
         state: from `load_state`.
         train_set: on the device to use; windows: `data.images.crop_windows` of its images.
         test_sets: evaluated after every epoch, never used for selection; "test" among them.
-        folder: gets last.pt, previous.pt, the weights of chosen epochs and tables.
+        folder: gets last.pt, which holds the run, previous.pt, and the weights of chosen epochs.
         conditions: device, threads, versions: noted with the epochs of this start.
         progress: of the whole job.
 
@@ -125,43 +118,38 @@ def train(
     for epoch in range(state["epoch"] + 1, settings.epochs + 1):
         start = time.perf_counter()
         key = {"configuration": run.configuration, "seed": run.seed, "epoch": epoch}
-        row = key | dict.fromkeys(["learning_rate", "train_loss", "train_accuracy"], math.nan)
-        row["diverged"], spectra = "", []
         title = f"{run.name} epoch {epoch}/{settings.epochs}"
+        progress.set_description(title)
+        numbers, spectra = NOT_TRAINED, []
         if epoch > 0:
-            progress.describe(title)
             try:
                 numbers, spectra = _train_epoch(
                     model, optimizer, step, train_set, windows, batchnorms, key, settings, progress
                 )
             except DivergedError as error:  # the state keeps the weights of the epoch before
-                state["diverged"] = (
+                problem = (
                     f"{run.name} diverged: {error} in epoch {epoch} is not a finite number "
                     f"(LEARNING_RATE {settings.learning_rate:g}; a lower one may train)"
                 )
-                state["history"].append(row | {"diverged": state["diverged"]})
+                state["history"].append(key | NOT_TRAINED | {"diverged": problem})
+                state["diverged"] = problem
                 _save(state, folder)
-                raise DivergedError(state["diverged"]) from None
-            row |= numbers
-        inference = for_inference(model)
-        for name, images in test_sets.items():
-            name, numbers = name.replace(" ", "_"), evaluate(inference, images)
-            row |= zip((f"{name}_loss", f"{name}_accuracy"), numbers)
-        state["history"].append(row)
+                raise DivergedError(problem) from None
+        tested = _test(model, test_sets)
+        kept = epoch in (0, 1, settings.epochs) or epoch % settings.checkpoint_every == 0
+        state["history"].append(key | numbers | {"diverged": ""} | tested)
         now = key | {"step": epoch * steps_per_epoch(settings)}
-        state["spectra"] += spectra + [now | row for row in recording.spectra(model, batchnorms)]
-        if epoch in (0, settings.epochs):
-            rows = recording.autocorrelations(model, batchnorms)
-            state["autocorrelation"] += [key | r for r in rows]
+        spectra += [now | row for row in recording.spectrum_rows(model, batchnorms)]
+        state["spectra"] += spectra
+        if kept:
+            rows = recording.autocorrelation_rows(model, batchnorms)
+            state["autocorrelation"] += [key | row for row in rows]
         state |= {"epoch": epoch, "model": copy.deepcopy(model.state_dict())}
         state["optimizer"] = copy.deepcopy(optimizer.state_dict())
         seconds = time.perf_counter() - start
         state["times"].append(key | {"seconds": seconds})
-        if epoch in (0, 1, settings.epochs) or epoch % settings.checkpoint_every == 0:
-            weights = {name: state[name] for name in ("identity", "epoch", "model")}
-            checkpoints.save(weights, folder / f"epoch-{epoch:03d}.pt")
-        _save(state, folder)
-        progress.epoch(f"{title}: test {row['test_accuracy']:.1f} %", seconds)
+        _save(state, folder, kept)
+        progress.epoch(f"{title}: test {tested['test_accuracy']:.1f} %, {seconds:.1f} s")
         yield epoch
 
 
@@ -268,6 +256,15 @@ def as_cuda_graph(step: Step, model: nn.Module, optimizer: torch.optim.SGD, some
     return launch
 
 
+def _test(model: nn.Module, test_sets: dict[str, ImageSet]) -> dict[str, float]:
+    """Columns <set>_loss and <set>_accuracy (percent) of a table."""
+    inference, numbers = for_inference(model), {}
+    for name, images in test_sets.items():
+        name, found = name.replace(" ", "_"), evaluate(inference, images)
+        numbers |= zip((f"{name}_loss", f"{name}_accuracy"), found)
+    return numbers
+
+
 def steps_per_epoch(settings: SimpleNamespace) -> int:
     return math.ceil(settings.train_images / settings.batch_size)
 
@@ -296,7 +293,7 @@ def _train_epoch(
         if epoch == 1 and number < steps and number & (number - 1) == 0:  # 1, 2, 4, 8, ...
             _check_weights(model, number)
             now = {"epoch": number / steps, "step": number}
-            spectra += [key | now | row for row in recording.spectra(model, batchnorms)]
+            spectra += [key | now | row for row in recording.spectrum_rows(model, batchnorms)]
         shown = {}
         if number % 20 == 0 or number == steps:  # now and then, as reading waits for the device
             finite = torch.stack(losses).isfinite()
@@ -330,10 +327,12 @@ def _check_weights(model: nn.Module, step: int) -> None:
         raise DivergedError(f"a weight after step {step}")
 
 
-def _save(state: dict, folder: Path) -> None:
-    """The checkpoint first: it holds all rows, so the tables can always be made from it."""
-    last = folder / "last.pt"
+def _save(state: dict, folder: Path, keep: bool = False) -> None:
+    """Write last.pt, which holds the whole run; before it, to keep, the weights of its epoch."""
+    if keep:
+        weights = {name: state[name] for name in ("identity", "epoch", "model")}
+        checkpoints.save(weights, folder / f"epoch-{state['epoch']:03d}.pt")
+    last, previous = (folder / name for name in GENERATIONS)
     if last.exists():
-        files.rename(last, folder / "previous.pt", strict=False)
+        files.rename(last, previous, strict=False)
     checkpoints.save(state, last)
-    write_tables(state, folder)

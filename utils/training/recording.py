@@ -1,22 +1,18 @@
-"""What is recorded of a model during training: rows of the tables."""
+"""What is recorded of a model during training: rows of the tables, and the tables themselves."""
 
 import itertools
-from contextlib import suppress
-from pathlib import Path
+from collections.abc import Iterable
 
 import pandas as pd
 import torch
 from torch import nn
 
-from models.resnet import ResNet18
 from utils.frequency import kernel_autocorrelation, spectrum_from_autocorrelation
 from utils.spectra.batchnorm import batchnorm_scale
 from utils.spectra.kernels import measurable_convolutions
-from utils.training import checkpoints
-from utils.training.runs import Run
 
 
-def spectra(model: nn.Module, batchnorms: dict[str, str]) -> list[dict]:
+def spectrum_rows(model: nn.Module, batchnorms: dict[str, str]) -> list[dict]:
     """Radial spectra of all 3x3 convolutions: a row per layer, raw or folded, and radius.
 
     Args:
@@ -31,7 +27,7 @@ def spectra(model: nn.Module, batchnorms: dict[str, str]) -> list[dict]:
     return rows
 
 
-def autocorrelations(model: nn.Module, batchnorms: dict[str, str]) -> list[dict]:
+def autocorrelation_rows(model: nn.Module, batchnorms: dict[str, str]) -> list[dict]:
     """Autocorrelation of the kernels of all 3x3 convolutions, a row per offset (dy, dx) in pixels.
 
     Of the 25 offsets the 13 that differ: (dy, dx) and (-dy, -dx) have the same value. The response
@@ -45,21 +41,22 @@ def autocorrelations(model: nn.Module, batchnorms: dict[str, str]) -> list[dict]
     ]
 
 
-def kept_autocorrelations(job: Path, run: Run, width: int) -> pd.DataFrame:
-    """`autocorrelations` of raw kernels relative to their energy, mean over the hidden layers, after
-    every epoch whose weights were kept and are not damaged."""
-    tables, model = [pd.DataFrame()], ResNet18(width)
-    for path in sorted((job / run.name).glob("epoch-*.pt")):
-        with suppress(checkpoints.CheckpointError):
-            state = checkpoints.load(path, f"{job.name}/{run.name}")
-            model.load_state_dict(state["model"])
-            raw = pd.DataFrame(autocorrelations(model, {})).query("weights == 'raw'")
-            values = raw.pivot(index="layer", columns=["dy", "dx"], values="value")
-            hidden = values.div(values[0, 0], axis=0).drop(index=raw.layer.iloc[0]).mean()
-            key = {"configuration": run.configuration, "seed": run.seed, "epoch": state["epoch"]}
-            key |= {"layer": "hidden (mean)", "weights": "raw"}
-            tables.append(hidden.rename("value").reset_index().assign(**key))
-    return pd.concat(tables, ignore_index=True)
+def table(states: Iterable[dict], name: str) -> pd.DataFrame:
+    """The rows `name` of several runs' states, below each other; no text is None."""
+    rows = pd.DataFrame([row for state in states for row in state[name]])
+    return rows.replace({"diverged": {"": None}}) if "diverged" in rows else rows
+
+
+def response_table(autocorrelation: pd.DataFrame) -> pd.DataFrame:
+    """Autocorrelation of raw kernels relative to their energy, unweighted mean over the hidden
+    layers (all but the first), of every run and epoch."""
+    raw = autocorrelation[autocorrelation.weights == "raw"]
+    index, tables = ["configuration", "seed", "epoch"], []
+    for key, rows in raw.groupby(index, sort=False):
+        values = rows.pivot(index="layer", columns=["dy", "dx"], values="value")
+        hidden = values.div(values[0, 0], axis=0).drop(index=rows.layer.iloc[0]).mean()
+        tables.append(hidden.rename("value").reset_index().assign(**dict(zip(index, key))))
+    return pd.concat(tables, ignore_index=True).assign(layer="hidden (mean)", weights="raw")
 
 
 def _correlations(model: nn.Module, batchnorms: dict[str, str]):

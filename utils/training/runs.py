@@ -11,13 +11,12 @@ import torch
 
 from utils import configurations
 from utils.runtime import files
-
-FORMAT = 3  # of the files in a run's folder
+from utils.runtime.provenance import FORMAT
 
 # The settings that the files of every run depend on: a change of any means another folder. The
 # strengths of a run's regularisation are in its own name.
-DECISIVE = ["width", "epochs", "train_images", "test_images", "batch_size", "learning_rate"]
-DECISIVE += ["momentum", "image_spectrum", "checkpoint_every", "precision"]
+HASHED_SETTINGS = ["width", "epochs", "train_images", "test_images", "batch_size", "learning_rate"]
+HASHED_SETTINGS += ["momentum", "image_spectrum", "checkpoint_every", "precision"]
 
 
 @dataclass(frozen=True)
@@ -38,8 +37,16 @@ class Run:
 
 
 def list_runs(settings: SimpleNamespace) -> list[Run]:
-    """All runs, seed by seed, so that configurations can be compared early."""
+    """All runs of a start, seed by seed, so that configurations can be compared early."""
     return [Run(name, seed) for seed in settings.seeds for name in settings.configurations]
+
+
+def with_finished_ones(runs: list[Run], job: Path, epochs: int) -> list[Run]:
+    """The runs of this start and, of the same job, those that other starts have finished; by seed,
+    then from the baseline on."""
+    last = f"epoch-{epochs:03d}.pt"
+    found = {parse_run(path.parent.name) for path in job.glob(f"*/{last}")} - {None}
+    return sorted({*runs, *found}, key=lambda r: (r.seed, configurations.order(r.configuration)))
 
 
 def describe(runs: list[Run]) -> str:
@@ -60,7 +67,7 @@ def parse_run(name: str) -> Run | None:
 
 def job_folder(settings: SimpleNamespace, dataset: str, device: torch.device) -> Path:
     """results/checkpoints/<dataset>-<scale>-<hash of what all its runs share>."""
-    shared = {name: getattr(settings, name) for name in DECISIVE}
+    shared = {name: getattr(settings, name) for name in HASHED_SETTINGS}
     shared |= {"format": FORMAT, "dataset": dataset, "device": device.type}
     digest = hashlib.sha256(json.dumps(shared, sort_keys=True).encode()).hexdigest()
     short = dataset.split()[0].strip(",").lower().replace("-", "")
@@ -68,9 +75,10 @@ def job_folder(settings: SimpleNamespace, dataset: str, device: torch.device) ->
     return Path(settings.results_dir) / "checkpoints" / folder
 
 
-def note_latest(settings: SimpleNamespace, folder: Path, labels: dict) -> None:
-    """Write which job was started last, for experiments C and D."""
-    latest = {"folder": folder.name, "scale": labels["scale"]}
-    latest |= {name: list(getattr(settings, name)) for name in ("configurations", "seeds")}
-    with files.replacing(folder.parent / "latest.json", strict=True) as path:
+def note_latest(folder: Path, scale: str, runs: list[Run]) -> None:
+    """Write which job was started last, and its runs, for experiments C and D."""
+    latest = {"folder": folder.name, "scale": scale}
+    latest["configurations"] = list(dict.fromkeys(run.configuration for run in runs))
+    latest["seeds"] = list(dict.fromkeys(run.seed for run in runs))
+    with files.atomic_write(folder.parent / "latest.json", strict=True) as path:
         path.write_text(json.dumps(latest, indent=2) + "\n", "utf-8")

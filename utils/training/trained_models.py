@@ -18,10 +18,11 @@ from models.resnet import ResNet18
 from utils import configurations
 from utils.runtime import devices, provenance, results
 from utils.runtime.settings import complete, refuse
-from utils.training import checkpoints
+from utils.training import checkpoints, recording
 from utils.training.checkpoints import CheckpointError
 from utils.training.evaluation import for_inference
-from utils.training.runs import FORMAT, Run, describe, parse_run
+from utils.training.loop import read_rows
+from utils.training.runs import Run, describe, parse_run
 
 EXPERIMENT_B = provenance.ROOT / "experiments" / "exp_b_spectrum_evolution.py"
 
@@ -29,7 +30,7 @@ Key = tuple[str, int, int]  # configuration, seed, epoch
 
 
 @dataclass
-class Trained:
+class TrainedModels:
     """What experiments C and D work on."""
 
     folder: Path  # of the job of experiment B
@@ -62,18 +63,22 @@ class Trained:
         return self.folder / Run(configuration, seed).name / f"epoch-{epoch:03d}.pt"
 
     def kept_accuracies(self) -> pd.DataFrame:
-        """Clean test accuracy of the models' runs, after the epochs whose weights are kept."""
-        runs = [Run(*key[:2]) for key in self.models]
-        try:
-            history = results.read_run_tables(self.folder, runs, "history")
-            history = history[["configuration", "seed", "epoch", "test_accuracy"]]
-        except (ValueError, KeyError) as error:
-            text = f"a history.csv in {self.folder} is damaged or gone: start experiment B again"
-            raise CheckpointError(text) from error
+        """Clean test accuracy of the models' runs, after the epochs whose weights are kept.
+
+        Raises:
+            CheckpointError: a run has no undamaged last.pt or previous.pt.
+        """
+        states = {Run(*key[:2]): read_rows(Run(*key[:2]), self.folder) for key in self.models}
+        lost = [run.name for run, state in states.items() if not state["history"]]
+        if lost:
+            text = f"no undamaged last.pt or previous.pt in {self.folder / lost[0]}"
+            raise CheckpointError(f"{text}: start experiment B again")
+        history = recording.table(states.values(), "history")
+        history = history[["configuration", "seed", "epoch", "test_accuracy"]]
         return history[[self.file(*row[:3]).exists() for row in history.itertuples(index=False)]]
 
 
-def load(settings: SimpleNamespace, scales: dict | None = None) -> Trained:
+def load(settings: SimpleNamespace, scales: dict | None = None) -> TrainedModels:
     """Models and test images that the settings name; experiment B is run where there are none.
 
     Says which they are, and completes the settings by those of experiment B.
@@ -85,7 +90,7 @@ def load(settings: SimpleNamespace, scales: dict | None = None) -> Trained:
         CheckpointError: no such job, damaged, of another format, training failed, or not one
             model can be used.
     """
-    results.clean(settings)
+    results.remove_old_temporary_files(settings)
     device = devices.choose_device(settings.device)
     folder, latest = _find_job(settings)
     job, scale, runs = _read_job(folder, latest, settings)
@@ -99,7 +104,7 @@ def load(settings: SimpleNamespace, scales: dict | None = None) -> Trained:
     sets = {name: images.to(device) for name, images in sets.items() if name != "train"}
     labels = {"dataset": sets["test"].name, "scale": provenance.scale_label(settings, scale)}
     labels["device"] = devices.describe_device(device, "float32")
-    found = Trained(folder, job, device, sets, labels)
+    found = TrainedModels(folder, job, device, sets, labels)
     found.models = found.load([(run.configuration, run.seed, job.epochs) for run in runs])
     if not found.models:
         raise CheckpointError("; ".join(found.problems))
@@ -137,8 +142,11 @@ def _read_latest(parent: Path) -> dict:
     file = parent / "latest.json"
     try:
         latest = json.loads(file.read_text("utf-8"))
-        latest["runs"] = [Run(c, s) for s in latest["seeds"] for c in latest["configurations"]]
-        return latest if (parent / latest["folder"]).is_dir() else {}
+        folder = parent / latest["folder"]
+        runs = [Run(c, s) for s in latest["seeds"] for c in latest["configurations"]]
+        # Not every configuration needs to have every seed.
+        latest["runs"] = [run for run in runs if (folder / run.name).is_dir()] or runs
+        return latest if folder.is_dir() else {}
     except FileNotFoundError:
         return {}
     except (ValueError, KeyError, TypeError):
@@ -175,10 +183,10 @@ def _read_job(
         scale = latest.get("scale", written["scale"])
     except (ValueError, KeyError, TypeError):
         raise CheckpointError(f"{file} is damaged") from None
-    if form != FORMAT:
+    if form != provenance.FORMAT:
         raise CheckpointError(
             f"{folder} was written by another version of this project (format {form}, "
-            f"not {FORMAT}); it is left alone"
+            f"not {provenance.FORMAT}); it is left alone"
         )
     runs = sorted(found, key=lambda run: (run.seed, configurations.order(run.configuration)))
     runs = latest.get("runs", runs)
