@@ -25,7 +25,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
-from utils.runtime import settings
+from utils.runtime import script, settings
 
 MODEL = "resnet18"  # a model of torchvision, a file of weights, or a run's folder of experiment B
 WEIGHTS = "default"  # of a model of torchvision: default (downloaded once), random, or a file
@@ -41,7 +41,7 @@ SAVE_REFERENCE = None  # copy the results to results/reference/<this name> too; 
 REDRAW = None  # a folder of tables: draw their figures again; None: measure
 
 if __name__ == "__main__":
-    settings.read_settings(globals())  # what is refused, and --help, end before long imports
+    script.prepare(globals())  # --help, and what is refused, end before long imports
 
 import numpy as np
 import pandas as pd
@@ -62,7 +62,7 @@ from utils.spectra.modules import one_line
 def main() -> int:
     s = settings.read_settings(globals())
     if s.redraw:
-        return results.redraw(s.redraw, "analyze", figures)
+        return results.redraw(s, "analyze", figures)
     distributed.alone("analyze_model")
     device = devices.choose_device(s.device)
     source = find_model(s.model, s.weights)
@@ -192,4 +192,4 @@ def figures(tables: dict[str, pd.DataFrame]) -> dict:
 
 
 if __name__ == "__main__":
-    settings.run_script(main, "Stopped. Nothing is written; the same command starts over.")
+    script.run(main, "Stopped. Nothing is written; the same command starts over.")

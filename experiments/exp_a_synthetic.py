@@ -24,7 +24,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
-from utils.runtime import settings
+from utils.runtime import script, settings
 
 # None: what SETTINGS, below, says for the SETTING.
 SETTING = "demo"  # demo, or rahaman: as in Rahaman et al., with fewer steps
@@ -62,7 +62,7 @@ SETTINGS = {
 }
 
 if __name__ == "__main__":
-    settings.read_settings(globals())  # what is refused, and --help, end before long imports
+    script.prepare(globals())  # --help, and what is refused, end before long imports
 
 import pandas as pd
 import torch
@@ -80,7 +80,7 @@ from utils.training.stacked_mlps import excerpt, measure, train_together
 def main() -> int:
     s = settings.read_settings(globals())
     if s.redraw:
-        return results.redraw(s.redraw, prefix(s.setting), figures)
+        return results.redraw(s, prefix(s.setting), figures)
     check(s)
     distributed.alone("experiment A")
     results.clean(s)
@@ -188,4 +188,4 @@ def say_results(learned: pd.DataFrame, labels: dict) -> None:
 
 
 if __name__ == "__main__":
-    settings.run_script(main)
+    script.run(main)

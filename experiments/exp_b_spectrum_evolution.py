@@ -26,7 +26,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 from utils.evidence.paper import CLEAN_ACCURACY, RECIPE, SSR
-from utils.runtime import settings
+from utils.runtime import script, settings
 
 # None: what SCALES, below, says for the SCALE.
 SCALE = "quick"  # quick, medium, or full (the published setting: for a GPU)
@@ -63,9 +63,9 @@ SCALES = {
     "checkpoint_every": {"quick": 1, "medium": 1, "full": 5},
 }
 if __name__ == "__main__":
-    settings.read_settings(globals())  # what is refused, and --help, end before long imports
+    script.prepare(globals())  # --help, and what is refused, end before long imports
 
-import os
+import shlex
 import time
 from collections.abc import Callable
 from functools import partial
@@ -98,8 +98,8 @@ DRAW_EVERY = 20
 def main() -> int:
     s = settings.read_settings(globals(), recipe=RECIPE)
     if s.redraw:
-        return results.redraw(s.redraw, "exp_b", figures)
-    names = (configurations.complete(name, s) for name in s.configurations)
+        return results.redraw(s, "exp_b", figures)
+    names = (configurations.canonical_name(name, s) for name in s.configurations)
     s.configurations = list(dict.fromkeys(names))  # "l2" and "l2=0.001" may be one
     jobs = list_runs(s)
     distributed.connect()
@@ -116,7 +116,7 @@ def main() -> int:
     if distributed.RANK == 0:
         results.clean(s)
         note_latest(s, folder, labels)
-        say_plan(s, labels, notice, jobs, states, folder, start)
+        say_plan(s, labels, notice, jobs, states, folder, start, device)
 
     sets = {name: images.to(device) for name, images in sets.items()}
     train_set = sets.pop("train")
@@ -229,7 +229,7 @@ def list_claims(history: pd.DataFrame, ssr: pd.DataFrame, labels: dict) -> pd.Da
     return verdicts.claim_table(values, labels)
 
 
-def say_plan(s, labels: dict, notice: str, jobs: list, states: dict, folder: Path, start) -> None:
+def say_plan(s, labels, notice: str, jobs: list, states: dict, folder: Path, start, device) -> None:
     if notice:
         text = "NOT CIFAR-10: this job uses synthetic images with planted cues, because"
         print("!" * 78, text, notice, "!" * 78, sep="\n")
@@ -243,12 +243,16 @@ def say_plan(s, labels: dict, notice: str, jobs: list, states: dict, folder: Pat
         "Runs": f"{describe(jobs)}{shared}; {done} of {len(states)} here are finished",
         "Folder": str(folder),
     }
-    affinity = getattr(os, "sched_getaffinity", None)  # cores that this process may use
-    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
+    if slow := devices.slow_precision(s.precision, device):
+        plan["Slower"] = slow
+    cores = devices.usable_cores()
     ranks = min(len(states), cores)
-    if distributed.WORLD == 1 and ranks > 1 and cores >= 4 and start["device"].startswith("cpu"):
-        line = " ".join(["torchrun", f"--nproc-per-node={ranks}", *sys.argv])
+    if distributed.WORLD == 1 and ranks > 1 and cores >= 4 and device.type == "cpu":
+        line = shlex.join(["torchrun", f"--nproc-per-node={ranks}", *sys.argv])
         plan["Faster"] = f"{line}   shares the runs among {cores} cores"
+    if threads := devices.threads_beside_others(device):
+        line = shlex.join(["python", *sys.argv])
+        plan["Busy"] = f"other processes keep cores busy; faster: OMP_NUM_THREADS={threads} {line}"
     results.print_plan(plan)
 
 
@@ -264,4 +268,4 @@ def say_results(history: pd.DataFrame, ssr: pd.DataFrame, claims, labels: dict) 
 
 
 if __name__ == "__main__":
-    settings.run_script(main, "Stopped. The same command goes on from the last finished epoch.")
+    script.run(main, "Stopped. The same command goes on from the last finished epoch.")

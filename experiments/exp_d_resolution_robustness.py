@@ -21,7 +21,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
-from utils.runtime import settings
+from utils.runtime import script, settings
 
 RUN = "latest"  # folder in results/checkpoints; latest: what experiment B's latest start named
 CONFIGURATIONS = None  # some of those of experiment B; None: all
@@ -39,7 +39,7 @@ SAVE_REFERENCE = None  # copy the results to results/reference/<this name> too; 
 REDRAW = None  # a folder of tables: draw their figures again; None: evaluate
 
 if __name__ == "__main__":
-    settings.read_settings(globals())  # what is refused, and --help, end before long imports
+    script.prepare(globals())  # --help, and what is refused, end before long imports
 
 from functools import partial
 
@@ -61,7 +61,7 @@ FILTERS = ["Gaussian blur", "ideal low-pass", "ideal high-pass"]
 def main() -> int:
     s = settings.read_settings(globals())
     if s.redraw:
-        return results.redraw(s.redraw, "exp_d", figures)
+        return results.redraw(s, "exp_d", figures)
     distributed.alone("experiment D")
     given = trained_models.load(s)
     l2 = [name for name, _, _ in given.models if family(name) == "l2"]
@@ -148,4 +148,4 @@ def say_results(accuracy: pd.DataFrame, leads: pd.DataFrame, claims, matched: di
 
 
 if __name__ == "__main__":
-    settings.run_script(main)
+    script.run(main)

@@ -29,8 +29,8 @@ SETTINGS = SimpleNamespace(weight_decay=1e-3, dropout=0.5)
     ],
 )
 def test_names(name, complete, label):
-    assert configurations.complete(name, SETTINGS) == complete
-    assert configurations.complete(complete) == complete
+    assert configurations.canonical_name(name, SETTINGS) == complete
+    assert configurations.canonical_name(complete) == complete
     assert configurations.label(complete) == label
     assert runs.parse_run(f"{complete}-seed12") == runs.Run(complete, 12)
 
@@ -42,7 +42,7 @@ def test_names(name, complete, label):
 )
 def test_no_names(name):
     with pytest.raises(ValueError):
-        configurations.complete(name, SETTINGS)
+        configurations.canonical_name(name, SETTINGS)
 
 
 def test_strengths_family_order():
