@@ -154,5 +154,7 @@ def _checked(images: Tensor) -> Tensor:
         images = images.float()  # not every transform knows half precision
     low, high = (images.min(), images.max()) if len(images) else (0, 0)
     if not (-1e-4 <= low and high <= 1 + 1e-4):  # rounding may lead a little beyond
-        raise ValueError(f"images are from {low:.4g} to {high:.4g}; allowed: 0 to 1, or uint8")
+        raise ValueError(
+            f"range of the images is {low:.4g} to {high:.4g}; allowed: 0 to 1, or uint8"
+        )
     return images

@@ -24,6 +24,8 @@ SETTINGS = SimpleNamespace(weight_decay=1e-3, dropout=0.5)
         ("dropout", "dropout=0.5", "dropout 0.5"),
         ("dropout=.25+l2", "l2=0.001+dropout=0.25", "L2 1e-3 + dropout 0.25"),
         ("l2=0", "l2=0", "L2 0"),
+        ("Baseline", "baseline", "baseline"),
+        ("L2=5E-4+Dropout", "l2=0.0005+dropout=0.5", "L2 5e-4 + dropout 0.5"),
         ("fixed-norm", "fixed-norm=1", "fixed norm 1"),
         ("fixed-norm=0.5+dropout", "dropout=0.5+fixed-norm=0.5", "dropout 0.5 + fixed norm 0.5"),
     ],
@@ -37,7 +39,7 @@ def test_names(name, complete, label):
 
 @pytest.mark.parametrize(
     "name",
-    ["", "L2", "l2=", "l2=-1", "l2=1e6", "l2=nan", "dropout=1", "l2+l2", "l2+", "baseline=1"]
+    ["", "l3", "l2=", "l2=-1", "l2=1e6", "l2=nan", "dropout=1", "l2+l2", "l2+", "baseline=1"]
     + ["fixed-norm=0", "fixed-norm=-1", "fixed-norm+l2", "conv-l2+fixed-norm=2"],
 )
 def test_no_names(name):

@@ -167,7 +167,7 @@ class OneLineParser(argparse.ArgumentParser):
             words = [word.split("=")[0] for word in message.split() if word[0] in "-\u2013\u2014"]
             near = [difflib.get_close_matches(f"--{w.strip(w[0])}".lower(), flags) for w in words]
             meant = ", ".join(found[0] for found in near if found)
-            shown = [flag for flag in flags if not flag.startswith(("-h", "--no-"))]
+            shown = [action.option_strings[0] for action in self._actions[1:]]  # without --help
             hint = f"did you mean {meant}?" if meant else f"allowed: {', '.join(shown)}"
             message = f"{message}; {hint}"
         shown = (c if c.isprintable() else repr(c)[1:-1] for c in message)  # one line, always
