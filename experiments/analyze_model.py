@@ -62,7 +62,7 @@ from utils.spectra.modules import one_line
 def main() -> int:
     s = settings.read_settings(globals())
     if s.redraw:
-        return results.redraw(s, "analyze", figures)
+        return results.redraw(s.redraw, "analyze", figures)
     distributed.alone("analyze_model")
     device = devices.choose_device(s.device)
     source = find_model(s.model, s.weights)

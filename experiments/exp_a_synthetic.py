@@ -80,7 +80,7 @@ from utils.training.stacked_mlps import excerpt, measure, train_together
 def main() -> int:
     s = settings.read_settings(globals())
     if s.redraw:
-        return results.redraw(s, prefix(s.setting), figures)
+        return results.redraw(s.redraw, prefix(s.setting), figures)
     check(s)
     distributed.alone("experiment A")
     results.clean(s)

@@ -98,7 +98,7 @@ DRAW_EVERY = 20
 def main() -> int:
     s = settings.read_settings(globals(), recipe=RECIPE)
     if s.redraw:
-        return results.redraw(s, "exp_b", figures)
+        return results.redraw(s.redraw, "exp_b", figures)
     names = (configurations.canonical_name(name, s) for name in s.configurations)
     s.configurations = list(dict.fromkeys(names))  # "l2" and "l2=0.001" may be one
     jobs = list_runs(s)

@@ -73,7 +73,7 @@ from utils.training import evaluation, trained_models
 def main() -> int:
     s = settings.read_settings(globals(), recipe=RECIPE)
     if s.redraw:
-        return results.redraw(s, "exp_c", figures)
+        return results.redraw(s.redraw, "exp_c", figures)
     distributed.alone("experiment C")
     given = trained_models.load(s, SCALES)
     accuracy, heatmap = evaluate(s, given)

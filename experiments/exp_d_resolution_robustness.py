@@ -61,7 +61,7 @@ FILTERS = ["Gaussian blur", "ideal low-pass", "ideal high-pass"]
 def main() -> int:
     s = settings.read_settings(globals())
     if s.redraw:
-        return results.redraw(s, "exp_d", figures)
+        return results.redraw(s.redraw, "exp_d", figures)
     distributed.alone("experiment D")
     given = trained_models.load(s)
     l2 = [name for name, _, _ in given.models if family(name) == "l2"]

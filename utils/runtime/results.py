@@ -109,17 +109,13 @@ def draw(tables: list[Path], folder: Path, prefix: str, figures: Callable) -> li
     ]
 
 
-def redraw(settings: SimpleNamespace, prefix: str, figures: Callable) -> int:
-    """Draw the figures of the tables in REDRAW again: beside them, or in the folder figures of
-    another RESULTS_DIR than the project's own; the exit code."""
-    folder = to = Path(settings.redraw)
-    if Path(settings.results_dir) != provenance.ROOT / "results":
-        to = Path(settings.results_dir, "figures")
-    tables = sorted(folder.glob(f"{prefix}_*.csv*"))
+def redraw(folder: str, prefix: str, figures: Callable) -> int:
+    """Draw the figures of the tables in a folder there again; the exit code."""
+    tables = sorted(Path(folder).glob(f"{prefix}_*.csv*"))
     if not tables:
         return report([f"REDRAW: no table {prefix}_*.csv in {folder}"])
     try:
-        print(*draw(tables, to, prefix, figures), sep="\n")
+        print(*draw(tables, Path(folder), prefix, figures), sep="\n")
     except KeyError as error:
         return report([f"REDRAW: the tables in {folder} lack {error}, a table or a column"])
     return 0
