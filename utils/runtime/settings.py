@@ -7,153 +7,22 @@ An upper-case name assigned between the import of this module and `if __name__ =
 becomes the flag --epochs, with the comment behind it as its help. None means: what SCALES (or
 SETTINGS), a table of the script, says for the chosen SCALE (or SETTING). Elsewhere a constant may
 be None if its comment says "None:" and what that means. A constant takes values of the type that
-it has in the script, and of the range that RANGES gives it, if any.
+it has in the script, and of the range that `ranges.RANGES` gives it, if any.
 """
 
 import argparse
 import ast
 import difflib
 import io
-import math
 import numbers
 import os
-import re
-import shlex
 import sys
 import tokenize
-from collections.abc import Callable, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from unicodedata import category
 
-from utils import configurations
-
-NUMBER = (int, float)
-
-
-@dataclass(frozen=True)
-class Kind:
-    """What a constant may be."""
-
-    text: str  # for whoever gives something else
-    check: Callable[[object], bool] = lambda value: True  # or an error where it is not allowed
-    types: tuple[type, ...] = (str,)
-    several: bool = False  # a list; of distinct ones where the text says so
-
-    def read(self, word: str) -> str | int | float:
-        """A word of the command line; Python's 1_0 and other scripts' digits are no numbers."""
-        if int not in self.types:
-            return word
-        for number in NUMBER if word.isascii() and "_" not in word else ():
-            with suppress(ValueError):
-                return number(word)
-        if str in self.types:
-            return word
-        raise argparse.ArgumentTypeError(f"{word!r}; allowed: {self.text}")
-
-    def allows(self, value) -> bool:
-        try:
-            return type(value) in self.types and bool(self.check(value))
-        except (ValueError, OSError, RuntimeError):  # also: too long a path, ~ of an unknown user
-            return False
-
-    def wrong(self, value) -> list:
-        """What of a value is not allowed: it, or some of its elements; [] where all is well."""
-        if not self.several or not isinstance(value, list) or not value:
-            return [] if not self.several and self.allows(value) else [value]
-        doubles = value if "distinct" in self.text and len(set(value)) < len(value) else []
-        return [x for x in value if not self.allows(x)] or doubles
-
-
-def whole(low: int, high: int, several: bool = False) -> Kind:
-    text = "a list of distinct whole numbers" if several else "a whole number"
-    return Kind(f"{text} from {low} to {high}", range(low, high + 1).__contains__, (int,), several)
-
-
-def number_list(low: float, high: float) -> Kind:
-    text = f"a list of distinct numbers from {low:g} to {high:g}"
-    return Kind(text, lambda x: low <= x <= high, NUMBER, several=True)
-
-
-def one_of(*choices: str) -> Kind:
-    return Kind("one of " + ", ".join(choices), choices.__contains__)
-
-
-def _is_name(text: str) -> bool:
-    """Neither empty nor with control characters or bytes that are no text."""
-    return text.strip() != "" and not any(category(c) in ("Cc", "Cs") for c in text)
-
-
-def _is_folder(text: str, made_if_needed: bool = False) -> bool:
-    path = Path(text).expanduser()
-    while made_if_needed and not path.exists():
-        path = path.parent
-    return _is_name(text) and path.is_dir()
-
-
-COUNT, SIZES = whole(1, 10**8), {0, *range(1, 32, 2)}
-POSITIVE = Kind("a number above 0, below 1e6", lambda x: 0 < x < 1e6, NUMBER)
-FLAG = Kind("True or False", types=(bool,))
-BY_TYPE = {  # what a constant without a range may be
-    bool: FLAG,
-    int: Kind("a whole number", types=(int,)),
-    float: Kind("a number", math.isfinite, NUMBER),
-    str: Kind("text"),
-    type(None): Kind("a number or text", types=(*NUMBER, str)),
-}
-RANGES = {  # of the scripts' constants, as far as there is more to say than their type
-    "DATASET": one_of("auto", "cifar10", "planted"),
-    "IMAGE_SPECTRUM": one_of("natural", "whitened", "inverted"),
-    "PRECISION": one_of("auto", "bfloat16", "float32"),
-    "CONFIGURATIONS": Kind(
-        f"a list of distinct ones of: {configurations.ALLOWED}",
-        lambda x: configurations.canonical_name(x, SimpleNamespace(weight_decay=0, dropout=0)),
-        several=True,
-    ),
-    "EPOCHS STEPS BATCH_SIZE CHECKPOINT_EVERY RECORDS TRAIN_POINTS": COUNT,
-    "TEST_IMAGES HEATMAP_IMAGES SENSITIVITY_IMAGES IMAGE_COUNT": COUNT,
-    "TRAIN_IMAGES": whole(2, 10**8),
-    "WIDTH": whole(1, 1024),
-    "HIDDEN_LAYERS": whole(1, 100),
-    "GRID_POINTS": whole(4, 10**8),
-    "NOISE_SEED": whole(0, 10**6),
-    "SEEDS": whole(0, 10**6, several=True),
-    "FREQUENCIES": whole(1, 10**6, several=True),
-    "RESOLUTIONS": whole(1, 32, several=True),
-    "BLUR_SIZES": Kind(
-        "a list of distinct sizes: 0, or odd from 1 to 31", lambda x: x in SIZES, (int,), True
-    ),
-    "STRENGTHS": number_list(0, 1e6),
-    "SIGMAS": number_list(0, 10),
-    "CENTRES": number_list(0.01, 0.7),
-    "LOW_PASS_CUTOFFS": number_list(0, 0.75),
-    "HIGH_PASS_CUTOFFS": number_list(0, 0.7),
-    "AMPLITUDES": replace(POSITIVE, text="a list of numbers above 0, below 1e6", several=True),
-    "LEARNING_RATE INTERVAL": POSITIVE,
-    "WEIGHT_DECAY BAND_NORM MODE_NORM": Kind(
-        "a number of at least 0, below 1e6", lambda x: 0 <= x < 1e6, NUMBER
-    ),
-    "MOMENTUM DROPOUT": Kind("a number from 0 to below 1", lambda x: 0 <= x < 1, NUMBER),
-    "BAND_WIDTH": Kind("cycles/pixel from 0.05 to below 1", lambda x: 0.05 <= x < 1, NUMBER),
-    "CUTOFF": Kind("cycles/pixel from 0 to below sqrt(2)/3", lambda x: 0 <= x < 2**0.5 / 3, NUMBER),
-    "RANDOM_PHASES CLIP FOLDED": FLAG,
-    "TRAINING_FLAGS": Kind("flags of experiment B", lambda x: shlex.split(x) is not None),
-    "RUN": Kind("latest, or the name of a folder", lambda x: x not in ("", ".", "..")),
-    "MODEL WEIGHTS COMPARE_WITH": Kind("a name or a path", _is_name),
-    "DEVICE": Kind(
-        "auto, cuda, cuda:1 (and so on), mps, cpu",
-        re.compile("auto|cpu|mps|cuda(:[0-9]+)?").fullmatch,
-    ),
-    "SAVE_REFERENCE": Kind(
-        "the name of a folder", re.compile("[A-Za-z0-9_.-]*[A-Za-z0-9_-]").fullmatch
-    ),
-    "DATA_ROOT REDRAW": Kind("an existing folder", _is_folder),
-    "RESULTS_DIR": Kind("a folder, made if needed", lambda x: _is_folder(x, made_if_needed=True)),
-    "IMAGES": Kind("cifar10, or an existing folder", lambda x: x == "cifar10" or _is_folder(x)),
-}
-RANGES = {name: kind for names, kind in RANGES.items() for name in names.split()}
+from utils.runtime.ranges import kind_of, one_of
 
 # Constants that no label has to name: results say these in other ways, or do not depend on them.
 NOT_NAMED = {"SCALE", "SETTING", "DATASET", "CONFIGURATIONS", "SEEDS", "DEVICE", "PRECISION"}
@@ -214,26 +83,6 @@ def plain(value):
     return value
 
 
-def kind_of(name: str, value, scales: dict) -> Kind | None:
-    """What a constant may be, by RANGES, else by its value in the script; None: no setting.
-
-    Args:
-        value: plain; where it is None, the first of `scales`, a table by name and scale, counts.
-    """
-    if name in RANGES:
-        return RANGES[name]
-    if name in ("SCALE", "SETTING"):
-        return one_of(*next(iter(scales.values())))
-    value = (
-        plain(next(iter(scales.get(name.lower(), {}).values()), None)) if value is None else value
-    )
-    several = isinstance(value, list) and value != []
-    found = BY_TYPE.get(type(value[0] if several else value))
-    if found and several:
-        return replace(found, text=f"a list; each {found.text}", several=True)
-    return found
-
-
 def read_settings(
     script: dict, arguments: list[str] | None = None, recipe: dict | None = None
 ) -> SimpleNamespace:
@@ -251,8 +100,13 @@ def read_settings(
     comments = find_constants(script)
     constants = {name.lower(): plain(script[name]) for name in comments}
     scales = script.get("SCALES") or script.get("SETTINGS") or {}
-    kinds = {name: kind_of(name, constants[name.lower()], scales) for name in comments}
-    kinds = {name: kind for name, kind in kinds.items() if kind}
+    kinds = {}
+    for name in comments:
+        value, by_scale = constants[name.lower()], scales.get(name.lower())
+        kind = kind_of(name, plain(next(iter(by_scale.values()))) if by_scale else value)
+        if name in ("SCALE", "SETTING"):
+            kind = one_of(*next(iter(scales.values())))
+        kinds |= {name: kind} if kind else {}
     parser = OneLineParser(
         description=script["__doc__"],
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -264,7 +118,7 @@ def read_settings(
             default = ", ".join(f"{scale} {v}" for scale, v in scales[name.lower()].items())
         default = "none" if isinstance(default, str) and default == "" else default
         options = {"nargs": "+" if kind.several else None, "metavar": "X", "type": kind.read}
-        if kind is FLAG:
+        if kind.types == (bool,) and not kind.several:
             options = {"action": argparse.BooleanOptionalAction}
         options["help"] = f"{comments[name]} (default: {default})".replace("%", "%%")
         parser.add_argument(_flag(name), dest=name.lower(), default=argparse.SUPPRESS, **options)
