@@ -33,7 +33,7 @@ def load(folder: str, count: int, prepare: Callable) -> Tensor:
             with Image.open(path) as picture:
                 pictures.append(prepare(to_8_bits(picture).convert("RGB")))
         except Exception as error:  # a damaged or hostile picture can raise anything
-            reason = f": {error}" if isinstance(error, ValueError) else ""
+            reason = ": " + " ".join(str(error).split()) if isinstance(error, ValueError) else ""
             raise DataError(f"{path} cannot be read as a picture{reason}") from error
     if not pictures:
         raise DataError(f"{folder} holds no pictures ({', '.join(SUFFIXES)})")

@@ -8,6 +8,7 @@ sys.path.insert(0, str(ROOT))
 from utils.runtime import script
 
 script.set_environment()  # before torch
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # pytest-xdist keeps the other cores busy
 # Ignored where pytest runs in the background of a shell script; what tests start would inherit it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
