@@ -23,7 +23,7 @@ from .images import to_float
 def white_noise(shape: tuple[int, ...], seed: int, device="cpu") -> Tensor:
     """Independent normal numbers of variance 1, the same on every device."""
     generator = torch.Generator().manual_seed(seed)
-    return torch.randn(shape, generator=generator).to(device)
+    return torch.randn(shape, generator=generator, device="cpu").to(device)
 
 
 def add_noise(images: Tensor, noise: Tensor, clip: bool = True) -> Tensor:
@@ -31,15 +31,17 @@ def add_noise(images: Tensor, noise: Tensor, clip: bool = True) -> Tensor:
 
     Clipping makes the noise depend on the image: less of it where pixels are black or white.
     """
-    noisy = _checked(images) + noise
-    _require(noisy.shape == images.shape, "shape of the noise", tuple(noise.shape), "the images'")
+    noisy = _checked(images) + noise.to(images.device)
+    if noisy.shape != images.shape:
+        raise ValueError(f"shape of the noise is {tuple(noise.shape)}; allowed: the images'")
     return noisy.clamp_(0, 1) if clip else noisy
 
 
 def gaussian_noise(images: Tensor, sigma: float, white: Tensor, clip: bool = True) -> Tensor:
     """Add noise of standard deviation `sigma` in pixel units, before clipping; `white` is from
     `white_noise`, of the images' shape."""
-    _require(sigma >= 0, "sigma", sigma, "at least 0")
+    if not sigma >= 0:
+        raise ValueError(f"sigma is {sigma}; allowed: at least 0")
     return add_noise(images, sigma * white, clip)
 
 
@@ -54,7 +56,8 @@ def band_noise(white: Tensor, centre: float, width: float, norm: float) -> Tenso
     """
     radius = radial_frequency(*white.shape[-2:])
     band = ((radius - centre).abs() <= width / 2) & (radius > 0)
-    _require(bool(band.any()), "band", f"{centre} +- {width / 2}", "one that holds modes")
+    if not band.any():
+        raise ValueError(f"band is {centre} +- {width / 2}; allowed: one that holds modes")
     noise = filtered(white, band)
     return noise * (norm / noise.flatten(1).norm(dim=1).view(-1, 1, 1, 1))
 
@@ -65,7 +68,7 @@ def fourier_basis(u: int, v: int, size: int) -> Tensor:
     In whole cycles per image; Yin et al., NeurIPS 2019, "A Fourier Perspective on Model
     Robustness in Computer Vision". (u, v) and (-u, -v) give the same image.
     """
-    axis = torch.arange(size, dtype=torch.float64)
+    axis = torch.arange(size, dtype=torch.float64, device="cpu")
     wave = torch.cos(2 * math.pi * (u * axis[:, None] + v * axis) / size)
     return (wave / wave.norm()).float()
 
@@ -83,8 +86,8 @@ def half_plane(size: int) -> list[tuple[int, int]]:
 def downscale(images: Tensor, size: int, antialias: bool) -> Tensor:
     """To size x size pixels, bilinear. Without antialiasing high frequencies fold down."""
     images = _checked(images)
-    smaller = min(images.shape[-2:])
-    _require(1 <= size <= smaller, "resolution", size, f"from 1 to {smaller}")
+    if not 1 <= size <= min(images.shape[-2:]):
+        raise ValueError(f"resolution is {size}; allowed: from 1 to {min(images.shape[-2:])}")
     return F.interpolate(images, (size, size), mode="bilinear", antialias=antialias)
 
 
@@ -100,8 +103,8 @@ def gaussian_blur(images: Tensor, size: int) -> Tensor:
     The sizes and their sigmas are those of arXiv:2512.22192.
     """
     images = _checked(images)
-    allowed = size == 0 or (size % 2 == 1 and 1 <= size < 2 * min(images.shape[-2:]))
-    _require(allowed, "blur size", size, "0, or odd and less than twice the image")
+    if size != 0 and not (size % 2 == 1 and 1 <= size < 2 * min(images.shape[-2:])):
+        raise ValueError(f"blur size is {size}; allowed: 0, or odd and less than twice the image")
     if size == 0:
         return images.clone()
     blur = torchvision("transforms.v2.functional").gaussian_blur
@@ -111,22 +114,25 @@ def gaussian_blur(images: Tensor, size: int) -> Tensor:
 def low_pass(images: Tensor, cutoff: float) -> Tensor:
     """Remove everything above a radial frequency in cycles/pixel; overshoots [0, 1]."""
     images = _checked(images)
-    _require(cutoff >= 0, "cutoff", cutoff, "at least 0")
+    if not cutoff >= 0:
+        raise ValueError(f"cutoff is {cutoff}; allowed: at least 0")
     return filtered(images, radial_frequency(*images.shape[-2:]) <= cutoff)
 
 
 def high_pass(images: Tensor, cutoff: float) -> Tensor:
     """Remove everything up to a radial frequency in cycles/pixel, except the mean colour."""
     images = _checked(images)
-    _require(cutoff >= 0, "cutoff", cutoff, "at least 0")
+    if not cutoff >= 0:
+        raise ValueError(f"cutoff is {cutoff}; allowed: at least 0")
     radius = radial_frequency(*images.shape[-2:])
     return filtered(images, (radius > cutoff) | (radius == 0))
 
 
 def radial_frequency(height: int, width: int) -> Tensor:
     """Radius in cycles/pixel of the coefficients of torch.fft.rfft2: (H, W // 2 + 1)."""
-    fy = torch.fft.fftfreq(height, dtype=torch.float64)[:, None]
-    return torch.hypot(fy, torch.fft.rfftfreq(width, dtype=torch.float64))
+    options = {"dtype": torch.float64, "device": "cpu"}
+    fy = torch.fft.fftfreq(height, **options)[:, None]
+    return torch.hypot(fy, torch.fft.rfftfreq(width, **options))
 
 
 def filtered(images: Tensor, gain: Tensor) -> Tensor:
@@ -138,19 +144,17 @@ def filtered(images: Tensor, gain: Tensor) -> Tensor:
 def _checked(images: Tensor) -> Tensor:
     """The images as floats in [0, 1]."""
     found = f"{type(images).__name__} {tuple(getattr(images, 'shape', ()))}"
-    form = isinstance(images, Tensor) and images.ndim == 4 and images.shape[1] in (1, 3)
-    _require(form, "images", found, "a tensor (N, 3, H, W) or (N, 1, H, W)")
+    if not (isinstance(images, Tensor) and images.ndim == 4 and images.shape[1] in (1, 3)):
+        raise ValueError(f"images is {found}; allowed: a tensor (N, 3, H, W) or (N, 1, H, W)")
     if images.dtype == torch.uint8:
         return to_float(images)
-    _require(images.is_floating_point(), "type of the images", images.dtype, "uint8 or float")
+    if not images.is_floating_point():
+        raise ValueError(f"type of the images is {images.dtype}; allowed: uint8 or float")
     if images.dtype.itemsize < 4:
         images = images.float()  # not every transform knows half precision
     low, high = (images.min(), images.max()) if len(images) else (0, 0)
-    inside = -1e-4 <= low and high <= 1 + 1e-4  # rounding may lead a little beyond
-    _require(bool(inside), "range of the images", f"{low:.4g} to {high:.4g}", "0 to 1, or uint8")
+    if not (-1e-4 <= low and high <= 1 + 1e-4):  # rounding may lead a little beyond
+        raise ValueError(
+            f"range of the images is {low:.4g} to {high:.4g}; allowed: 0 to 1, or uint8"
+        )
     return images
-
-
-def _require(allowed: bool, name: str, value, text: str) -> None:
-    if not allowed:
-        raise ValueError(f"{name} is {value}; allowed: {text}")

@@ -95,9 +95,10 @@ def training_batches(
     """
     _, count, offsets = windows.shape[:3]
     generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
-    order = torch.randperm(count, generator=generator)
-    mirror = torch.randint(2, (count,), generator=generator)
-    top, left = torch.randint(offsets, (2, count), generator=generator)
+    drawn = {"generator": generator, "device": "cpu"}
+    order = torch.randperm(count, **drawn)
+    mirror = torch.randint(2, (count,), **drawn)
+    top, left = torch.randint(offsets, (2, count), **drawn)
     draws = torch.stack([order, mirror, top, left]).to(windows.device)
     for image, mirrored, row, column in draws.split(batch_size, dim=1):
         crops = windows[mirrored, image, row, column]  # (B, H, W, 3)

@@ -58,14 +58,15 @@ def image_set(count: int, seed: int, low: float | None, high: float | None) -> I
     Sets of the same count and seed have the same labels and backgrounds.
     """
     generator = torch.Generator().manual_seed(seed)
-    labels = torch.randint(CLASSES, (count,), generator=generator)
-    images = BACKGROUND_RMS * pink_noise(count, generator) + 0.5
-    for cue, rms, agreement in ((shapes, SHAPE_RMS, low), (textures, TEXTURE_RMS, high)):
-        shown = _disagree(labels, 1 if agreement is None else agreement, generator)
-        pattern = cue(shown, generator)
-        if agreement is not None:
-            images += rms * pattern[:, None]  # the same in all three colours
-    return ImageSet(images.clamp_(0, 1).mul_(255).round_().to(torch.uint8), labels, NAME)
+    with torch.device("cpu"):  # whatever the default device
+        labels = torch.randint(CLASSES, (count,), generator=generator)
+        images = BACKGROUND_RMS * pink_noise(count, generator) + 0.5
+        for cue, rms, agreement in ((shapes, SHAPE_RMS, low), (textures, TEXTURE_RMS, high)):
+            shown = _disagree(labels, 1 if agreement is None else agreement, generator)
+            pattern = cue(shown, generator)
+            if agreement is not None:
+                images += rms * pattern[:, None]  # the same in all three colours
+        return ImageSet(images.clamp_(0, 1).mul_(255).round_().to(torch.uint8), labels, NAME)
 
 
 def shapes(classes: Tensor, generator: torch.Generator) -> Tensor:

@@ -13,12 +13,12 @@ from torch import Tensor
 
 def grid(points: int) -> Tensor:
     """Equidistant positions: (points,), float64, the first one 0."""
-    return torch.arange(points, dtype=torch.float64) / points
+    return torch.arange(points, dtype=torch.float64, device="cpu") / points
 
 
 def spread(points: int, count: int) -> Tensor:
     """Indices (count,) of `count` of the grid's points, as evenly spread as can be."""
-    return torch.arange(count) * (points - 1) // max(1, count - 1)
+    return torch.arange(count, device="cpu") * (points - 1) // max(1, count - 1)
 
 
 def sinusoids(positions: Tensor, frequencies, amplitudes, phases) -> Tensor:
@@ -28,7 +28,8 @@ def sinusoids(positions: Tensor, frequencies, amplitudes, phases) -> Tensor:
         positions: (...).
         frequencies: cycles per interval; amplitudes; phases in radians: (K,) each.
     """
-    f, a, p = (torch.as_tensor(x, dtype=torch.float64) for x in (frequencies, amplitudes, phases))
+    like = {"dtype": torch.float64, "device": positions.device}
+    f, a, p = (torch.as_tensor(x, **like) for x in (frequencies, amplitudes, phases))
     return (a * torch.sin(2 * math.pi * f * positions[..., None] + p)).sum(-1)
 
 

@@ -25,7 +25,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
-from utils.runtime import settings
+from utils.runtime import script, settings
 
 MODEL = "resnet18"  # a model of torchvision, a file of weights, or a run's folder of experiment B
 WEIGHTS = "default"  # of a model of torchvision: default (downloaded once), random, or a file
@@ -40,7 +40,7 @@ RESULTS_DIR = str(ROOT / "results")  # where everything is written
 REDRAW = None  # a folder of tables: draw their figures again; None: measure
 
 if __name__ == "__main__":
-    settings.read_settings(globals())  # what is refused, and --help, end before long imports
+    script.prepare(globals())  # --help, and what is refused, end before long imports
 
 import numpy as np
 import pandas as pd
@@ -193,4 +193,4 @@ def figures(tables: dict[str, pd.DataFrame]) -> dict:
 
 
 if __name__ == "__main__":
-    settings.run_script(main, "Stopped. Nothing is written; the same command starts over.")
+    script.run(main, "Stopped. Nothing is written; the same command starts over.")

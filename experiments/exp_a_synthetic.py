@@ -24,7 +24,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
-from utils.runtime import settings
+from utils.runtime import script, settings
 
 # None: what SETTINGS, below, says for the SETTING.
 SETTING = "demo"  # demo, or rahaman: as in Rahaman et al., with fewer steps
@@ -61,7 +61,7 @@ SETTINGS = {
 }
 
 if __name__ == "__main__":
-    settings.read_settings(globals())  # what is refused, and --help, end before long imports
+    script.prepare(globals())  # --help, and what is refused, end before long imports
 
 import pandas as pd
 import torch
@@ -190,4 +190,4 @@ def say_results(learned: pd.DataFrame, labels: dict) -> None:
 
 
 if __name__ == "__main__":
-    settings.run_script(main)
+    script.run(main)

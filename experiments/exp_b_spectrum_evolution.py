@@ -26,7 +26,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 from utils.evidence.paper import RECIPE
-from utils.runtime import settings
+from utils.runtime import script, settings
 
 # None: what SCALES, below, says for the SCALE.
 SCALE = "quick"  # quick, medium, or full (the published setting: for a GPU)
@@ -62,9 +62,9 @@ SCALES = {
     "checkpoint_every": {"quick": 1, "medium": 1, "full": 5},
 }
 if __name__ == "__main__":
-    settings.read_settings(globals())  # what is refused, and --help, end before long imports
+    script.prepare(globals())  # --help, and what is refused, end before long imports
 
-import os
+import shlex
 import time
 from contextlib import ExitStack
 from functools import partial
@@ -92,7 +92,7 @@ def main() -> int:
     s = settings.read_settings(globals(), recipe=RECIPE)
     if s.redraw:
         return results.redraw(s, "exp_b", figures, visualizer.save)
-    names = (configurations.complete(name, s) for name in s.configurations)
+    names = (configurations.canonical_name(name, s) for name in s.configurations)
     s.configurations = list(dict.fromkeys(names))  # "l2" and "l2=0.001" may be one
     distributed.connect()
     device = devices.choose_device(s.device)
@@ -110,7 +110,7 @@ def main() -> int:
         if distributed.RANK == 0:
             results.remove_old_temporary_files(s)
             note_latest(folder, labels["scale"], with_finished_ones(runs, folder, s.epochs))
-            say_plan(s, labels, notice, runs, states, folder, start)
+            say_plan(s, labels, notice, runs, states, folder, start, device)
         sets = {name: images.to(device) for name, images in sets.items()}
         train_all(s, states, sets, runs, folder, labels, start)
     problem = distributed.wait_for_others()
@@ -227,7 +227,7 @@ def figures(tables: dict[str, pd.DataFrame]) -> dict:
     return drawn
 
 
-def say_plan(s, labels: dict, notice: str, runs: list, states: dict, folder: Path, start: dict):
+def say_plan(s, labels, notice: str, runs: list, states: dict, folder: Path, start, device) -> None:
     if notice:
         text = "NOT CIFAR-10: this job uses synthetic images with planted cues, because"
         print("!" * 78, text, notice, "!" * 78, sep="\n")
@@ -241,12 +241,16 @@ def say_plan(s, labels: dict, notice: str, runs: list, states: dict, folder: Pat
         "Runs": f"{describe(runs)}{shared}; {done} of {len(states)} here are finished",
         "Folder": str(folder),
     }
-    affinity = getattr(os, "sched_getaffinity", None)  # cores that this process may use
-    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
+    if slow := devices.slow_precision(s.precision, device):
+        plan["Slower"] = slow
+    cores = devices.usable_cores()
     ranks = min(len(states), cores)
-    if distributed.WORLD == 1 and ranks > 1 and cores >= 4 and start["device"].startswith("cpu"):
-        line = " ".join(["torchrun", f"--nproc-per-node={ranks}", *sys.argv])
+    if distributed.WORLD == 1 and ranks > 1 and cores >= 4 and device.type == "cpu":
+        line = shlex.join(["torchrun", f"--nproc-per-node={ranks}", *sys.argv])
         plan["Faster"] = f"{line}   shares the runs among {cores} cores"
+    if threads := devices.threads_beside_others(device):
+        line = shlex.join(["python", *sys.argv])
+        plan["Busy"] = f"other processes keep cores busy; faster: OMP_NUM_THREADS={threads} {line}"
     results.print_plan(plan)
 
 
@@ -263,4 +267,4 @@ def say_results(history: pd.DataFrame, ssr: pd.DataFrame, claims, labels: dict) 
 
 
 if __name__ == "__main__":
-    settings.run_script(main, "Stopped. The same command goes on from the last finished epoch.")
+    script.run(main, "Stopped. The same command goes on from the last finished epoch.")

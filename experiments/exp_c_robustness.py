@@ -21,7 +21,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 from utils.evidence.paper import RECIPE
-from utils.runtime import settings
+from utils.runtime import script, settings
 
 RUN = "latest"  # folder in results/checkpoints; latest: the job that experiment B noted last
 CONFIGURATIONS = None  # some of those of experiment B; None: all
@@ -49,7 +49,7 @@ SCALES = {  # of experiment B
 }
 
 if __name__ == "__main__":
-    settings.read_settings(globals())  # what is refused, and --help, end before long imports
+    script.prepare(globals())  # --help, and what is refused, end before long imports
 
 import math
 from functools import partial
@@ -198,4 +198,4 @@ def say_results(accuracy: pd.DataFrame, summary: pd.DataFrame, claims: pd.DataFr
 
 
 if __name__ == "__main__":
-    settings.run_script(main)
+    script.run(main)

@@ -21,7 +21,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
-from utils.runtime import settings
+from utils.runtime import script, settings
 
 RUN = "latest"  # folder in results/checkpoints; latest: the job that experiment B noted last
 CONFIGURATIONS = None  # some of those of experiment B; None: all
@@ -38,7 +38,7 @@ RESULTS_DIR = str(ROOT / "results")  # where everything is read and written
 REDRAW = None  # a folder of tables: draw their figures again; None: evaluate
 
 if __name__ == "__main__":
-    settings.read_settings(globals())  # what is refused, and --help, end before long imports
+    script.prepare(globals())  # --help, and what is refused, end before long imports
 
 from functools import partial
 
@@ -152,4 +152,4 @@ def say_results(accuracy: pd.DataFrame, differences: pd.DataFrame, claims, match
 
 
 if __name__ == "__main__":
-    settings.run_script(main)
+    script.run(main)

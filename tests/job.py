@@ -22,7 +22,7 @@ TINY = "exp_b_spectrum_evolution.py --dataset planted --scale quick --device cpu
 TINY += "--width 4 --epochs 2 --train-images 64 --test-images 30 --batch-size 16"
 PRELOADED = ["matplotlib.backends.backend_agg", "pandas", "job", "data.datasets"]
 PRELOADED += ["utils.training.loop", "utils.figures.exp_a", "utils.figures.exp_b"]
-PRELOADED += ["utils.figures.exp_c_d"]
+PRELOADED += ["utils.figures.exp_c_d", "torch._dynamo"]
 
 
 def command(line, results, *arguments) -> list[str]:
@@ -77,15 +77,13 @@ def set_environment(values: dict) -> None:
 
 def as_a_user(line, results, *arguments, **environment) -> subprocess.CompletedProcess:
     """Run a script as a user would, in the folder that gets results/."""
-    return subprocess.run(
-        [sys.executable, *command(line, results, *arguments)],
-        cwd=results.parent,
-        check=False,
-        env=os.environ | environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    return run([sys.executable, *command(line, results, *arguments)], results.parent, **environment)
+
+
+def run(words, folder, **environment) -> subprocess.CompletedProcess:
+    """A command in a folder, to its end, and what it printed."""
+    options = {"env": os.environ | environment, "capture_output": True, "text": True}
+    return subprocess.run(words, cwd=folder, check=False, timeout=300, **options)
 
 
 def write_to(log) -> None:

@@ -24,25 +24,27 @@ SETTINGS = SimpleNamespace(weight_decay=1e-3, dropout=0.5)
         ("dropout", "dropout=0.5", "dropout 0.5"),
         ("dropout=.25+l2", "l2=0.001+dropout=0.25", "L2 1e-3 + dropout 0.25"),
         ("l2=0", "l2=0", "L2 0"),
+        ("Baseline", "baseline", "baseline"),
+        ("L2=5E-4+Dropout", "l2=0.0005+dropout=0.5", "L2 5e-4 + dropout 0.5"),
         ("fixed-norm", "fixed-norm=1", "fixed norm 1"),
         ("fixed-norm=0.5+dropout", "dropout=0.5+fixed-norm=0.5", "dropout 0.5 + fixed norm 0.5"),
     ],
 )
 def test_names(name, complete, label):
-    assert configurations.complete(name, SETTINGS) == complete
-    assert configurations.complete(complete) == complete
+    assert configurations.canonical_name(name, SETTINGS) == complete
+    assert configurations.canonical_name(complete) == complete
     assert configurations.label(complete) == label
     assert runs.parse_run(f"{complete}-seed12") == runs.Run(complete, 12)
 
 
 @pytest.mark.parametrize(
     "name",
-    ["", "L2", "l2=", "l2=-1", "l2=1e6", "l2=nan", "dropout=1", "l2+l2", "l2+", "baseline=1"]
+    ["", "l3", "l2=", "l2=-1", "l2=1e6", "l2=nan", "dropout=1", "l2+l2", "l2+", "baseline=1"]
     + ["fixed-norm=0", "fixed-norm=-1", "fixed-norm+l2", "conv-l2+fixed-norm=2"],
 )
 def test_no_names(name):
     with pytest.raises(ValueError):
-        configurations.complete(name, SETTINGS)
+        configurations.canonical_name(name, SETTINGS)
 
 
 def test_strengths_family_order():

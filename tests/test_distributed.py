@@ -16,7 +16,7 @@ from conftest import tables
 from test_robustness import STOPPED, one_error, temporary_files, wait_for
 from torch.distributed.run import get_args_parser
 
-from utils.runtime import distributed, settings
+from utils.runtime import distributed, script
 
 finished = test_robustness.finished  # the fixture
 ENVIRONMENT = {k: v for k, v in os.environ.items() if k != "DISPLAY"}
@@ -123,7 +123,7 @@ def meet(environment, folder, failing):
         distributed.connect()
         print(distributed.rank_zero_first(work, "auto"), distributed.wait_for_others())
 
-    settings.run_script(main)
+    script.run(main)
 
 
 @pytest.mark.parametrize("failing", [None, 0, 2])

@@ -3,9 +3,10 @@
 import ast
 import importlib.util
 import io
+import json
 import os
 import re
-import runpy
+import shlex
 import shutil
 import subprocess
 import sys
@@ -18,11 +19,11 @@ import job
 import pytest
 import test_training
 import torch
-from conftest import ROOT
+from conftest import ROOT, tables
 
 from data import planted
 from data.images import Normalize
-from utils.runtime import devices, settings
+from utils.runtime import devices, provenance, script
 from utils.training import evaluation, runs
 from utils.training import loop as training
 
@@ -97,13 +98,14 @@ def test_terminals(monkeypatch, encoding):
     streams = [io.TextIOWrapper(io.BytesIO(), encoding) for _ in "ab"]
     monkeypatch.setattr(sys, "stdout", streams[0])
     monkeypatch.setattr(sys, "stderr", streams[1])
+    script.mend_streams()
 
     def main():
         print("94.46 ± 0.21 ±", "Ünï 数据", os.fsdecode(b"\xff"))
         raise OSError("数据 ± 0.21")
 
     with pytest.raises(SystemExit) as end:
-        settings.run_script(main)
+        script.run(main)
     print(end.value, file=sys.stderr)  # as Python does at its end
     monkeypatch.undo()
     for stream in streams:
@@ -127,7 +129,7 @@ def test_out_of_memory_is_one_line(capsys):
             raise error
 
         with pytest.raises(SystemExit) as end:
-            settings.run_script(main)
+            script.run(main)
         assert re.search("out of memory.*BATCH_SIZE.*WIDTH", end.value.code)
 
     for error in (RuntimeError("shapes do not match"), NotImplementedError("aten::x on MPS")):
@@ -136,7 +138,7 @@ def test_out_of_memory_is_one_line(capsys):
             raise error
 
         with pytest.raises(type(error)):
-            settings.run_script(broken)
+            script.run(broken)
 
 
 def test_evaluation_takes_smaller_batches_where_memory_is_short():
@@ -163,25 +165,59 @@ def test_evaluation_takes_smaller_batches_where_memory_is_short():
     )
 
 
-def test_many_cores_are_told_of(monkeypatch, capsys):
-    """With four runs and eight cores, a torchrun line with this job's own flags."""
-    line = job.command(f"{job.TINY} --seeds 0 1 --configurations baseline l2", "results")
+@pytest.fixture
+def plan(monkeypatch, capsys):
+    """Function of device and precision -> what experiment B says before a job of some runs."""
+    line = job.command(f"{job.TINY} --seeds 0 1 --configurations baseline l2", "a folder")
     spec = importlib.util.spec_from_file_location("exp_b", line[0])
-    spec.loader.exec_module(script := importlib.util.module_from_spec(spec))
+    spec.loader.exec_module(exp_b := importlib.util.module_from_spec(spec))
     monkeypatch.setattr(sys, "argv", line)
-    s = SimpleNamespace(width=4, epochs=2, batch_size=16, train_images=64, test_images=30)
-    labels, start = {"dataset": "", "scale": ""}, {"device": "cpu, 1 thread", "processor": ""}
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     some = [runs.Run(name, seed) for name in ("baseline", "l2=0.001") for seed in (0, 1)]
-    for cores, count, said in ((8, 4, True), (3, 4, False), (8, 1, False)):
+
+    def say(count=1, device="cpu", precision="float32", cores=2, load=0.0):
         found = set(range(cores))
-        monkeypatch.setattr(os, "sched_getaffinity", lambda _, c=found: c, raising=False)
+        monkeypatch.setattr(os, "sched_getaffinity", lambda _: found, raising=False)
+        average = mock.Mock(return_value=(load, 0, 0))
+        monkeypatch.setattr(os, "getloadavg", average, raising=False)
+        if load is None:
+            monkeypatch.delattr(os, "getloadavg")
+        sizes = {"width": 4, "epochs": 2, "batch_size": 16, "train_images": 64, "test_images": 30}
+        s = SimpleNamespace(**sizes, precision=precision)
+        labels, start = {"dataset": "", "scale": ""}, {"device": device, "processor": ""}
         states = {run: {"epoch": 0} for run in some[:count]}
-        script.say_plan(s, labels, "", some[:count], states, Path("folder"), start)
-        text = capsys.readouterr().out
-        expected = (
-            "torchrun --nproc-per-node=4 .*--seeds 0 1 --configurations baseline l2.* 8 cores"
-        )
-        assert bool(re.search(expected, text)) == said == ("torchrun" in text), text
+        where = torch.device(device)
+        exp_b.say_plan(s, labels, "", some[:count], states, Path("x"), start, where)
+        return capsys.readouterr().out
+
+    return say
+
+
+@pytest.mark.parametrize("cores, count, said", [(8, 4, True), (3, 4, False), (8, 1, False)])
+def test_many_cores_are_told_of(plan, cores, count, said):
+    """With four runs and eight cores, a torchrun line with this job's own flags."""
+    text = plan(count, cores=cores)
+    expected = "torchrun --nproc-per-node=4 .*--seeds 0 1 --configurations baseline l2 .* 8 cores"
+    assert bool(re.search(expected, text)) == said == ("torchrun" in text), text
+
+
+@pytest.mark.parametrize(
+    "cores, load, device, threads",
+    [(2, 1.1, "cpu", 1), (2, 9.0, "cpu", 1), (4, 2.8, "cpu", 1), (4, 1.0, "cpu", None)]
+    + [(2, 0.3, "cpu", None), (2, 1.1, "meta", None), (2, None, "cpu", None)],
+)
+def test_busy_cores_are_told_of(plan, cores, load, device, threads):
+    """Two threads beside others: a line with as many threads as cores are free, at least one."""
+    text = plan(device=device, cores=cores, load=load)
+    line = rf"Busy .*: OMP_NUM_THREADS={threads} python .*--configurations baseline l2 .*'a folder'"
+    assert bool(re.search(line, text)) == (threads is not None) == ("Busy" in text), text
+
+
+def test_bfloat16_without_matrix_units_is_told_of(plan, monkeypatch):
+    for told, precision, said in ((0, "bfloat16", 1), (0, "float32", 0), (1, "bfloat16", 0)):
+        capabilities = {"amx_bf16": bool(told)}
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda c=capabilities: c, raising=False)
+        assert ("usually slower than float32" in plan(precision=precision)) == bool(said)
 
 
 def test_a_device_without_float64(monkeypatch, tmp_path):
@@ -196,10 +232,8 @@ def test_a_device_without_float64(monkeypatch, tmp_path):
     assert list(test_training.train("l2=0.05", sets, tmp_path)) == [0, 1, 2]
 
     asked = []
-    real = devices.without_compiler(torch.optim.SGD)
-    monkeypatch.setattr(
-        training, "without_compiler", lambda _: lambda *a, **o: asked.append(o) or real(*a, **o)
-    )
+    real = torch.optim.SGD
+    monkeypatch.setattr(torch.optim, "SGD", lambda *a, **o: asked.append(o) or real(*a, **o))
     monkeypatch.setattr(torch.nn.Module, "to", lambda self, *a, **o: asked.append(o) or self)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
     device = devices.choose_device("mps")
@@ -245,27 +279,60 @@ def test_bfloat16_only_on_processors_with_matrix_units(monkeypatch, told, there)
     assert devices.choose_precision("bfloat16", cpu) == "bfloat16"
 
 
-def test_the_compiler_is_not_imported():
-    """An optimiser's import of it takes 2 s; the steps are the same."""
-    code = "import sys, torch; from utils.runtime.devices import without_compiler\n"
-    code += "w = torch.ones(3, requires_grad=True); w.grad = torch.ones(3)\n"
-    code += "o = without_compiler(torch.optim.SGD)([w], lr=0.5, momentum=0.9, fused=True)\n"
-    code += "o.step(); o.step(); o.load_state_dict(o.state_dict()); o.zero_grad()\n"
-    code += "print(*(round(x, 4) for x in w.tolist()), 'torch._dynamo' in sys.modules)"
-    process = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True
-    )
-    after = 1 - 0.5 - 0.5 * 1.9
-    assert process.stdout == f"{after:.2f} {after:.2f} {after:.2f} False\n"
-
-
 def test_streams_that_are_no_files(monkeypatch):
     """A notebook's, or what a test puts there."""
     for name in ("stdout", "stderr"):
         monkeypatch.setattr(sys, name, SimpleNamespace(write=len, flush=lambda: None))
+    script.mend_streams()
     with pytest.raises(SystemExit) as end:
-        settings.run_script(lambda: print("±") or 3)
+        script.run(lambda: print("±") or 3)
     assert end.value.code == 3
+
+
+PRINTS = """import sys; from utils.runtime import script; script.mend_streams(); import tqdm, pathlib
+for i in tqdm.tqdm(range(20_000), mininterval=0): print(i)
+print("to stderr", file=sys.stderr); pathlib.Path(sys.argv[1]).write_text("whole")"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a shell's redirections")
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize(
+    "to", ["2>&-", ">&-", "<&- >&- 2>&-", "| head -1", "2>&1 | head -1", ">/dev/full 2>&1"]
+)
+def test_results_are_written_whoever_reads(tmp_path, to, unbuffered):
+    """Streams that are closed, a pager that ends, a full disk."""
+    line = f'"{sys.executable}" -c "$CODE" file {to}; echo "${{PIPESTATUS[0]}}" >status'
+    where = {"CODE": PRINTS, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": unbuffered}
+    done = job.run(["bash", "-c", line], tmp_path, **where)
+    assert (tmp_path / "file").read_text() == "whole"
+    assert (tmp_path / "status").read_text() == "0\n" and "Traceback" not in done.stderr
+    assert done.stdout == ("0\n" if to == "| head -1" else done.stdout)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a shell's redirections")
+def test_a_script_without_stderr_into_a_pager(tmp_path):
+    words = job.command(A, tmp_path / "results")
+    line = shlex.join([sys.executable, *words]) + " 2>&- | head -1"
+    assert job.run(["bash", "-c", line], tmp_path).stdout.startswith("Signal")
+    assert len(tables(tmp_path / "results")) > 2
+
+
+def test_importing_changes_nothing_for_others():
+    """Every module, in a notebook with figures of its own."""
+    code = """import os, pathlib, signal, sys, importlib, torch, matplotlib
+def state():
+    signals = [signal.getsignal(number) for number in signal.valid_signals()]
+    streams = sys.stdin, sys.stdout, sys.stderr
+    return dict(os.environ), matplotlib.get_backend(), torch.get_num_threads(), signals, streams
+before = state()
+for path in sorted(pathlib.Path().glob("[dmu]*/**/*.py")):
+    if path.parts[0] in ("data", "models", "utils"):
+        importlib.import_module(".".join(path.with_suffix("").parts).removesuffix(".__init__"))
+assert state() == before
+assert "utils.training.loop" in sys.modules and "data.datasets" in sys.modules"""
+    environment = {"MPLBACKEND": "svg", "OMP_NUM_THREADS": "2"}
+    done = job.run([sys.executable, "-c", code], ROOT, **environment)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("name", [None, "OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"])
@@ -273,7 +340,42 @@ def test_how_threads_wait_is_the_users_choice(name):
     names = {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"}
     environment = dict.fromkeys(os.environ.keys() - names | ({name} if name else set()), "9")
     with mock.patch.dict(os.environ, environment, clear=True):
-        runpy.run_path(str(ROOT / "utils" / "__init__.py"))
+        script.set_environment()
         found = {key: os.environ.get(key) for key in names}
     ours = {"GOMP_SPINCOUNT": "20000", "KMP_BLOCKTIME": "1", "OMP_WAIT_POLICY": None}
     assert found == (ours if name is None else dict.fromkeys(names) | {name: "9"})
+
+
+def git(folder, *words):
+    who = ["-c", "user.name=x", "-c", "user.email=x", "-c", "init.defaultBranch=main"]
+    done = job.run(["git", *who, *words], folder)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_the_commit_is_of_this_project(tmp_path, monkeypatch):
+    """Not of a repository that it was unpacked in, nor of one that the environment names."""
+    project = tmp_path / "else" / "project"
+    project.mkdir(parents=True)
+    monkeypatch.setattr(provenance, "ROOT", project)
+    commit = ("commit", "--allow-empty", "-qm", "x")
+    git(project.parent, "init", "-q"), git(project.parent, *commit)
+    assert provenance.git_commit() is None
+    (project / ".git").mkdir()  # emptied by a backup
+    assert provenance.git_commit() is None
+    git(project, "init", "-q"), git(project, *commit, "--author=a <b>")
+    monkeypatch.setenv("GIT_DIR", str(project.parent / ".git"))
+    with mock.patch.dict(os.environ):
+        del os.environ["GIT_DIR"]
+        own = git(project, "rev-parse", "HEAD")
+    assert provenance.git_commit() == own
+
+
+def test_published_conditions_name_no_private_folder(tmp_path, monkeypatch):
+    folder = tmp_path / '新しい　"フォルダ"'
+    monkeypatch.setattr(sys, "argv", ["x.py", "--results-dir", str(folder)])
+    settings = SimpleNamespace(results_dir=str(folder), root=f"{ROOT}/x", loss=print)
+    provenance.write_conditions(folder / "settings.json", settings, {"scale": "quick"})
+    found = json.loads((folder / "settings.json").read_text("utf-8"))
+    assert found["command"] == "python x.py --results-dir results"
+    assert found["settings"]["results_dir"] == "results" and found["settings"]["root"] == "./x"

@@ -2,7 +2,7 @@
 
 A name is "baseline", or terms joined by "+": "l2", "conv-l2", "dropout" and "fixed-norm", each with
 its strength: "l2=0.001+dropout=0.5". On the command line a term without a strength takes that of
-the constant; in files and tables every name is complete.
+the constant, and "L2" is "l2"; in files and tables every name is canonical.
 """
 
 CONSTANTS = {  # term -> the setting that gives its strength, where the name gives none
@@ -19,8 +19,8 @@ ALLOWED = (
 )
 
 
-def complete(name: str, settings=None) -> str:
-    """The name with all strengths, terms in one order: "dropout+l2" -> "l2=0.001+dropout=0.5".
+def canonical_name(name: str, settings=None) -> str:
+    """The name with all strengths, terms in one order: "Dropout+L2" -> "l2=0.001+dropout=0.5".
 
     Args:
         settings: where strengths that the name does not give are found.
@@ -28,10 +28,11 @@ def complete(name: str, settings=None) -> str:
     Raises:
         ValueError: no such configuration.
     """
-    if name == "baseline":
-        return name
+    lower = str(name).lower()
+    if lower == "baseline":
+        return lower
     found = {}
-    for part in str(name).split("+"):
+    for part in lower.split("+"):
         term, _, text = part.partition("=")
         if term not in CONSTANTS or term in found or (settings is None and not text):
             raise ValueError(name)

@@ -19,7 +19,9 @@ from pathlib import Path
 from types import SimpleNamespace
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-import utils  # noqa: F401 (before torch)
+from utils.runtime import script
+
+script.set_environment()  # before torch
 
 # isort: split
 import torch

@@ -1,6 +1,5 @@
 """Where to compute, and what works there."""
 
-import inspect
 import os
 import platform
 
@@ -73,9 +72,32 @@ def memory_format(device: torch.device) -> torch.memory_format:
     return torch.contiguous_format if device.type == "mps" else torch.channels_last
 
 
-def without_compiler(optimizer: type) -> type:
-    """An optimiser class of torch, without the wrappers that import torch's compiler: 2 s less."""
-    names = ("add_param_group", "load_state_dict", "state_dict", "step", "zero_grad")
-    methods = {name: inspect.unwrap(getattr(optimizer, name)) for name in names}
-    methods["step"] = torch.no_grad()(methods["step"])
-    return type(optimizer.__name__, (optimizer,), methods)
+def slow_precision(precision: str, device: torch.device) -> str:
+    """A sentence where bfloat16 was asked of a device without matrix units for it, else ""."""
+    if precision == "float32" or has_bfloat16_units(device):
+        return ""
+    return (
+        f"this {device.type.upper()} has no matrix units for bfloat16: usually slower than float32"
+    )
+
+
+def usable_cores() -> int:
+    """Processor cores that this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+def threads_beside_others(device: torch.device) -> int | None:
+    """How many threads are fastest on a CPU where other processes keep cores busy; None where none
+    are, or the threads are no more than the free cores.
+
+    The load average of the last minute tells, on systems that have one. The threads of a step wait
+    for each other, so one without a core of its own slows all of them.
+    """
+    try:
+        busy = round(os.getloadavg()[0])
+    except (AttributeError, OSError):  # Windows has none
+        return None
+    free = max(1, usable_cores() - busy)
+    crowded = device.type == "cpu" and busy > 0 and torch.get_num_threads() > free
+    return free if crowded else None

@@ -1,6 +1,7 @@
 """Under what conditions results arose: labels of tables and figures, settings files."""
 
 import json
+import os
 import platform
 import subprocess
 import sys
@@ -45,17 +46,22 @@ def write_conditions(path: Path, settings: SimpleNamespace, labels: dict) -> Non
     """How results arose, as JSON: labels, constants, command, versions, commit."""
     conditions = labels | {"format": FORMAT, "settings": vars(settings)}
     conditions["command"] = " ".join(["python", *sys.argv])
-    text = json.dumps(conditions | versions(), indent=2).replace(str(ROOT), ".")
-    if Path(settings.results_dir).is_absolute():  # nobody else's business once it is published
-        text = text.replace(settings.results_dir, "results")
+    text = json.dumps(conditions | versions(), indent=2, default=str)
+    for place, name in ((str(ROOT), "."), (settings.results_dir, "results")):
+        if Path(place).is_absolute():  # nobody else's business once it is published
+            text = text.replace(json.dumps(place)[1:-1], name)
     with files.atomic_write(path) as temporary:
         temporary.write_text(text + "\n", "utf-8")
 
 
 def git_commit() -> str | None:
-    """Commit of this folder, marked where files differ from it; None without git."""
-    command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=40"]
+    """Commit of this project's own repository, marked where files differ from it; None without."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40"]
+    # Neither a repository that the project was unpacked in nor one that the environment names.
+    environment = {name: value for name, value in os.environ.items() if name[:4] != "GIT_"}
+    environment["GIT_CEILING_DIRECTORIES"] = str(ROOT.parent)
+    options = {"cwd": ROOT, "env": environment, "stderr": subprocess.DEVNULL, "text": True}
     try:
-        return subprocess.check_output(command, text=True, stderr=subprocess.DEVNULL).strip()
+        return subprocess.check_output(command, **options).strip()
     except (OSError, subprocess.CalledProcessError):
         return None

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from data.images import ImageSet, Normalize, to_float, training_batches
 from models.resnet import ResNet18
 from utils.runtime import files
-from utils.runtime.devices import autocast, memory_format, without_compiler
+from utils.runtime.devices import autocast, memory_format
 from utils.runtime.progress import Progress
 from utils.spectra.batchnorm import following_batchnorms
 from utils.training import checkpoints, recording
@@ -165,7 +165,7 @@ def build(
         decay = run.strengths.get("l2", 0) + kernels * run.strengths.get("conv-l2", 0)
         some = [p for p in model.parameters() if (p.ndim > 1) == kernels]
         groups.append({"params": some, "weight_decay": decay})
-    optimizer = without_compiler(torch.optim.SGD)(
+    optimizer = torch.optim.SGD(
         groups, lr=settings.learning_rate, momentum=settings.momentum, fused=device.type != "mps"
     )
     for p in model.parameters():  # as SGD starts, but there before the first step

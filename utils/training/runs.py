@@ -60,7 +60,7 @@ def parse_run(name: str) -> Run | None:
     """The run of a folder's name; None where it is no run's."""
     configuration, _, seed = name.rpartition("-seed")
     with suppress(ValueError):
-        if configurations.complete(configuration) == configuration:
+        if configurations.canonical_name(configuration) == configuration:
             return Run(configuration, int(seed))
     return None
 

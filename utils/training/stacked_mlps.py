@@ -10,7 +10,6 @@ from tqdm import tqdm
 
 from data import signals
 from models.mlp import predict_stacked
-from utils.runtime.devices import without_compiler
 
 INDEX = ["strength", "seed", "step", "frequency"]
 
@@ -43,8 +42,8 @@ def train_together(
     """
     weights, _ = stack_module_state(networks)  # per layer (N, out, in) and (N, out)
     factors = inputs.new_tensor(strengths)
-    adam, fused = without_compiler(torch.optim.Adam), inputs.device.type != "mps"
-    optimizer, records = adam(weights.values(), lr=learning_rate, fused=fused), set(records)
+    fused, records = inputs.device.type != "mps", set(records)
+    optimizer = torch.optim.Adam(weights.values(), lr=learning_rate, fused=fused)
     for step in tqdm(range(steps + 1), total=steps, unit="step", disable=None):
         if step in records:
             with torch.no_grad():

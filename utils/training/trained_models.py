@@ -17,7 +17,7 @@ from data.images import ImageSet
 from models.resnet import ResNet18
 from utils import configurations
 from utils.runtime import devices, provenance, results
-from utils.runtime.settings import complete, refuse
+from utils.runtime.settings import fill_from_scale, refuse
 from utils.training import checkpoints, recording
 from utils.training.checkpoints import CheckpointError
 from utils.training.evaluation import for_inference
@@ -94,8 +94,8 @@ def load(settings: SimpleNamespace, scales: dict | None = None) -> TrainedModels
     device = devices.choose_device(settings.device)
     folder, latest = _find_job(settings)
     job, scale, runs = _read_job(folder, latest, settings)
-    complete(settings, {"test_images": job.test_images})
-    complete(settings, scales or {}, job.scale)
+    fill_from_scale(settings, {"test_images": job.test_images})
+    fill_from_scale(settings, scales or {}, job.scale)
     # The scale of another spectrum is that of the job's training images.
     dataset = "planted" if folder.name.startswith("planted") else "cifar10"
     training = 2 if job.image_spectrum == "natural" else job.train_images
@@ -190,11 +190,11 @@ def _read_job(
         )
     runs = sorted(found, key=lambda run: (run.seed, configurations.order(run.configuration)))
     runs = latest.get("runs", runs)
-    names = [configurations.complete(name, job) for name in settings.configurations or ()]
+    names = [configurations.canonical_name(name, job) for name in settings.configurations or ()]
     for what, wanted in (("configuration", names), ("seed", settings.seeds)):
         there = dict.fromkeys(getattr(run, what) for run in runs)
         if set(wanted or ()) - set(there):
             allowed = f"what experiment B has trained: {', '.join(map(str, there))}"
-            refuse(f"{what}s".upper(), wanted, allowed)
+            refuse(f"{what}s".upper(), [x for x in wanted if x not in there], allowed)
         runs = [run for run in runs if not wanted or getattr(run, what) in wanted]
     return job, scale, runs
