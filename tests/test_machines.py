@@ -363,7 +363,11 @@ def test_the_commit_is_of_this_project(tmp_path, monkeypatch):
     assert provenance.git_commit() is None
     (project / ".git").mkdir()  # emptied by a backup
     assert provenance.git_commit() is None
+    (project / "utils" / "runtime").mkdir(parents=True)
+    (project / "utils" / "runtime" / "provenance.py").touch()
     git(project, "init", "-q"), git(project, *commit, "--author=a <b>")
+    assert provenance.git_commit() is None  # the files are not in it
+    git(project, "add", "utils"), git(project, *commit)
     monkeypatch.setenv("GIT_DIR", str(project.parent / ".git"))
     with mock.patch.dict(os.environ):
         del os.environ["GIT_DIR"]

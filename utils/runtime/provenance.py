@@ -56,12 +56,14 @@ def write_conditions(path: Path, settings: SimpleNamespace, labels: dict) -> Non
 
 def git_commit() -> str | None:
     """Commit of this project's own repository, marked where files differ from it; None without."""
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=40"]
     # Neither a repository that the project was unpacked in nor one that the environment names.
+    tracked = ["git", "ls-files", "--error-unmatch", "utils/runtime/provenance.py"]
+    describe = ["git", "describe", "--always", "--dirty", "--abbrev=40"]
     environment = {name: value for name, value in os.environ.items() if name[:4] != "GIT_"}
     environment["GIT_CEILING_DIRECTORIES"] = str(ROOT.parent)
     options = {"cwd": ROOT, "env": environment, "stderr": subprocess.DEVNULL, "text": True}
     try:
-        return subprocess.check_output(command, **options).strip()
+        subprocess.check_output(tracked, **options)
+        return subprocess.check_output(describe, **options).strip()
     except (OSError, subprocess.CalledProcessError):
         return None

@@ -152,9 +152,10 @@ def fill_from_scale(settings: SimpleNamespace, values: dict, scale: str | None =
             settings.changed.append(name)
 
 
-def refuse(name: str, wrong: Sequence, allowed: str) -> None:
-    """End the program with exit code 2 and one line about what is wrong of a setting."""
-    shown = wrong[0] if len(wrong) == 1 else " ".join(map(str, wrong))
+def refuse(name: str, wrong, allowed: str) -> None:
+    """End the program with exit code 2 and one line about a setting's value, or elements of it."""
+    shown = wrong[0] if isinstance(wrong, list) and len(wrong) == 1 else wrong
+    shown = " ".join(map(str, shown)) if isinstance(shown, list) and shown else shown
     sys.stderr.write(f"error: {name} ({_flag(name)}) is {shown!r}; allowed: {allowed}\n")
     sys.exit(2)
 
