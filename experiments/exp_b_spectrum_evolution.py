@@ -78,6 +78,7 @@ from utils import configurations
 from utils.evidence import intervals, verdicts
 from utils.evidence.suppression import closing_table, dose_table, final_table, suppression_table
 from utils.figures import exp_b as draw
+from utils.figures import exp_b_ssr
 from utils.runtime import devices, distributed, files, provenance, results
 from utils.runtime.progress import Progress
 from utils.training.loop import (
@@ -207,13 +208,12 @@ def figures(tables: dict[str, pd.DataFrame]) -> dict:
         "training": draw.training(history),
     }
     if "ssr" in tables:
-        drawn["ssr_comparison"] = draw.ssr_comparison(tables["ssr"])
-        drawn["layers"] = draw.layers(tables["ssr"])
+        drawn["ssr_comparison"] = exp_b_ssr.ssr_comparison(tables["ssr"])
+        drawn["layers"] = exp_b_ssr.layers(tables["ssr"])
         drawn["response"] = draw.response(tables["autocorrelation"])
-    if "response" in tables:
-        drawn["evolution"] = draw.evolution(spectra, tables["response"])
+        drawn["evolution"] = draw.evolution(spectra)
     if "dose_response" in tables:
-        drawn["dose_response"] = draw.dose_response(tables["dose_response"])
+        drawn["dose_response"] = exp_b_ssr.dose_response(tables["dose_response"])
     return drawn
 
 

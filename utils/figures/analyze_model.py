@@ -62,7 +62,7 @@ def features(table: pd.DataFrame) -> Figure:
         rings[name] = db - db.iloc[1]
     drawn = np.concatenate([db.iloc[1:] for db in rings.values()])
     low = np.percentile([-1, *drawn[np.isfinite(drawn)]], 1)
-    figure, (top, bottom) = vis.sections(3.5, 2.6)
+    figure, (top, bottom) = vis.subfigures(3.5, 2.6)
     ax = top.subplots()
     mesh = _by_layer(ax, rings, cmap="viridis", vmin=low, vmax=0)
     top.colorbar(mesh, ax=ax, label="against the lowest\nradius above 0 (dB)", extend="both")
