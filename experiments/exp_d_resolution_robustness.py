@@ -7,7 +7,7 @@ frequencies down, so it is not a pure low-pass, and the antialiased one stands b
 lead of a model is its accuracy minus that of the baseline of the same seed, in percentage
 points; as a model may simply be better at everything, there are also the lead in excess of that
 on clean images, and the lead at matched clean accuracy: an earlier epoch of the better model,
-chosen among the epochs whose weights were kept, by accuracy on the same test images.
+chosen among the epochs whose weights were kept, by the test accuracy that experiment B recorded.
 
     python experiments/exp_d_resolution_robustness.py
     python experiments/exp_d_resolution_robustness.py --run cifar10-quick-0123abcd --seeds 0
@@ -133,7 +133,7 @@ def say_results(accuracy: pd.DataFrame, leads: pd.DataFrame, claims, matched: di
         print(f"\nAccuracy (%): {corruption}, by {draw.LEVELS[corruption][0]}")
         print(robustness.level_table(accuracy, corruption).to_string())
     if matched:
-        print("\nMatched clean accuracy, among the epochs kept, chosen on these test images:")
+        print("\nMatched clean accuracy, among the epochs kept, by the accuracy that B recorded:")
     for seed, epochs in matched.items():
         names = (f"{label(name)} after epoch {epoch}" for name, epoch in epochs.items())
         print(f"  seed {seed}: {', '.join(names)}")

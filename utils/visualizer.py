@@ -148,16 +148,16 @@ def _keep(grid, axes: list[Axes]) -> list[Axes]:
 
 def two_sided(grids: dict) -> tuple:
     """Ends of a colour scale as far below 0 as above it, and its colours."""
-    values = np.concatenate([np.ravel(grid) for grid in grids.values()])
-    limit = max(np.nanmax(np.abs(values), initial=0), 0.1)
+    values = np.concatenate([[0.1], *map(np.ravel, grids.values())])
+    limit = np.nanmax(np.abs(values))
     return -limit, limit, DIVERGING
 
 
 def one_sided(grids: dict) -> tuple:
     """Ends of a colour scale with 0, light, at the end where the values hardly go, and its colours."""
-    values = np.concatenate([np.ravel(grid) for grid in grids.values()])
-    low, high = np.nanmin(values, initial=0), np.nanmax(values, initial=0)
-    return (low, 0, "magma") if -low > high else (0, max(high, 0.1), "magma_r")
+    values = np.concatenate([[0, 0.1], *map(np.ravel, grids.values())])
+    low, high = np.nanmin(values), np.nanmax(values)
+    return (low, 0, "magma") if -low > high else (0, high, "magma_r")
 
 
 def heat_map_rows(count: int) -> int:
@@ -180,18 +180,17 @@ def heat_map_grid(part, groups: list[tuple], draw, x: str, y: str) -> list[Axes]
     blocks = np.split(every, np.cumsum(columns)[:-1], axis=1)
     parts = [list(block.flat[: len(grids)]) for block, (grids, *_) in zip(blocks, groups)]
     for axes, width, (grids, label, (low, high, colors)) in zip(parts, columns, groups):
-        values = np.concatenate([np.ravel(grid) for grid in grids.values()])
-        beyond = np.nanmin(values) < low - 1e-9, np.nanmax(values) > high + 1e-9
+        values = np.concatenate([[0], *map(np.ravel, grids.values())])
+        below, above = np.nanmin(values) < low, np.nanmax(values) > high
         for ax, (title, grid) in zip(axes, grids.items()):
             ax.grid(False)
             ax.patch.set(facecolor="0.93", hatch="///", edgecolor="0.75")  # nothing there
             mesh = draw(ax, grid, low, high, colors)
             whole = re.sub(r"(?<!,) (?=[\d%]|baseline)", "\N{NO-BREAK SPACE}", title)
             ax.set_title(textwrap.fill(whole, 84 // sum(columns)))
-        ends = {(True, False): "min", (False, True): "max", (True, True): "both"}
         height = math.ceil(len(axes) / width)
         bar = {"aspect": 15 * height, "ticks": MaxNLocator(4 * height)}  # whatever its length
-        bar["extend"] = ends.get(beyond, "neither")
+        bar["extend"] = ["neither", "max", "min", "both"][2 * below + above]
         part.colorbar(mesh, ax=axes, label=label, **bar)
     part.supxlabel(x, fontsize=10)
     part.supylabel(y, fontsize=10)
@@ -273,9 +272,10 @@ def step_axis(ax, steps, every: int = 1) -> None:
     first = max(1, min(FIRST_STEP, max(steps) / 10))
     ax.set_xscale("symlog", linthresh=first, linscale=0.2)  # as far as the first it is linear
     ax.autoscale(axis="x")  # room for markers, as wide as on a linear axis
-    powers = 10.0 ** np.arange(1, 8)
-    powers = powers[(powers > 1.9 * first) & (powers < 1.5 * max(steps))]
-    ax.xaxis.set_major_locator(FixedLocator([0, *powers[::-every][::-1]]))
+    named = 10.0 ** np.arange(1, 8)
+    named = named if max(steps) > 999 else np.sort([*named, *5 * named])
+    named = named[(named > 1.9 * first) & (named < 1.1 * max(steps))]
+    ax.xaxis.set_major_locator(FixedLocator([0, *named[::-every][::-1]]))
     ax.xaxis.set_major_formatter("{x:,.0f}")
     ax.xaxis.set_minor_locator(NullLocator())
 
@@ -334,7 +334,7 @@ def _conditions(table: pd.DataFrame, says: str) -> list[str]:
         counts = sorted(set(table.groupby(by).seed.nunique()))
         n = f"n = {' or '.join(map(str, counts))}"
         parts.append(f"{n} seeds, {says}" if counts[-1] > 1 else "n = 1 seed")
-    return [*parts, said["device"]]
+    return [*parts, re.sub("(?<!;) ", "\N{NO-BREAK SPACE}", said["device"])]
 
 
 def animation(figure: Figure, show, frames: list) -> FuncAnimation:

@@ -263,7 +263,7 @@ def _by_epoch(levels: pd.DataFrame) -> tuple[dict, dict]:
 def _epoch_maps(part, grids: dict, change: dict, label: str, scale: tuple) -> list:
     """Heat maps epochs x frequency, high frequencies at the top."""
     groups = [(grids, label, scale)]
-    groups.append((change, "difference (dB)", vis.two_sided(change) if change else ()))
+    groups.append((change, "difference (dB)", vis.two_sided(change)))
     axes = vis.heat_map_grid(part, groups, vis.heat_map, "epoch", "frequency (cycles/pixel)")
     for ax, grid in zip(axes, [*grids.values(), *change.values()]):
         vis.annotate_last_column(ax, grid, "{:+.1f} dB")

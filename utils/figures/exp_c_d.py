@@ -134,7 +134,7 @@ def fourier_heatmap(heatmap: pd.DataFrame) -> Figure:
         for g in (grids, change)
     ]
     groups = [(titled[0], "error minus clean (points)", vis.one_sided(grids))]
-    groups += [(titled[1], "difference (points)", vis.two_sided(change))] if change else []
+    groups.append((titled[1], "difference (points)", vis.two_sided(change)))
     figure, (part,) = vis.subfigures(2 * vis.heat_map_rows(len(grids)))
     vis.heat_map_grid(part, groups, vis.frequency_map, *vis.FREQUENCIES)
     counts = " or ".join(f"{n:,}" for n in sorted(set(heatmap.n_images)))

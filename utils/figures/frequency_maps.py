@@ -24,7 +24,7 @@ def frequency_figure(table: pd.DataFrame, quantity: str) -> Figure:
     change = vis.difference_grid(some, "fy", "fx", "db")
     figure, (top, bottom) = vis.subfigures(2 * vis.heat_map_rows(len(grids)), 3)
     groups = [(grids, f"{quantity} (dB)", vis.two_sided(grids))]
-    groups.append((change, "difference (dB)", vis.two_sided(change) if change else ()))
+    groups.append((change, "difference (dB)", vis.two_sided(change)))
     vis.heat_map_grid(top, groups, vis.frequency_map, *vis.FREQUENCIES)
     radius, absolute = np.hypot(last.fy, last.fx), last[["fy", "fx"]].abs()
     size = last.fy.nunique()
