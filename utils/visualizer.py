@@ -269,11 +269,11 @@ def mark_cut_bars(ax) -> None:
 
 def step_axis(ax, steps, every: int = 1) -> None:
     """Steps from 0 on, logarithmic after the first few; every so many powers of 10 named."""
-    first = max(1, min(FIRST_STEP, max(steps) / 10))
+    recorded = min((step for step in steps if step > 0), default=1)
+    first = max(recorded, min(FIRST_STEP, max(steps) / 10))
     ax.set_xscale("symlog", linthresh=first, linscale=0.2)  # as far as the first it is linear
     ax.autoscale(axis="x")  # room for markers, as wide as on a linear axis
-    named = 10.0 ** np.arange(1, 8)
-    named = named if max(steps) > 999 else np.sort([*named, *5 * named])
+    named = np.outer(10.0 ** np.arange(1, 8), [1] if max(steps) > 999 else [1, 5]).ravel()
     named = named[(named > 1.9 * first) & (named < 1.1 * max(steps))]
     ax.xaxis.set_major_locator(FixedLocator([0, *named[::-every][::-1]]))
     ax.xaxis.set_major_formatter("{x:,.0f}")

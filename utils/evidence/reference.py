@@ -14,7 +14,7 @@ from utils import visualizer as vis
 from utils.evidence import paper
 from utils.evidence.intervals import interval_text
 from utils.evidence.suppression import closing_table
-from utils.figures import analyze_model, exp_a, exp_b, exp_c_d
+from utils.figures import analyze_model, exp_a, exp_b, exp_b_ssr, exp_c_d
 from utils.runtime.files import replacing
 from utils.training.runs import FORMAT
 
@@ -36,7 +36,7 @@ QUESTIONS = {  # folder -> what its control asks
     "dropout": "Does dropout keep high frequencies?",
     "steps": "Steps or images? As many steps as at medium scale, on a tenth of the images",
 }
-FIGURES = vars(exp_a) | vars(exp_b) | vars(exp_c_d)  # functions, by name
+FIGURES = vars(exp_a) | vars(exp_b) | vars(exp_b_ssr) | vars(exp_c_d)  # functions, by name
 FIGURES |= {"scales": exp_b.corner_over_steps}
 OTHERS = {"_features": analyze_model.features, "_sensitivity": analyze_model.sensitivity}
 

@@ -226,7 +226,7 @@ def corner_over_steps(spectra: dict[str, pd.DataFrame]) -> Figure:
         highest = _highest(_levels(table, hidden=True))
         rows = vis.differences(highest, "db", ["step"])
         rows = rows[rows.configuration == vis.compared_configuration(highest.configuration)]
-        text = f"{name}, n = {rows.seed.nunique()}, learning rate 0 at step {rows.step.max():,}"
+        text = f"{name}, n = {rows.seed.nunique()}, learning rate 0 at step {rows.step.max():,.0f}"
         vis.curves(ax, rows, "step", "db", text, **style)
         steps |= set(rows.step)
     _finish_steps(ax, steps, "L2 minus baseline (dB)")

@@ -59,8 +59,11 @@ def ssr_comparison(ssr: pd.DataFrame) -> Figure:
         ratios["published ratio,\nfirst convolution"] = (first, "published_ratio")
         claimed = {name: paper.SSR[0] / value for name, value in published.items()}
         last = {name: value for name, value in claimed.items() if name != "baseline"}
+        lower[1].set_xscale("log")
         _forest(lower[1], _estimates(ratios, ratio=True), last, no_effect=1)
         lower[1].set_xlabel("ratio against the baseline")
+        low, high = lower[1].get_xlim()
+        lower[1].set_xlim(min(low, 0.4), max(high, 2.5))
         vis.log_axis(lower[1].xaxis)
     title = "How much of their high frequencies the kernels lose"
     return vis.add_title_and_caption(figure, title, ssr, DOTS)
@@ -212,8 +215,9 @@ def overview(ssr: pd.DataFrame, accuracy: pd.DataFrame) -> Figure:
     left.set_ylabel("share of the highest frequency (%)")
     left.set_title("Kernels after training", pad=18)
     layer_axis([left], names)
-    left.set_xticks(*block_ticks(names), rotation=45, ha="right", rotation_mode="anchor")
-    left.set_xlabel("3x3 convolution, from input to output")
+    places, labels = block_ticks(names)
+    left.set_xticks(places, [label.removeprefix("block ") for label in labels])
+    left.set_xlabel("first convolution, then blocks of two")
     vis.model_curves(right, noisy, "level", "accuracy")
     for name, rows in clean[clean.corruption == "none"].groupby("configuration"):
         style = {"color": vis.line_style(name)["color"], "linestyle": ":", "linewidth": 1}
