@@ -13,7 +13,7 @@ energy above CUTOFF, and c(t) that of the corner, the highest radius alone,
     python experiments/exp_b_spectrum_evolution.py --configurations baseline l2=1e-4 l2 l2=1e-2
 
 Figures appear in results/figures: exp_b_spectrum_evolution.png (redrawn during training), and at
-the end exp_b_ssr_comparison.png, others, and a film, exp_b_evolution.gif; tables in results/data.
+the end exp_b_ssr_comparison.png, others, and an animation, exp_b_evolution.gif; tables in results/data.
 Started again after an interruption, it goes on from the last finished epoch. Quick scale takes 4 to
 7 minutes on two CPU cores. Several processes share the runs:
 

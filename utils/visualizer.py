@@ -154,7 +154,7 @@ def two_sided(grids: dict) -> tuple:
 
 
 def one_sided(grids: dict) -> tuple:
-    """Ends of a colour scale with 0, light, at the end where the values hardly go, and its colours."""
+    """Ends of a colour scale with 0, light, at the end that values hardly pass, and its colours."""
     values = np.concatenate([[0, 0.1], *map(np.ravel, grids.values())])
     low, high = np.nanmin(values), np.nanmax(values)
     return (low, 0, "magma") if -low > high else (0, high, "magma_r")

@@ -18,8 +18,8 @@ PUBLISHED_STEP = 500  # of the published explained variances
 
 @vis.styled
 def frequency_curves(frequency: pd.DataFrame) -> Figure:
-    """Low frequencies (dark) rise first, and later the stronger the penalty: a curve that still rises
-    at the end is slower, not suppressed.
+    """Low frequencies (dark) rise first, and later the stronger the penalty: a curve that still
+    rises at the end is slower, not suppressed.
 
     Crosses: published values, in the published setting (more steps go through the same).
     """
@@ -69,9 +69,11 @@ def spectral_bias(frequency: pd.DataFrame) -> Figure:
         vis.step_axis(ax, grid.columns, every=1 + len(axes) // 4)
         vis.annotate_last_column(ax, grid, "{:.2f}")
         ax.set_yticks(range(len(grid)), grid.index)
-    return vis.add_title_and_caption(
-        figure, "Spectral bias: low frequencies first", frequency, "mean"
+    low_first = all(grid.diff().iloc[1:, -1].le(0).all() for grid in grids.values())
+    title = (
+        "Spectral bias: low frequencies first" if low_first else "Amplitude of the fit by frequency"
     )
+    return vis.add_title_and_caption(figure, title, frequency, "mean")
 
 
 @vis.styled

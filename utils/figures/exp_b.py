@@ -1,6 +1,6 @@
 """The figures of experiment B. The first sentence of a function says what to see.
 
-"Highest" is the highest frequency of a 3x3 kernel: the radius sqrt(2)/3 cycles/pixel, on its diagonals.
+"Highest" is the highest frequency of a 3x3 kernel: radius sqrt(2)/3 cycles/pixel, on its diagonals.
 """
 
 import numpy as np

@@ -1,4 +1,4 @@
-"""The figures of experiment B after training: suppression, layers, doses, and the one for the README.
+"""The figures of experiment B after training: suppression, layers, doses, and the README's.
 
 "Highest frequency" is that of a 3x3 kernel: the radius sqrt(2)/3 cycles/pixel, on its diagonals.
 """
@@ -234,9 +234,8 @@ def overview(ssr: pd.DataFrame, accuracy: pd.DataFrame) -> Figure:
     mean, _, high = interval(change[change.configuration == shown[1]].accuracy)
     title = "What L2 does to kernels, and to accuracy under noise"
     if high < 0:  # NaN for one seed
-        title = (
-            f"Noise of the highest frequencies costs L2 {-mean:.0f} points more than the baseline"
-        )
+        title = "Under noise of the highest frequencies L2 is "
+        title += f"{-mean:.0f} points less accurate than the baseline"
     return vis.add_title_and_caption(figure, title, noisy)
 
 

@@ -30,8 +30,8 @@ TRAINED = 70  # percent on clean images; below, CIFAR-10 is hardly learned
 def robustness(
     accuracy: pd.DataFrame, leads: pd.DataFrame, corruptions: list[str], title: str
 ) -> Figure:
-    """Left, how accuracy falls; right, the difference to the baseline of the same seed, which speaks
-    of robustness where it lies above its dotted line, that on clean images.
+    """Left, how accuracy falls; right, the difference to the baseline of the same seed: robustness
+    where it lies above its dotted line, that on clean images.
 
     A row per corruption.
     """
