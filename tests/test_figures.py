@@ -243,6 +243,12 @@ def hidden_db(spectrum):
     return 10 * np.log10(share / pd.Series(WHITE))
 
 
+def highest_share(spectrum):
+    """Of the largest radius, raw, by configuration, seed, layer and step."""
+    rows = spectrum[(spectrum.weights == "raw") & (spectrum.radius > 0.4)]
+    return rows.set_index(["configuration", "seed", "layer", "step"]).share
+
+
 def assert_one_scale(axes):
     """Panels share a scale that goes as far as what they show, 0 in its middle or at an end."""
     meshes = [ax.collections[0] if ax.collections else ax.images[0] for ax in axes]
@@ -304,38 +310,32 @@ def test_first_layer(b):
     spectrum = b["spectrum"]
     raw = spectrum[(spectrum.weights == "raw") & (spectrum.layer == "conv1")]
     density = raw.pivot(index=["configuration", "seed", "step"], columns="radius", values="energy")
-    density /= [1, 4, 4]
-    whole = density.div(density[0.0], axis=0).loc[:, :, [0, 10, 20]]
-    maps = (10 * np.log10(whole)).groupby(["configuration", "step"]).mean().iloc[:, 1:]
+    relative = density.div(density[0.0] * 4, axis=0).iloc[:, 1:].loc[:, :, [0, 10, 20]]
+    maps = (10 * np.log10(relative)).groupby(["configuration", "step"]).mean()
     figure = exp_b.first_layer(spectrum)
-    axes = [ax for ax in figure.axes if ax.collections and "minus" not in ax.get_title()][:8]
+    axes = [panel(figure, configurations.label(name)) for name in EIGHT]
     assert_one_scale(axes)
     assert 0 in axes[0].collections[0].get_clim() and len(axes[0].collections[0].get_array()) == 2
-    assert_shown(figure, [*maps.to_numpy().ravel(), *whole.sum(axis=1) - 1])
+    assert_shown(figure, [*maps.to_numpy().ravel(), *relative.sum(axis=1)])
 
 
 def test_layer_evolution(b):
     """The first layer on top; every step reaches half-way to the next."""
-    spectrum = b["spectrum"]
-    highest = spectrum[(spectrum.weights == "raw") & (spectrum.radius > 0.4)]
-    db = 10 * np.log10(highest.set_index(["configuration", "seed", "layer", "step"]).share * 9 / 4)
-    figure = exp_b.layer_evolution(spectrum)
-    for title, values in (
-        ("L2 1e-3", db["l2=0.001"]),
-        ("L2 1e-3 minus baseline", db["l2=0.001"] - db["baseline"]),
-    ):
+    db = 10 * np.log10(highest_share(b["spectrum"]) * 9 / 4)
+    figure = exp_b.layer_evolution(b["spectrum"])
+    change = db["l2=0.001"] - db["baseline"]
+    for title, values in (("L2 1e-3", db["l2=0.001"]), ("L2 1e-3 minus baseline", change)):
         ax = panel(figure, title)
         expected = values.groupby(["layer", "step"]).mean().unstack().loc[LAYERS[::-1]]
         np.testing.assert_allclose(ax.collections[0].get_array(), expected, atol=1e-9)
         names = [t.get_text() for t in figure.axes[0].get_yticklabels()]
-        assert ax.get_yticks().tolist() == [*np.arange(0.5, 16, 2), 16] and ax.get_ylim()[1] > 0
         assert names == [*(f"block {n}" for n in range(7, -1, -1)), "first"]
+        assert ax.get_yticks().tolist() == [*np.arange(0.5, 16, 2), 16] and ax.get_ylim()[1] > 0
         edges = ax.collections[0].get_coordinates()[0, :, 0]
         np.testing.assert_allclose(edges, [-0.5, 0.5, 1.5, 3, 6, 9, 15, 25])
-        separators = {line.get_ydata()[0] for line in ax.lines}
-        assert separators == {3.5, 7.5, 11.5, 15.5}  # the first, then four of each stage
-    labels = [*map(configurations.label, EIGHT)]
-    assert_one_scale([panel(figure, label) for label in labels])
+        stages = {line.get_ydata()[0] for line in ax.lines}
+        assert stages == {3.5, 7.5, 11.5, 15.5}  # the first layer, then four in each
+    assert_one_scale([panel(figure, configurations.label(name)) for name in EIGHT])
 
 
 def test_response():
@@ -378,10 +378,8 @@ def test_response():
 
 def test_evolution(b):
     """The shares of the layers move from step to step, named in the title."""
-    spectrum = b["spectrum"]
-    raw = spectrum[(spectrum.weights == "raw") & (spectrum.radius > 0.4)]
-    means = 100 * raw.groupby(["configuration", "step", "layer"]).share.mean()
-    animation = exp_b.evolution(spectrum)
+    means = 100 * highest_share(b["spectrum"]).groupby(["configuration", "step", "layer"]).mean()
+    animation = exp_b.evolution(b["spectrum"])
     assert [*dict.fromkeys(animation.new_frame_seq())] == [0, 1, 2, 4, 8, 10, 20]
     for step in (8, 20):
         animation._func(step)
