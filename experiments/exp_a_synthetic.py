@@ -13,7 +13,7 @@ y of the signal.
     python experiments/exp_a_synthetic.py --steps 20000   # "slower" is not "suppressed"
     python experiments/exp_a_synthetic.py --setting rahaman   # few minutes
 
-Figures appear in results/figures, exp_a_*.png and a film, exp_a_comparison.gif; tables in
+Figures appear in results/figures, exp_a_*.png and an animation, exp_a_comparison.gif; tables in
 results/data. The setting rahaman writes exp_a_rahaman_*. All networks train in one batched
 computation: the default job of 15 takes under 15 s on two CPU cores.
 """

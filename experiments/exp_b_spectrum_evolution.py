@@ -13,7 +13,7 @@ energy above CUTOFF, and c(t) that of the corner, the highest radius alone,
     python experiments/exp_b_spectrum_evolution.py --configurations baseline l2=1e-4 l2 l2=1e-2
 
 Figures appear in results/figures: exp_b_spectrum_evolution.png (redrawn during training), and at
-the end exp_b_ssr_comparison.png, others, and a film, exp_b_evolution.gif; tables in results/data.
+the end exp_b_ssr_comparison.png, others, and an animation, exp_b_evolution.gif; tables in results/data.
 Started again after an interruption, it goes on from the last finished epoch. Quick scale takes 4 to
 7 minutes on two CPU cores. Several processes share the runs:
 
@@ -78,6 +78,7 @@ from utils import configurations, visualizer
 from utils.evidence import verdicts
 from utils.evidence.suppression import closing_table, dose_table, suppression_table
 from utils.figures import exp_b as draw
+from utils.figures import exp_b_ssr
 from utils.runtime import devices, distributed, files, provenance, results
 from utils.runtime.progress import Progress
 from utils.training.loop import DivergedError, load_state, read_rows, steps_per_epoch, train
@@ -217,13 +218,12 @@ def figures(tables: dict[str, pd.DataFrame]) -> dict:
         "training": draw.training(history),
     }
     if "ssr" in tables:
-        drawn["ssr_comparison"] = draw.ssr_comparison(tables["ssr"])
-        drawn["layers"] = draw.layers(tables["ssr"])
+        drawn["ssr_comparison"] = exp_b_ssr.ssr_comparison(tables["ssr"])
+        drawn["layers"] = exp_b_ssr.layers(tables["ssr"])
         drawn["response"] = draw.response(tables["autocorrelation"])
-    if "response" in tables:
-        drawn["evolution"] = draw.evolution(spectra, tables["response"])
+        drawn["evolution"] = draw.evolution(spectra)
     if "dose_response" in tables:
-        drawn["dose_response"] = draw.dose_response(tables["dose_response"])
+        drawn["dose_response"] = exp_b_ssr.dose_response(tables["dose_response"])
     return drawn
 
 

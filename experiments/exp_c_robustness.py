@@ -160,7 +160,8 @@ def measure_sensitivity(s, given: trained_models.TrainedModels) -> dict[str, pd.
         row = dict(zip(evaluation.KEY, key))
         spectra.append(spectrum.table().assign(**row))
         for u, v in modes:  # the other half of the modes is the same
-            maps.append(row | {"u": u, "v": v, "power": power[u - middle, v - middle]})
+            mode = {"u": u, "v": v, "power": power[u - middle, v - middle]}
+            maps.append(row | mode | {"n_images": len(images)})
         numbers = {"high_share": spectrum.high_share(s.cutoff), "total": spectrum.total}
         summary.append(row | numbers | {"mean_radius": spectrum.mean_radius})
     return {

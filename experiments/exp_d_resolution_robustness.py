@@ -136,7 +136,7 @@ def say_results(accuracy: pd.DataFrame, differences: pd.DataFrame, claims, match
         print(f"\nAccuracy (%): {corruption}, by {draw.LEVELS[corruption][0]}")
         print(robustness.level_table(accuracy, corruption).to_string())
     if matched:
-        print("\nMatched clean accuracy, among the epochs kept, by accuracy on B's test images:")
+        print("\nMatched clean accuracy, among the epochs kept, by the accuracy that B recorded:")
     for seed, epochs in matched.items():
         names = (f"{label(name)} after epoch {epoch}" for name, epoch in epochs.items())
         print(f"  seed {seed}: {', '.join(names)}")

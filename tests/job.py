@@ -22,7 +22,7 @@ TINY = "exp_b_spectrum_evolution.py --dataset planted --scale quick --device cpu
 TINY += "--width 4 --epochs 2 --train-images 64 --test-images 30 --batch-size 16"
 PRELOADED = ["matplotlib.backends.backend_agg", "pandas", "job", "data.datasets"]
 PRELOADED += ["utils.training.loop", "utils.figures.exp_a", "utils.figures.exp_b"]
-PRELOADED += ["utils.figures.exp_c_d", "torch._dynamo"]
+PRELOADED += ["utils.figures.exp_b_ssr", "utils.figures.exp_c_d", "torch._dynamo"]
 
 
 def command(line, results, *arguments) -> list[str]:
@@ -97,14 +97,14 @@ def without_pictures() -> None:
     from matplotlib.figure import Figure
 
     from utils import visualizer
-    from utils.figures import exp_a, exp_b, exp_c_d
+    from utils.figures import exp_a, exp_b, exp_b_ssr, exp_c_d
 
-    for module in (exp_a, exp_b, exp_c_d):
+    for module in (exp_a, exp_b, exp_b_ssr, exp_c_d):
         for name, function in inspect.getmembers(module, inspect.isfunction):
             if function.__module__ == module.__name__ and name[0] != "_":
                 empty = functools.wraps(function)(lambda *_, **__: Figure())
                 setattr(module, name, empty)
-    visualizer.save = lambda figure, path: path.write_bytes(b"picture")
+    visualizer.save = lambda figure, path, *_: path.write_bytes(b"picture")
 
 
 def _run(line, before, log, pictures):
@@ -170,8 +170,8 @@ def die_inside_a_figure() -> None:
 
     original, calls = visualizer.save, []
 
-    def save(figure, path):
-        original(figure, path)
+    def save(figure, path, *options):
+        original(figure, path, *options)
         calls.append(1)
         if len(calls) == 4:
             Path(path).write_bytes(Path(path).read_bytes()[:1000])

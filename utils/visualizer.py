@@ -1,23 +1,21 @@
 """One look for all figures, which are drawn from tables alone: styles, panels, curves, captions."""
 
-import io
 import math
 import re
 import textwrap
 
 import matplotlib
-import matplotlib.colors
 import numpy as np
 import pandas as pd
 from matplotlib.animation import FuncAnimation, PillowWriter
 from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap, to_hex
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, Formatter, LogLocator, MaxNLocator, NullLocator
-from PIL import Image
 
 from utils import configurations
 from utils.evidence import paper
-from utils.evidence.intervals import minus_baseline
+from utils.evidence.intervals import interval, minus_baseline
 
 WIDTH = 9.6  # inches of every figure: 10 points are 13 pixels where it is shown 900 wide
 # One look per family in every figure: colour, line and marker, distinct in grey too.
@@ -30,54 +28,68 @@ FAMILIES = {
     "l2+dropout": ("#D55E00", (0, (5, 1, 1, 1, 1, 1)), "v"),
     "conv-l2+dropout": ("#56B4E9", (0, (1, 1)), "P"),
 }
+USUAL = {"l2": 1e-3, "conv-l2": 1e-3, "dropout": 0.5, "fixed-norm": 1}  # in a family's own colour
+# Colours of a tenth of the usual strength and of ten times it; others lie between.
+WEAK = {"l2": "#c7d916", "conv-l2": "#f7d7e7", "dropout": "#f3e08c", "fixed-norm": "#cdb9e6"}
+STRONG = {"l2": "#3b0764", "conv-l2": "#4a0d3f", "dropout": "#5e0f05", "fixed-norm": "#1b0b33"}
 FREQUENCIES = ("horizontal (cycles/pixel)", "vertical (cycles/pixel)")
 EPOCHS = {"axis": "x", "integer": True, "nbins": 6, "min_n_ticks": 1}  # of `locator_params`
-MINUS = " minus baseline"  # how titles of differences end
-USUAL = {
-    "l2": 1e-3,
-    "conv-l2": 1e-3,
-    "dropout": 0.5,
-    "fixed-norm": 1,
-}  # strengths in a family's own colour
+INTERVALS = "thin: each, thick: mean; bar: 95 % interval"  # what a caption says of curves
 # Below zero blue and dark, above it yellow and light: in grey, too, the sign can be seen.
-DIVERGING = matplotlib.colors.LinearSegmentedColormap.from_list(
+DIVERGING = LinearSegmentedColormap.from_list(
     "diverging", ["#041e42", "#1f5fa8", "#a9adb2", "#f2c45c", "#fffbd5"]
 )
+FIRST_STEP = 8  # up to which an axis of steps is linear, and short: little happens
+# The same figures everywhere, whatever the user's matplotlibrc says; no other setting is touched.
+PROCESS = ("backend", "interactive", "toolbar", "webagg", "tk.")
+STYLE = {name: x for name, x in matplotlib.rcParamsDefault.items() if not name.startswith(PROCESS)}
+STYLE |= {
+    "font.size": 10,
+    "axes.titlesize": 10.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.3,
+    "legend.frameon": False,
+    "svg.hashsalt": "figure",
+}
+styled = matplotlib.rc_context(STYLE)  # decorates every function that draws a figure
 
-matplotlib.rcdefaults()  # the same figures everywhere, whatever the user's matplotlibrc says
-matplotlib.rcParams.update(
-    {
-        "font.size": 10,
-        "axes.titlesize": 10.5,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.grid": True,
-        "grid.alpha": 0.3,
-        "legend.frameon": False,
-    }
-)
 
-
-def look(configuration: str) -> dict:
-    """Colour, line and marker of a family; weaker than usual is light and hollow, stronger dark."""
-    family = configurations.family(configuration)
+def line_style(configuration: str) -> dict:
+    """Colour, line and marker of a family; the colour of a strength between weak and strong."""
+    family, strengths = (
+        configurations.family(configuration),
+        configurations.strengths(configuration),
+    )
     color, line, marker = FAMILIES.get(family, ("#555555", ":", "X"))
-    strengths = configurations.strengths(configuration).items()
-    logs = sum(np.log10(max(strength, 1e-9) / USUAL[term]) for term, strength in strengths)
-    shade = np.clip(0.55 * logs, -0.7, 0.7)  # from the colour towards white, below 0, or black
-    rgb = np.array(matplotlib.colors.to_rgb(color)) * (1 - abs(shade)) + max(0, -shade)
-    color = matplotlib.colors.to_hex(rgb.clip(0, 1))
-    filling = "white" if shade < 0 else color
+    place = sum(np.log10(max(x, 1e-9) / USUAL[term]) for term, x in strengths.items())
+    ends = WEAK.get(family, "#ffffff"), STRONG.get(family, "#000000")
+    scale = LinearSegmentedColormap.from_list(family, [ends[0], color, ends[1]], N=2001)
+    color = to_hex(scale(0.5 + np.clip(place, -1, 1) / 2))
+    filling = "white" if place < 0 else color
     return {"color": color, "linestyle": line, "marker": marker, "markerfacecolor": filling}
 
 
-def contrast(names) -> str | None:
-    """What is compared with the baseline where one is: L2 as published, else the first other."""
+def compared_configuration(names) -> str | None:
+    """The configuration whose difference to the baseline is shown, None without a baseline.
+
+    Of L2, else of the first family, the published strength, else the strongest.
+    """
     others = [name for name in dict.fromkeys(names) if name != "baseline"]
     if not others or "baseline" not in set(names):
         return None
-    claimed = paper.CONFIGURATIONS[1]
-    return claimed if claimed in others else others[0]
+    families = [configurations.family(name) for name in others]
+    family = "l2" if "l2" in families else families[0]
+    alike = sorted((n for n, f in zip(others, families) if f == family), key=configurations.order)
+    published = [name for name in alike if name == f"{family}={USUAL.get(family, 0):g}"]
+    return [*alike, *published][-1]
+
+
+def at_published_recipe(table: pd.DataFrame) -> bool:
+    """Results on CIFAR-10 with the published schedule, whatever the width of the network."""
+    scales = (paper.SCALE, f"{paper.SCALE}, changed: width")
+    return table.dataset.iloc[0] == paper.DATASET and table.scale.iloc[0] in scales
 
 
 def differences(table: pd.DataFrame, column: str, at: list[str]) -> pd.DataFrame:
@@ -90,22 +102,27 @@ def differences(table: pd.DataFrame, column: str, at: list[str]) -> pd.DataFrame
     return paired.dropna(subset=column)
 
 
-def means(table: pd.DataFrame, rows: str, columns: str, value: str) -> dict:
-    """Grids of means over seeds: of every configuration, by label, and of L2 minus baseline."""
-    parts = dict(list(table.groupby("configuration", sort=False)))
-    other = contrast(parts)
-    parts = {configurations.label(name): part for name, part in parts.items()}
-    paired = differences(table, value, [rows, columns])
-    if other in set(paired.configuration):
-        parts[configurations.label(other) + MINUS] = paired[paired.configuration == other]
-    times = sorted(set(table[columns]))
+def mean_grids(table: pd.DataFrame, rows: str, columns: str, value: str) -> dict:
+    """Means over seeds of every configuration, by its label: rows x columns."""
+    every = sorted(set(table[columns]))
     return {
-        title: part.pivot_table(index=rows, columns=columns, values=value).reindex(columns=times)
-        for title, part in parts.items()
+        configurations.label(name): part.pivot_table(value, rows, columns).reindex(columns=every)
+        for name, part in table.groupby("configuration", sort=False)
     }
 
 
-def sections(*heights: float) -> tuple[Figure, list]:
+def difference_grid(table: pd.DataFrame, rows: str, columns: str, value: str) -> dict:
+    """As `mean_grids`, of the compared configuration minus the baseline; {} without a pair."""
+    paired = differences(table, value, [rows, columns])
+    paired = paired[paired.configuration == compared_configuration(table.configuration)]
+    every = sorted(set(table[columns]))
+    return {
+        f"{title} minus baseline": grid.reindex(columns=every)
+        for title, grid in mean_grids(paired, rows, columns, value).items()
+    }
+
+
+def subfigures(*heights: float) -> tuple[Figure, list]:
     """A figure of parts below each other, each laid out by itself; heights in inches."""
     figure = Figure(figsize=(WIDTH, sum(heights) + 0.9), layout="constrained")
     parts = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)
@@ -129,48 +146,55 @@ def _keep(grid, axes: list[Axes]) -> list[Axes]:
     return axes
 
 
-def map_rows(grids: dict) -> int:
-    """Rows of panels that `map_panels` needs."""
-    return math.ceil(sum(MINUS not in title for title in grids) / 4)
+def two_sided(grids: dict) -> tuple:
+    """Ends of a colour scale as far below 0 as above it, and its colours."""
+    values = np.concatenate([[0.1], *map(np.ravel, grids.values())])
+    limit = np.nanmax(np.abs(values))
+    return -limit, limit, DIVERGING
 
 
-def map_panels(part, grids: dict, draw, label: str, x: str, y: str, centred=True) -> list[Axes]:
-    """Images by title on one colour scale, with the bar that explains it; returns their axes.
+def one_sided(grids: dict) -> tuple:
+    """Ends of a colour scale with 0, light, at the end that values hardly pass, and its colours."""
+    values = np.concatenate([[0, 0.1], *map(np.ravel, grids.values())])
+    low, high = np.nanmin(values), np.nanmax(values)
+    return (low, 0, "magma") if -low > high else (0, high, "magma_r")
 
-    A difference, the last of them, has a scale of its own and stands to the right of the others.
+
+def heat_map_rows(count: int) -> int:
+    """Rows of panels that `heat_map_grid` makes of so many in its first group."""
+    return math.ceil(count / 4)
+
+
+def heat_map_grid(part, groups: list[tuple], draw, x: str, y: str) -> list[Axes]:
+    """Heat maps in groups beside each other, a colour scale and its bar each; returns their axes.
 
     Args:
-        draw: takes axes, a grid, the ends of the scale and its colours; returns what has them.
-        label: of the colours, x and y of the axes.
-        centred: the scale goes as far below 0 as above it, as that of a difference always does.
+        groups: (grids by title, label of the colours, (low, high, colours)), also without grids.
+        draw: function(ax, grid, low, high, colours) -> artist for the colour bar.
+        x, y: labels of the axes.
     """
-    usual = [title for title in grids if MINUS not in title]
-    compared = [title for title in grids if MINUS in title]
-    rows = map_rows(grids)
-    wide = math.ceil(len(usual) / rows)
-    columns = wide + len(compared)
-    every = part.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
-    axes = _keep(every, [*every[:, :wide].flat[: len(usual)], *every[0, wide:]])
-    of = dict(zip([*usual, *compared], axes))
-    for group in filter(None, (usual, compared)):
-        values = np.concatenate([np.ravel(grids[title]) for title in group])
-        values = values[np.isfinite(values)]
-        low, high, colors = values.min(initial=0), values.max(initial=0.1), "magma_r"
-        if centred or group is compared:
-            low, high, colors = -max(-low, high), max(-low, high), DIVERGING
-        for title in group:
-            of[title].grid(False)
-            of[title].patch.set(facecolor="0.93", hatch="///", edgecolor="0.75")  # nothing there
-            mesh = draw(of[title], grids[title], low, high, colors)
+    groups = [group for group in groups if group[0]]
+    rows = heat_map_rows(len(groups[0][0]))
+    columns = [math.ceil(len(grids) / rows) for grids, *_ in groups]
+    every = part.subplots(rows, sum(columns), squeeze=False, sharex=True, sharey=True)
+    blocks = np.split(every, np.cumsum(columns)[:-1], axis=1)
+    parts = [list(block.flat[: len(grids)]) for block, (grids, *_) in zip(blocks, groups)]
+    for axes, width, (grids, label, (low, high, colors)) in zip(parts, columns, groups):
+        values = np.concatenate([[0], *map(np.ravel, grids.values())])
+        below, above = np.nanmin(values) < low, np.nanmax(values) > high
+        for ax, (title, grid) in zip(axes, grids.items()):
+            ax.grid(False)
+            ax.patch.set(facecolor="0.93", hatch="///", edgecolor="0.75")  # nothing there
+            mesh = draw(ax, grid, low, high, colors)
             whole = re.sub(r"(?<!,) (?=[\d%]|baseline)", "\N{NO-BREAK SPACE}", title)
-            of[title].set_title(textwrap.fill(whole, 84 // columns))
-        text = f"difference {label[label.rindex('(') :]}" if group is compared else label
-        height = rows if group is usual else 1
+            ax.set_title(textwrap.fill(whole, 84 // sum(columns)))
+        height = math.ceil(len(axes) / width)
         bar = {"aspect": 15 * height, "ticks": MaxNLocator(4 * height)}  # whatever its length
-        part.colorbar(mesh, ax=[of[title] for title in group], label=text, **bar)
+        bar["extend"] = ["neither", "max", "min", "both"][2 * below + above]
+        part.colorbar(mesh, ax=axes, label=label, **bar)
     part.supxlabel(x, fontsize=10)
     part.supylabel(y, fontsize=10)
-    return axes
+    return _keep(every, [ax for axes in parts for ax in axes])
 
 
 def heat_map(ax, grid: pd.DataFrame, low: float, high: float, colors):
@@ -182,7 +206,7 @@ def heat_map(ax, grid: pd.DataFrame, low: float, high: float, colors):
     return ax.pcolormesh(edges, rows, grid, vmin=low, vmax=high, cmap=colors)
 
 
-def numbers(ax, grid: pd.DataFrame, digits: str) -> None:
+def annotate_last_column(ax, grid: pd.DataFrame, digits: str) -> None:
     """The latest values of the rows of a heat map in numbers, at its right edge."""
     style = {"transform": ax.get_yaxis_transform(), "ha": "right", "va": "center", "fontsize": 9}
     style["bbox"] = {"fc": "white", "ec": "none", "alpha": 0.8, "pad": 1.5}
@@ -191,7 +215,7 @@ def numbers(ax, grid: pd.DataFrame, digits: str) -> None:
 
 
 def frequency_map(ax, grid: pd.DataFrame, low: float, high: float, colors):
-    """Square image by frequency, pixel centres in place; circles: the corner of 3x3 kernels."""
+    """Square image by frequency, pixel centres in place; circles: (1/3, 1/3) cycles/pixel."""
     third, half = np.array([-1, 1]) / 3, 0.5 / len(grid)
     for color, width in (("white", 2.5), ("black", 1)):  # one of them can be seen anywhere
         style = {"mfc": "none", "mec": color, "mew": width, "ms": 5}
@@ -201,40 +225,10 @@ def frequency_map(ax, grid: pd.DataFrame, low: float, high: float, colors):
     return ax.imshow(grid, vmin=low, vmax=high, cmap=colors, extent=edges, origin="lower")
 
 
-def frequency_figure(table: pd.DataFrame, quantity: str) -> Figure:
-    """Maps by frequency, initially and of every model, and curves along some directions.
-
-    Args:
-        table: rows of (configuration, seed, epoch, fy, fx in cycles/pixel, db).
-    """
-    first = table[table.epoch == 0].pivot_table(index="fy", columns="fx", values="db")
-    last = table[table.epoch > 0]
-    grids = ({"initially": first} if len(first) else {}) | means(last, "fy", "fx", "db")
-    figure, (top, bottom) = sections(2 * map_rows(grids), 2.5)
-    map_panels(top, grids, frequency_map, f"{quantity} (dB)", *FREQUENCIES)
-    radius, absolute = np.hypot(last.fy, last.fx), last[["fy", "fx"]].abs()
-    size = last.fy.nunique()
-    rings = (radius * size).round() / size
-    last = last.assign(power=10 ** (last.db / 10))
-    axes = panels(bottom, 3, sharey=True)
-    for ax, title, chosen, place in (
-        (axes[0], "Along the axes", absolute.min(axis=1) == 0, radius),
-        (axes[1], "Along the diagonals", absolute.fy == absolute.fx, radius),
-        (axes[2], "All directions, in rings", radius >= 0, rings),
-    ):
-        rows = last.assign(radius=place)[chosen]
-        rows = rows.groupby(["configuration", "seed", "radius"], sort=False).power.mean()
-        model_curves(ax, (10 * np.log10(rows)).rename("db").reset_index(), "radius", "db")
-        ax.axhline(0, color="0.3", linewidth=1)
-        ax.set(title=title, xlabel="frequency (cycles/pixel)")
-    axes[0].set_ylabel(f"{quantity} (dB)")
-    return figure
-
-
 def model_curves(ax, table: pd.DataFrame, x: str, y: str) -> None:
-    """Curves of every configuration, each with its look."""
+    """Curves of every configuration in its style."""
     for name, rows in table.groupby("configuration", sort=False):
-        curves(ax, rows, x, y, configurations.label(name), **look(name))
+        curves(ax, rows, x, y, configurations.label(name), **line_style(name))
 
 
 def curves(ax, table: pd.DataFrame, x: str, y: str, label: str | None = None, **style) -> None:
@@ -247,15 +241,52 @@ def curves(ax, table: pd.DataFrame, x: str, y: str, label: str | None = None, **
     ax.plot(mean.index, mean, label=label, **style)
 
 
+def interval_bars(ax, table: pd.DataFrame, x: str, y: str, color, shift: float = 0) -> None:
+    """A vertical bar at every x, moved by `shift`, over the 95 % interval of y over seeds."""
+    for place, values in table.groupby(x)[y]:
+        _, *ends = interval(values)
+        ax.plot([place + shift] * 2, ends, color=color, linewidth=1, marker="_", markersize=4)
+
+
+def crosses(ax, x, y, color) -> None:
+    """Published values."""
+    style = {"marker": "x", "linestyle": "", "markersize": 8, "markeredgewidth": 2, "zorder": 6}
+    ax.plot(x, y, color=color, **style)
+    ax.plot([], [], color="black", label=paper.SOURCE, **style)
+
+
+def mark_cut_bars(ax) -> None:
+    """An arrow at the end of the axis where the bar of an interval goes beyond it."""
+    low, high = ax.get_ylim()
+    for bar in [line for line in ax.lines if line.get_marker() == "_"]:
+        x, color = bar.get_xdata()[0], bar.get_color()
+        style = {"color": color, "linestyle": "", "markersize": 5, "clip_on": False}
+        if min(bar.get_ydata()) < low:
+            ax.plot(x, low, marker="v", **style)
+        if max(bar.get_ydata()) > high:
+            ax.plot(x, high, marker="^", **style)
+
+
 def step_axis(ax, steps, every: int = 1) -> None:
-    """Steps on a logarithmic axis from 0 on, every so many powers of 10 named."""
-    first = min((step for step in steps if step > 0), default=1)
-    ax.set_xscale("symlog", linthresh=first, linscale=0.3)  # as far as the first it is linear
+    """Steps from 0 on, logarithmic after the first few; every so many powers of 10 named."""
+    recorded = min((step for step in steps if step > 0), default=1)
+    first = max(recorded, min(FIRST_STEP, max(steps) / 10))
+    ax.set_xscale("symlog", linthresh=first, linscale=0.2)  # as far as the first it is linear
     ax.autoscale(axis="x")  # room for markers, as wide as on a linear axis
-    powers = 10.0 ** np.arange(1, 8)
-    ax.xaxis.set_major_locator(FixedLocator([0, *powers[powers > 1.9 * first][::every]]))
+    named = np.outer(10.0 ** np.arange(1, 8), [1] if max(steps) > 999 else [1, 5]).ravel()
+    named = named[(named > 1.9 * first) & (named < 1.1 * max(steps))]
+    ax.xaxis.set_major_locator(FixedLocator([0, *named[::-every][::-1]]))
     ax.xaxis.set_major_formatter("{x:,.0f}")
     ax.xaxis.set_minor_locator(NullLocator())
+
+
+def logarithmic_steps(steps, count: int = 24) -> list[int]:
+    """About so many of the steps, as evenly as they allow on a logarithmic scale; 0 stays."""
+    steps = np.unique(steps)
+    later = steps[steps > 0]
+    wanted = np.geomspace(later[0], later[-1], count) if len(later) else []
+    chosen = {int(later[np.abs(later - step).argmin()]) for step in wanted}
+    return sorted(chosen | {int(step) for step in steps if step == 0})
 
 
 def log_axis(axis) -> None:
@@ -268,7 +299,7 @@ def log_axis(axis) -> None:
     axis.set_minor_locator(NullLocator())
 
 
-def finish(
+def add_title_and_caption(
     figure: Figure, title: str, table: pd.DataFrame, says: str = "thin: each, thick: mean"
 ) -> Figure:
     """Title and legend above; below the conditions, red where the data are not CIFAR-10."""
@@ -283,26 +314,30 @@ def finish(
         figure.legend(handles.values(), handles, title=title, **style)
     else:
         figure.suptitle(title, fontsize=13)
-    names = ("dataset", "scale", "setting", "device")
-    said = {name: "; ".join(table[name].unique()) for name in names if name in table}
-    parts = [said["dataset"], *(f"{n} {said[n]}" for n in ("scale", "setting") if n in said)]
-    if "n_images" in table:
-        parts.append(f"{table.n_images.max():,} test images")
-    if "seed" in table:
-        by = table.configuration if "configuration" in table else lambda row: 0
-        counts = sorted(set(table.groupby(by).seed.nunique()))
-        n = f"n = {' or '.join(map(str, counts))}"
-        parts.append(f"{n} seeds, {says}" if counts[-1] > 1 else "n = 1 seed")
-    planted = "PLANTED" in said["dataset"]
+    planted = "PLANTED" in table.dataset.iloc[0]
     style = {"color": "#C00000", "weight": "bold"} if planted else {"color": "0.3"}
-    text = textwrap.fill("  |  ".join([*parts, said["device"]]), 130 if planted else 150)
+    text = textwrap.fill("  |  ".join(_conditions(table, says)), 130 if planted else 150)
     figure.supxlabel(text, fontsize=9, **style)
     if any(ax.images for ax in figure.axes):
         figure.draw_without_rendering()  # finds how large images are; the next gives them room
     return figure
 
 
-def film(figure: Figure, show, frames: list) -> FuncAnimation:
+def _conditions(table: pd.DataFrame, says: str) -> list[str]:
+    names = ("dataset", "scale", "setting", "device")
+    said = {name: "; ".join(table[name].unique()) for name in names if name in table}
+    parts = [said["dataset"], *(f"{n} {said[n]}" for n in ("scale", "setting") if n in said)]
+    if "n_images" in table:
+        parts.append(f"{table.n_images.max():,.0f} test images")
+    if "seed" in table:
+        by = table.configuration if "configuration" in table else lambda row: 0
+        counts = sorted(set(table.groupby(by).seed.nunique()))
+        n = f"n = {' or '.join(map(str, counts))}"
+        parts.append(f"{n} seeds, {says}" if counts[-1] > 1 else "n = 1 seed")
+    return [*parts, re.sub("(?<!;) ", "\N{NO-BREAK SPACE}", said["device"])]
+
+
+def animation(figure: Figure, show, frames: list) -> FuncAnimation:
     """An animation that is laid out once, not every frame anew, and whose end stays for a while.
 
     Args:
@@ -314,12 +349,12 @@ def film(figure: Figure, show, frames: list) -> FuncAnimation:
     return FuncAnimation(figure, show, [*frames, *[frames[-1]] * 5])
 
 
-def save(figure: Figure | FuncAnimation, path) -> None:
-    """As PNG of 256 colours, a third of the size of one with all of them; an animation as GIF."""
+@styled
+def save(figure: Figure | FuncAnimation, path, format: str = "png") -> None:
+    """Write a figure as png, pdf or svg, the same bytes each time; an animation as GIF."""
     if isinstance(figure, Figure):
-        drawn = io.BytesIO()
-        figure.savefig(drawn, dpi=120)
-        few = {"method": Image.Quantize.MAXCOVERAGE, "dither": Image.Dither.NONE}
-        Image.open(drawn).convert("RGB").quantize(**few).save(path, "PNG", optimize=True)
+        unsaid = {"png": "Software", "pdf": "CreationDate", "svg": "Date"}[format]
+        small = {"pil_kwargs": {"optimize": True}} if format == "png" else {}
+        figure.savefig(path, format=format, dpi=120, metadata={unsaid: None}, **small)
     else:
-        figure.save(path, writer=PillowWriter(fps=8), dpi=70)
+        figure.save(path, writer=PillowWriter(fps=4), dpi=70)

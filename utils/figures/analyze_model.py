@@ -16,6 +16,7 @@ WHERE = "radial frequency (cycles/pixel)"
 CIRCLES = "circles: corner of 3x3 kernels"
 
 
+@vis.styled
 def kernels(table: pd.DataFrame, correlations: pd.DataFrame) -> Figure:
     """Spectra of all layers, and the responses of the first, last, most and least low-pass.
 
@@ -54,6 +55,7 @@ def kernels(table: pd.DataFrame, correlations: pd.DataFrame) -> Figure:
     return _finish(figure, title, table)
 
 
+@vis.styled
 def features(table: pd.DataFrame) -> Figure:
     """Power of all feature maps by radius, and relative log amplitude of eight of them."""
     rings = {}
@@ -62,7 +64,7 @@ def features(table: pd.DataFrame) -> Figure:
         rings[name] = db - db.iloc[1]
     drawn = np.concatenate([db.iloc[1:] for db in rings.values()])
     low = np.percentile([-1, *drawn[np.isfinite(drawn)]], 1)
-    figure, (top, bottom) = vis.sections(3.5, 2.6)
+    figure, (top, bottom) = vis.subfigures(3.5, 2.6)
     ax = top.subplots()
     mesh = _by_layer(ax, rings, cmap="viridis", vmin=low, vmax=0)
     top.colorbar(mesh, ax=ax, label="against the lowest\nradius above 0 (dB)", extend="both")
@@ -80,6 +82,7 @@ def features(table: pd.DataFrame) -> Figure:
     return _finish(figure, "What passes: feature maps from input to output", table)
 
 
+@vis.styled
 def sensitivity(spectrum: pd.DataFrame, power: pd.DataFrame) -> Figure:
     """Input sensitivity in two dimensions, and by radius."""
     grid = power.pivot(index="fy", columns="fx", values="power")
