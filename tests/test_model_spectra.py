@@ -23,10 +23,10 @@ from torchvision.models import get_model
 from torchvision.ops import FrozenBatchNorm2d
 
 from models.resnet import ResNet18
-from utils.spectra.batchnorm import following_batchnorms, is_batchnorm
+from utils.spectra.batchnorm import batchnorm_after_convolution, is_batchnorm
 from utils.spectra.feature_maps import feature_spectra
 from utils.spectra.input_sensitivity import input_sensitivity
-from utils.spectra.kernels import analyze_model, measure
+from utils.spectra.kernels import analyze_model, kernel_spectra
 from utils.training.evaluation import for_inference
 
 
@@ -110,7 +110,7 @@ class Twice(nn.Module):
         super().__init__()
         self.c, self.d = nn.Conv2d(4, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1)
         self.m, self.n, self.same = nn.BatchNorm2d(4), nn.BatchNorm2d(4), nn.Identity()
-        self.way = way
+        self.way, self.dropout = way, nn.Dropout(0.5)
 
     def forward(self, x):
         return self.way(self, x)
@@ -140,8 +140,16 @@ WAYS = {
     "through an activation": (lambda s, x: s.n(torch.relu(s.c(x))), {}),
     "its shape is asked for": (lambda s, x: s.n(y := s.c(x)).view(y.shape[0], -1), {"c": "n"}),
     "its size is asked for": (lambda s, x: s.n(y := s.c(x)).view(y.size(0), -1), {"c": "n"}),
+    "through what does nothing": (
+        lambda s, x: s.n(F.dropout(s.c(x), 0.5, s.training).contiguous().float()),
+        {"c": "n"},
+    ),
+    "through dropout": (lambda s, x: s.n(s.dropout(s.c(x))), {"c": "n"}),
     "plain": (lambda s, x: s.n(s.d(torch.relu(s.m(s.c(x))))), {"c": "m", "d": "n"}),
 }
+
+
+ELSEWHERE = ("kernels used elsewhere", "norm's numbers used")
 
 
 @pytest.mark.parametrize("traceable", [True, False])
@@ -150,7 +158,9 @@ def test_what_is_used_twice_is_not_folded(name, traceable):
     way, expected = WAYS[name]
     checked = lambda s, x: way(s, x) if x.shape[1] == 4 else None
     model = randomize(Twice(way if traceable else checked))
-    assert following_batchnorms(model) == expected
+    if not traceable and name in ("bare and normalised", "output and norm", *ELSEWHERE):
+        expected = {"c": "n"}  # where hooks watch, what functions read is not seen
+    assert batchnorm_after_convolution(model) == expected
     table = analyze_model(model, folded=True).set_index("layer")
     assert table.batchnorm.dropna().to_dict() == expected
     if not expected and "activation" not in name:
@@ -159,11 +169,15 @@ def test_what_is_used_twice_is_not_folded(name, traceable):
     torch.testing.assert_close(for_inference(model)(x), model(x), rtol=1e-4, atol=1e-4)
 
 
+def test_dropout_that_stays_at_inference_is_no_way_through():
+    assert batchnorm_after_convolution(Twice(lambda s, x: s.n(F.dropout(s.c(x))))) == {}
+
+
 def test_what_one_pass_shows_is_not_enough_for_inference():
     model = randomize(Twice(branching))
-    assert following_batchnorms(model) == {"c": "n"}  # noise in [0, 1]
+    assert batchnorm_after_convolution(model) == {"c": "n"}  # noise in [0, 1]
     with pytest.raises(ValueError, match="torch.fx cannot trace Twice"):
-        following_batchnorms(model, traced=True)
+        batchnorm_after_convolution(model, traced=True)
     for x in (torch.rand(2, 4, 8, 8), -torch.rand(2, 4, 8, 8)):
         torch.testing.assert_close(for_inference(model)(x), model(x))
 
@@ -305,7 +319,7 @@ def test_wrapped_models_are_looked_through(name):
 def test_wrapped_parts_are_looked_through():
     for wrap in (torch.compile, nn.DataParallel):
         model = nn.Sequential(nn.Conv2d(3, 3, 3), wrap(ResNet18(2)))
-        assert len(following_batchnorms(model, traced=True)) == 20
+        assert len(batchnorm_after_convolution(model, traced=True)) == 20
         found = analyze_model(model, folded=True)
         assert found.batchnorm.notna().sum() == 17, found.note.unique()
         assert not found.layer.str.contains("_orig_mod").any()
@@ -341,8 +355,6 @@ class Functional(nn.Module):
 SKIPPED = {  # model -> what stands under "skipped"
     "TorchScript": (traced, {"conv1": "TorchScript"}),
     "frozen TorchScript": (frozen, {"(model)": "no layer"}),
-    "quantised": (lambda: nn.Sequential(quantized.Conv2d(3, 4, 3)), {"0": "quantised"}),
-    "quantised on the fly": (lambda: quantized.dynamic.Conv2d(3, 4, 3), {"(model)": "quantised"}),
     "lazy": (lazy, {"0": "not initialised yet", "(linear layers)": "1,"}),
     "fake": (lambda: nn.Sequential(fake()), {"0": ""}),
     "meta": (lambda: nn.Conv2d(3, 4, 3, device="meta"), {"(model)": "meta device"}),
@@ -436,24 +448,152 @@ def test_the_rest_of_the_table_stays():
     assert len(analyze_model(model, folded=True)) == 3
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        nn.utils.parametrizations.weight_norm,
-        nn.utils.parametrizations.spectral_norm,
-        lambda conv: prune.random_unstructured(conv, "weight", 0.5),
-    ],
-)
-def test_kernels_that_are_made_from_others(change):
-    model = nn.Sequential(change(nn.Conv2d(3, 4, 3)), nn.BatchNorm2d(4))
+class Standardised(nn.Conv2d):
+    def forward(self, x):
+        w = self.weight - self.weight.mean((1, 2, 3), keepdim=True)
+        return self._conv_forward(x, w / w.std((1, 2, 3), keepdim=True), self.bias)
+
+
+class Difference(nn.Conv2d):
+    """A convolution minus one with the sums of its kernels, so that constant images give zero."""
+
+    def forward(self, x):
+        sums = self.weight.sum((2, 3), keepdim=True)
+        image = F.pad(x, [p for p in self.padding for _ in "12"])
+        inner = image[..., 1:-1, 1:-1]
+        return super().forward(x) - F.conv2d(inner, sums, None, self.stride, 0, 1, self.groups)
+
+
+class Scaled(nn.Module):
+    """Not a class of torch's; its output is scaled, activated and has an offset of its own."""
+
+    def __init__(self, *_, **__):
+        super().__init__()
+        self.weight, self.stride = nn.Parameter(torch.randn(4, 3, 3, 3)), 2
+
+    def forward(self, x):
+        return F.silu(5 * F.conv2d(x, self.weight, None, self.stride, 1), inplace=True)
+
+
+class ScaledConv(Scaled):
+    pass
+
+
+class Same(nn.Conv2d):
+    """Pads as TensorFlow does; its attribute says 0."""
+
+    def forward(self, x):
+        pads = [max((-(-n // 2) - 1) * 2 + 3 - n, 0) for n in x.shape[:1:-1]]
+        return super().forward(F.pad(x, [q for p in pads for q in (p // 2, p - p // 2)]))
+
+
+def difference(conv):
+    w = conv.weight.detach().clone()
+    w[..., 1, 1] -= w.sum((2, 3))
+    return w
+
+
+def standardised(conv):
+    w = conv.weight.detach()
+    w = w - w.mean((1, 2, 3), keepdim=True)
+    return w / w.std((1, 2, 3), keepdim=True)
+
+
+def stale(conv):
+    """The weights are loaded; the attribute is of those before until the next forward pass."""
+    model = nn.utils.weight_norm(conv)
+    model.load_state_dict({n: 2 * v + 1 for n, v in model.state_dict().items()})
+    return model
+
+
+def loaded(conv):
+    v = conv.weight_v.detach()
+    return v * (conv.weight_g / v.flatten(1).norm(dim=1).view(-1, 1, 1, 1)).detach()
+
+
+def scripted(conv):
+    return torch.jit.script(nn.Sequential(conv))[0]
+
+
+def hooked(conv):
+    conv.register_forward_hook(lambda conv, inputs, output: -3 * output)
+    return conv
+
+
+def plain(conv):
+    return conv.weight.detach()
+
+
+KINDS = {  # a layer from a plain one, and the kernels with which it convolves
+    "standardised": (lambda c: Standardised(3, 4, 3, 2, 1), standardised),
+    "two convolutions": (lambda c: Difference(3, 4, 3, 2, 1), difference),
+    "of no class of torch's": (ScaledConv, lambda c: 5 * c.weight.detach()),
+    "other padding": (lambda c: Same(3, 4, 3, 2), plain),
+    "weight norm": (nn.utils.parametrizations.weight_norm, plain),
+    "stale attribute": (stale, loaded),
+    "spectral norm": (nn.utils.parametrizations.spectral_norm, plain),
+    "pruned": (lambda c: prune.random_unstructured(c, "weight", 0.5), plain),
+    "scripted": (scripted, plain),
+    "hooked": (hooked, lambda c: -3 * c.weight.detach()),
+    "quantised": (lambda c: quantized.Conv2d(3, 4, 3), lambda c: c.weight().dequantize()),
+}
+
+
+@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.filterwarnings("ignore")
+def test_kernels_are_what_the_layer_does(name):
+    change, expected = KINDS[name]
+    layer = change(nn.Conv2d(3, 4, 3, 2, 1))
+    model = nn.Sequential(layer, nn.BatchNorm2d(4)).train()
     before = copy.deepcopy(dict(model.state_dict()))
     table = analyze_model(model, folded=True)
-    assert all(torch.equal(v, before[name]) for name, v in model.state_dict().items())
-    model.eval()
-    assert table.layer.tolist() == ["0"] and table.batchnorm.tolist() == ["1"]
-    effective = model[0].weight.detach().double().square().sum() / (1 + 1e-5)
-    assert table.energy[0] == pytest.approx(float(effective), rel=1e-5)
-    assert table.attrs["skipped"] == {}
+    assert all(
+        v is None or torch.equal(v, before[n])
+        for n, v in model.state_dict().items()
+        if isinstance(v, torch.Tensor)
+    )
+    assert table.layer.tolist() == ["0"] and table.attrs["skipped"] == {}
+    parts = brute_force(expected(layer.eval()).double().numpy())[1]
+    assert table.corner_share[0] == pytest.approx(parts[-1] / parts.sum(), rel=1e-5)
+    if table.batchnorm[0]:
+        parts /= 1 + 1e-5
+    assert table.energy[0] == pytest.approx(parts.sum(), rel=1e-5)
+
+
+class Xnor(nn.Conv2d):
+    def forward(self, x):
+        return super().forward(x.sign())
+
+
+def test_what_is_not_linear_is_said():
+    table = analyze_model(nn.Sequential(Xnor(3, 4, 3)))
+    assert len(table) == 0 and table.attrs["skipped"] == {"0": "Xnor is not linear in its input"}
+
+
+PARTS = {
+    "pruned": lambda c: prune.random_unstructured(c, "weight", 0.5),
+    "weight norm": nn.utils.weight_norm,
+    "weight norm of all": lambda c: nn.utils.weight_norm(c, dim=None),
+    "new weight norm": nn.utils.parametrizations.weight_norm,
+    "spectral norm": nn.utils.spectral_norm,
+    "new spectral norm": nn.utils.parametrizations.spectral_norm,
+}
+
+
+@pytest.mark.parametrize("name", PARTS)
+@pytest.mark.filterwarnings("ignore")
+def test_state_dicts_with_weights_in_parts(name):
+    model = nn.Sequential(PARTS[name](nn.Conv2d(3, 4, 3)), nn.Conv2d(4, 4, 3)).eval()
+    model(torch.rand(1, 3, 8, 8))
+    table = analyze_model({"state_dict": model.state_dict()})
+    np.testing.assert_allclose(table.energy, analyze_model(model).energy, rtol=1e-6)
+    assert table.layer.tolist() == ["0", "1"] and table.attrs["skipped"] == {}
+
+
+def test_a_weight_that_a_state_dict_does_not_make_is_named():
+    model = nn.Sequential(nn.utils.parametrizations.orthogonal(nn.Conv2d(3, 4, 3)))
+    skipped = analyze_model(model.state_dict()).attrs["skipped"]
+    assert "analyse the model" in skipped["0.parametrizations.weight.original"]
 
 
 def test_only_models_and_state_dicts():
@@ -544,7 +684,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 
 def test_autocorrelation_of_folded_kernels():
     model = randomize(nn.Sequential(nn.Conv2d(3, 4, (3, 2)), nn.BatchNorm2d(4)))
-    found = measure(model, True, 0.25)[1]["0"]
+    found = kernel_spectra(model, True, 0.25)[1]["0"]
     kernels = fuse_conv_bn_eval(model[0], model[1]).weight.detach().double().numpy()
     expected = sum(signal.correlate2d(k, k) for k in kernels.reshape(12, 3, 2))
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
