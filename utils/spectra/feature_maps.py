@@ -62,14 +62,14 @@ def feature_spectra(model: nn.Module, images, batch: int = 32) -> pd.DataFrame:
     inside, found, skipped = unwrap(model), {}, {}
     seen, last = Counter(), []
 
-    def note(name: str, module: nn.Module, inputs, output) -> None:
+    def note(name: str, module: nn.Module, args, kwargs, output) -> None:
         version = (id(output), getattr(output, "_version", 0))
         if isinstance(module, nn.Sequential) and last[:1] == [version]:
             return  # what its last part returned
         last[:] = [version, output]  # kept, so that no other has its id
         seen[name] += 1
         name = name if seen[name] == 1 else f"{name} #{seen[name]}"
-        maps = grids.maps(module, inputs, output)
+        maps = grids.maps(module, first_tensor((args, kwargs)), output)
         if isinstance(maps, str) or name in skipped:  # in the first batch already
             skipped.setdefault(name, maps)
             return
@@ -83,7 +83,8 @@ def feature_spectra(model: nn.Module, images, batch: int = 32) -> pd.DataFrame:
     with ExitStack() as stack:
         stack.enter_context(evaluation_mode(inside))
         for name, module in named_layers(model).items():
-            stack.enter_context(module.register_forward_hook(partial(note, name)))
+            hook = module.register_forward_hook(partial(note, name), with_kwargs=True)
+            stack.enter_context(hook)
         for pixels in image_batches(inside, images, batch):
             grids = _Grids(pixels.shape)
             seen.clear()
@@ -117,15 +118,15 @@ class _Grids:
         self.batch, self.known, self.made = images[0], [tuple(images[2:])], False
         self.channels = 1  # axis of the latest map
 
-    def maps(self, module: nn.Module, inputs, output) -> Tensor | str:
-        """What a layer returned as maps (B, C, h, w), or why it is none."""
+    def maps(self, module: nn.Module, given: Tensor | None, output) -> Tensor | str:
+        """Shape what a layer returned to maps (B, C, h, w), or say why it is none."""
         output = first_tensor(output)
         if output is None or not output.is_floating_point():
             return "returns no real tensor"
         text = f"returns {tuple(output.shape)}, no map of the image"
-        if output.ndim not in (3, 4) or len(output) != self.batch:
+        if output.ndim not in (3, 4) or len(output) != self.batch or given is None:
             return text
-        if any(map(_is_attention, (first_tensor(inputs), output))):
+        if _is_attention(given) or _is_attention(output):
             return f"returns {tuple(output.shape)}, made of weights of attention"
         if isinstance(module, CHANNELS_FIRST):
             if output.ndim == 3:
@@ -135,7 +136,7 @@ class _Grids:
         elif output.ndim == 3:
             axis, grid = 2, self.of_tokens(output.shape[1])
         else:
-            axis, grid = self.axis_and_grid(module, inputs, output)
+            axis, grid = self.axis_and_grid(module, given, output)
         if grid is None:
             return text
         self.known = [g for g in self.known if g != grid] + [grid]  # the latest last
@@ -149,7 +150,7 @@ class _Grids:
         return output if axis == 1 else output.permute(0, 3, 1, 2)
 
     def of_tokens(self, tokens: int) -> tuple[int, int] | None:
-        """The grid of some tokens, the latest of those with the fewest tokens in front."""
+        """Find the grid of tokens, the latest of those that leave the fewest in front."""
         fits = {}
         for grid in self.known:
             for part in self.parts(grid):
@@ -159,13 +160,13 @@ class _Grids:
         return fits[min(fits)] if fits else None
 
     def parts(self, grid: tuple[int, int]) -> list[tuple[int, int]]:
-        """A grid and those that merging its pixels makes of it."""
+        """List a grid and those that merging its pixels makes of it."""
         whole = [k for k in range(2, min(grid) + 1) if grid[0] % k == grid[1] % k == 0]
         halves = [(-(-grid[0] // 2), -(-grid[1] // 2))]  # odd ones get a pixel more
         return [grid] + (halves if self.made else [(grid[0] // k, grid[1] // k) for k in whole])
 
-    def axis_and_grid(self, module: nn.Module, inputs, output: Tensor) -> tuple:
-        """Axis of the channels, 1 or 3, and the grid of an output with four axes."""
+    def axis_and_grid(self, module: nn.Module, given: Tensor, output: Tensor) -> tuple:
+        """Find the axis of the channels, 1 or 3, and the grid of an output with four axes."""
         parts = [part for grid in self.known for part in self.parts(grid)]
         fits = {1: tuple(output.shape[2:]), 3: tuple(output.shape[1:3])}
         fits = {axis: grid for axis, grid in fits.items() if grid in parts}
@@ -174,16 +175,15 @@ class _Grids:
             return 3, fits.get(3)
         if len(fits) < 2:
             return next(iter(fits.items()), (1, None))
-        given = first_tensor(inputs)
         axis = getattr(given, "_channels", self.channels)
-        if given is not None and given.data_ptr() == output.data_ptr() and given.ndim == 4:
+        if given.data_ptr() == output.data_ptr() and given.ndim == 4:
             axis = output.stride().index(given.stride(axis))  # perhaps permuted
         return axis, fits.get(axis)
 
 
-def _is_attention(values: Tensor | None) -> bool:
+def _is_attention(values: Tensor) -> bool:
     """Say whether a tensor holds distributions over its last axis, as a softmax returns them."""
-    if values is None or values.shape[-1] < 2 or not values.is_floating_point():
+    if not values.numel() or values.shape[-1] < 2 or not values.is_floating_point():
         return False
     return bool((values.sum(-1) - 1).abs().max() < 1e-2 and values.min() >= 0)
 

@@ -67,7 +67,7 @@ def kernel_spectra(
         reference: autocorrelations by layer of another model, to measure ssr and levels against
             instead of white kernels. Layers that it has not, or in another size, are left out.
     """
-    weights, known, skipped, notes = _weights(model)
+    weights, known, skipped, notes = _layers(model)
     if not weights and not skipped:
         skipped[WHOLE] = "no layer that is known as a convolution"
     for pair in (batchnorms or {}).items():
@@ -158,7 +158,7 @@ def measurable_convolutions(model: nn.Module) -> tuple[dict[str, nn.Module], dic
     return measured, skipped
 
 
-def _weights(model) -> tuple[dict[str, Tensor], dict, dict[str, str], dict[str, str]]:
+def _layers(model) -> tuple[dict[str, Tensor], dict, dict[str, str], dict[str, str]]:
     """By layer, in the model's order: weights, BatchNorms, why it is left out, and notes."""
     weights = {}
     if isinstance(model, nn.Module):
