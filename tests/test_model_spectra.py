@@ -1,7 +1,6 @@
 """Spectra of whole networks: against torch's own folding, and nothing lost without a word."""
 
 import copy
-import importlib.util
 import subprocess
 import sys
 import warnings
@@ -688,17 +687,6 @@ def test_autocorrelation_of_folded_kernels():
     kernels = fuse_conv_bn_eval(model[0], model[1]).weight.detach().double().numpy()
     expected = sum(signal.correlate2d(k, k) for k in kernels.reshape(12, 3, 2))
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
-
-
-def test_the_core_works_alone(tmp_path):
-    """frequency.py, copied into another project, which has no `utils`."""
-    (tmp_path / "frequency.py").write_text((ROOT / "utils" / "frequency.py").read_text())
-    spec = importlib.util.spec_from_file_location("frequency", tmp_path / "frequency.py")
-    assert spec is not None
-    code = "import frequency, numpy; print(frequency.radial_spectrum(numpy.eye(3)).total)"
-    command = [sys.executable, "-c", code]
-    done = subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True)
-    assert float(done.stdout) == pytest.approx(3)
 
 
 FAMILIES = [

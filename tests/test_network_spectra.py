@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 from torchvision.models import get_model
+from torchvision.ops import Permute
 
 from models.resnet import ResNet18
 from utils.frequency import spectrum_from_power
@@ -48,6 +49,25 @@ def test_sensitivity_agrees_with_finite_differences():
         jacobian = slopes.T.reshape(10, 3, 8, 8).numpy()
         expected += power(jacobian - jacobian.mean(0)).sum((0, 1)) / len(images)
     np.testing.assert_allclose(input_sensitivity(model, images), expected, rtol=1e-5)
+
+
+def test_signs_belong_to_images_not_to_batches():
+    model, images = nn.Sequential(nn.Flatten(), nn.Linear(48, 300)), torch.rand(7, 3, 4, 4)
+    found = [input_sensitivity(model, images, batch=n, probes=3) for n in (1, 3, 7)]
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-5)
+    np.testing.assert_allclose(found[0], found[2], rtol=1e-5)
+    one, two = (input_sensitivity(model, images[:1].repeat(n, 1, 1, 1), probes=1) for n in (1, 2))
+    assert not np.allclose(one, two)  # each image has its own
+    for wrong in (0, -1):
+        with pytest.raises(ValueError, match=f"probes must be .* found {wrong}"):
+            input_sensitivity(model, images, probes=wrong)
+
+
+@pytest.mark.parametrize("function", [feature_spectra, input_sensitivity])
+def test_batchnorm_without_statistics_is_told(function):
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, track_running_stats=False))
+    with pytest.warns(UserWarning, match=r"\(1\).*depends on `batch`"):
+        function(model, torch.rand(2, 3, 8, 8))
 
 
 def test_random_signs_agree_in_expectation():
@@ -316,6 +336,74 @@ def test_tokens_and_channels_last():
     skipped = table.attrs["skipped"]
     assert set(skipped) == {"norm", "windows", "small", "unused", "(model)"}
     assert "smaller than 4 x 4: 2 x 2" in skipped["small"] and "not used" in skipped["unused"]
+
+
+class Transformer(nn.Module):
+    """Patches by a convolution, or by hand, tokens in front, and attention of some heads."""
+
+    def __init__(self, patches, front, heads):
+        super().__init__()
+        self.patches = nn.Conv2d(3, 6, 8, 8) if patches == "convolution" else nn.Identity()
+        self.linear, self.front, self.heads = nn.LazyLinear(6), front, heads
+        self.weights, self.scores, self.mixed = nn.Softmax(-1), nn.Identity(), nn.Identity()
+        self.bias = nn.Identity()
+
+    def forward(self, x):
+        by_hand = isinstance(self.patches, nn.Identity)
+        x = F.unfold(x, 8, stride=8) if by_hand else self.patches(x).flatten(2)
+        x = self.linear(torch.cat([9 * x[..., :1].repeat(1, 1, self.front), x], 2).mT)
+        self.bias(torch.rand(1, self.heads, x.shape[1], x.shape[1])[:, :, :4])
+        scores = (x @ x.mT)[:, None].repeat(1, self.heads, 1, 1)
+        return self.mixed((self.weights(scores) @ x[:, None])[:, 0])
+
+
+@pytest.mark.parametrize("size", [(64, 64), (32, 72)])
+@pytest.mark.parametrize("patches", ["convolution", "by hand"])
+@pytest.mark.parametrize("front, heads", [(0, 3), (1, 4), (5, 1)])
+def test_tokens_are_maps_of_the_grid_and_attention_is_none(size, patches, front, heads):
+    model, images = Transformer(patches, front, heads), torch.rand(2, 3, *size)
+    model(images)
+    kept = []
+    model.linear.register_forward_hook(lambda *a: kept.append(a[2].detach()))
+    table = feature_spectra(model, images)
+    grid = (size[0] // 8, size[1] // 8)
+    maps = kept[0][:, front:].double().unflatten(1, grid).permute(0, 3, 1, 2)
+    for layer in ("linear", "mixed", *["patches"] * (patches == "convolution")):
+        rows = table[table.layer == layer]
+        assert (rows.height.iloc[0], rows.width.iloc[0]) == grid
+    rows = table[table.layer == "linear"]
+    np.testing.assert_allclose(rows.power, by_radius(power(maps.numpy()).mean((0, 1))), rtol=1e-5)
+    assert "attention" in table.attrs["skipped"]["weights"] and "bias" not in set(table.layer)
+
+
+class ChannelsLast(nn.Module):
+    """As of Swin: after a convolution channels stand last, and C = H = W."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.permute, self.norm = (
+            nn.Conv2d(3, 8, 2, 2),
+            Permute([0, 2, 3, 1]),
+            nn.LayerNorm(8),
+        )
+        self.block, self.merged = nn.Identity(), nn.Identity()
+
+    def forward(self, x):
+        x = self.norm(self.permute(self.conv(x)))
+        return self.merged(self.block(x + 1)[:, ::2, ::2])
+
+
+def test_channels_last_where_all_edges_are_equal():
+    model, images = ChannelsLast(), torch.rand(2, 3, 16, 16)
+    kept = {}
+    for name in ("permute", "norm", "block", "merged"):
+        layer = model.get_submodule(name)
+        layer.register_forward_hook(lambda *a, name=name: kept.update({name: a[2].detach()}))
+    table = feature_spectra(model, images)
+    for name, output in kept.items():
+        maps = output.double().permute(0, 3, 1, 2).numpy()
+        found = table[table.layer == name].power
+        np.testing.assert_allclose(found, by_radius(power(maps).mean((0, 1))), rtol=1e-5)
 
 
 def test_every_use_of_a_layer_and_every_block_has_rows():
