@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn.parameter import is_lazy
 
-from .modules import evaluation_mode, named_layers, one_line, unwrap
+from .modules import class_name, evaluation_mode, named_layers, one_line, unwrap
 
 SIZES = (64, 224, 32)  # pixels of the noise image that is tried where no example is given
 SHAPES = ("shape", "size", "dim", "ndim", "dtype", "device")  # no use of a tensor's values
@@ -91,15 +91,15 @@ def batchnorm_scale(bn: nn.Module) -> Tensor:
 
 def is_batchnorm(layer: nn.Module) -> bool:
     """Also SyncBatchNorm, and the frozen ones of torchvision, detectron2 and transformers."""
-    frozen = "BatchNorm" in type(layer).__name__ and hasattr(layer, "running_var")
+    frozen = "BatchNorm" in class_name(layer) and hasattr(layer, "running_var")
     return frozen or isinstance(layer, nn.modules.batchnorm._BatchNorm)
 
 
 def is_convolution(layer: nn.Module) -> bool:
     """Also classes other than torch's that call themselves so and have a weight of four axes."""
-    if isinstance(layer, nn.Conv2d) or "ConvTranspose" in type(layer).__name__:
+    if isinstance(layer, nn.Conv2d) or "ConvTranspose" in class_name(layer):
         return isinstance(layer, nn.Conv2d)
-    weight = getattr(layer, "weight", None) if "Conv" in type(layer).__name__ else None
+    weight = getattr(layer, "weight", None) if "Conv" in class_name(layer) else None
     return isinstance(weight, Tensor) and not is_lazy(weight) and weight.ndim == 4
 
 

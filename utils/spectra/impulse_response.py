@@ -36,8 +36,8 @@ def kernels_of(layer: nn.Module) -> Tensor:
     if is_quantised(layer):
         return layer.weight().dequantize()
     changed = layer._forward_hooks or layer._forward_pre_hooks or "forward" in vars(layer)
-    parameter = type(layer._parameters.get("weight")) is nn.Parameter
-    if type(layer) is nn.Conv2d and parameter and not changed:
+    plain = type(layer) is nn.Conv2d and not changed
+    if plain and type(layer._parameters.get("weight")) is nn.Parameter:
         return layer.weight
     with _without_bias(layer):
         sizes = _sizes(layer)
@@ -92,9 +92,8 @@ class _Calls(TorchFunctionMode):
         result = function(*args, **(kwargs or {}))
         if function is F.conv2d:
             names = dict(zip(("input", "weight"), args)) | (kwargs or {})
-            self.noted.append(
-                (names["weight"], names["input"], result.clone())
-            )  # changed in place later
+            result_then = result.clone()  # before an activation changes it in place
+            self.noted.append((names["weight"], names["input"], result_then))
         return result
 
 
@@ -116,7 +115,8 @@ def _explained_by_call(layer, stride, empty: Tensor, **_) -> tuple[Tensor | None
     even = (plus + minus) / 2 - layer(torch.zeros_like(x))
     half = 1 if even.abs().max() > close else 0.5  # 1: an activation inside
     found = half * (plus - minus)
-    if not (found[0] - 3 * found[1] - found[2]).abs().max() <= 10 * close:
+    bent = (found[0] - 3 * found[1] - found[2]).abs().max() > 10 * close
+    if bent or found.abs().max() < close:  # or f(x) = f(-x)
         raise ValueError(f"{type(layer).__name__} is not linear in its input")
     smaller = layer(x[..., : -stride[0], : -stride[1]])
     if any(n - m != 1 for n, m in zip(plus.shape[2:], smaller.shape[2:])):

@@ -19,6 +19,7 @@ from . import batchnorm as norms
 from .impulse_response import is_quantised, kernels_of
 from .modules import (
     WHOLE,
+    class_name,
     evaluation_mode,
     flat_state_dict,
     made_into_weight,
@@ -133,7 +134,7 @@ def measurable_convolutions(model: nn.Module) -> tuple[dict[str, nn.Module], dic
     """Name -> convolution with a spatial spectrum, and name -> reason for those without."""
     measured, skipped, linear = {}, {}, 0
     for name, layer in named_layers(model).items():
-        kind = getattr(layer, "original_name", type(layer).__name__)  # of TorchScript too
+        kind = class_name(layer)
         alone = not [*layer.children()]
         script = isinstance(layer, torch.jit.ScriptModule)
         if isinstance(layer, nn.modules.conv._ConvTransposeNd):

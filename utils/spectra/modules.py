@@ -32,6 +32,11 @@ def named_layers(model: nn.Module) -> dict[str, nn.Module]:
     return {re.sub(r"\b_orig_mod\.|\._orig_mod$", "", n) or WHOLE: m for n, m in modules}
 
 
+def class_name(layer: nn.Module) -> str:
+    """Name the class of a layer, of a scripted one that which it was made from."""
+    return getattr(layer, "original_name", type(layer).__name__)
+
+
 @contextmanager
 def evaluation_mode(model: nn.Module) -> Iterator[None]:
     """Set evaluation mode, uncompiled; afterwards restore all modules' attributes and buffers."""
