@@ -202,6 +202,18 @@ def response_from_autocorrelation(correlation, height: int, width: int | None = 
     return np.fft.fftshift(power)
 
 
+def db_against_white(power, white):
+    """10 log10(power / white) in dB of numbers, arrays or tables; -inf where there is no power.
+
+    Args:
+        power: at some frequencies, not negative.
+        white: power that white kernels or images of the same energy have there: the mean over a
+            grid of frequencies, ||w||^2 for a response |H|^2, multiplicity / (kh kw) for a share.
+    """
+    with np.errstate(divide="ignore"):
+        return 10 * np.log10(power / white)
+
+
 def radial_spectrum(weight) -> RadialSpectrum:
     """Compute the discrete radial profile of all kernels of a (..., kh, kw) tensor or array.
 
@@ -230,18 +242,6 @@ def spectral_suppression_ratio(
 def relative_decrease(before, after):
     """(before - after) / before of numbers or arrays; NaN where `before` is not above 0."""
     return (before - after) / np.where(before > 0, before, np.nan)
-
-
-def db_against_white(power, white):
-    """10 log10(power / white) in dB of numbers, arrays or tables; -inf where there is no power.
-
-    Args:
-        power: at some frequencies, not negative.
-        white: power that white kernels or images of the same energy have there: the mean over a
-            grid of frequencies, ||w||^2 for a response |H|^2, multiplicity / (kh kw) for a share.
-    """
-    with np.errstate(divide="ignore"):
-        return 10 * np.log10(power / white)
 
 
 def _as_filters(weight) -> Tensor:
