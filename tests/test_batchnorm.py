@@ -58,6 +58,7 @@ WAYS = {
         lambda s, x: s.n(F.dropout(s.c(x), 0.5, s.training).contiguous().float()),
         {"c": "n"},
     ),
+    "its type is taken": (lambda s, x: s.n(x.type_as(s.c(x))), {}),
     "through dropout": (lambda s, x: s.n(s.dropout(s.c(x))), {"c": "n"}),
     "plain": (lambda s, x: s.n(s.d(torch.relu(s.m(s.c(x))))), {"c": "m", "d": "n"}),
 }

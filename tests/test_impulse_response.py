@@ -30,6 +30,13 @@ class Difference(nn.Conv2d):
         return super().forward(x) - F.conv2d(inner, sums, None, self.stride, 0, 1, self.groups)
 
 
+class Smoothed(nn.Conv2d):
+    """Means of 2 x 2 pixels before 2 x 2 kernels."""
+
+    def forward(self, x):
+        return F.conv2d(F.avg_pool2d(x, 2, 1), self.weight[..., :2, :2], self.bias, self.stride)
+
+
 class Scaled(nn.Module):
     """Not a class of torch's; its output is scaled, activated and has an offset of its own."""
 
@@ -59,6 +66,11 @@ def difference(conv):
     return w
 
 
+def smoothed(conv):
+    w = conv.weight.detach()[..., :2, :2]
+    return sum(F.pad(w, (x, 1 - x, y, 1 - y)) for y in (0, 1) for x in (0, 1)) / 4
+
+
 def standardised(conv):
     w = conv.weight.detach()
     w = w - w.mean((1, 2, 3), keepdim=True)
@@ -86,6 +98,13 @@ def hooked(conv):
     return conv
 
 
+def quantise(conv):
+    layer = quantized.Conv2d(3, 4, 3)
+    weight = torch.quantize_per_tensor(conv.weight.detach(), 0.01, 0, torch.qint8)
+    layer.set_weight_bias(weight, None)
+    return layer
+
+
 def plain(conv):
     return conv.weight.detach()
 
@@ -93,15 +112,16 @@ def plain(conv):
 KINDS = {  # a layer from a plain one, and the kernels with which it convolves
     "standardised": (lambda c: Standardised(3, 4, 3, 2, 1), standardised),
     "two convolutions": (lambda c: Difference(3, 4, 3, 2, 1), difference),
+    "smoothed": (lambda c: Smoothed(3, 4, 3, 2), smoothed),
     "of no class of torch's": (ScaledConv, lambda c: 5 * c.weight.detach()),
     "other padding": (lambda c: Same(3, 4, 3, 2), plain),
     "weight norm": (nn.utils.parametrizations.weight_norm, plain),
     "stale attribute": (stale, loaded),
     "spectral norm": (nn.utils.parametrizations.spectral_norm, plain),
     "pruned": (lambda c: prune.random_unstructured(c, "weight", 0.5), plain),
-    "scripted": (scripted, plain),
+    "scripted": (lambda c: scripted(nn.Conv2d(3, 4, 3, 2, 1, dilation=2)), plain),
     "hooked": (hooked, lambda c: -3 * c.weight.detach()),
-    "quantised": (lambda c: quantized.Conv2d(3, 4, 3), lambda c: c.weight().dequantize()),
+    "quantised": (quantise, lambda c: c.weight().dequantize()),
 }
 
 
