@@ -90,7 +90,7 @@ def loaded(conv):
 
 
 def scripted(conv):
-    return torch.jit.script(nn.Sequential(conv))[0]
+    return dict(torch.jit.script(nn.Sequential(conv)).named_modules())["0"]
 
 
 def hooked(conv):
