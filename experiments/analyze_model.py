@@ -54,8 +54,13 @@ from utils.frequency import spectrum_from_power
 from utils.runtime import devices, distributed, results
 from utils.spectra.external_models import Source, find_model
 from utils.spectra.feature_maps import feature_spectra
-from utils.spectra.input_sensitivity import EXACT, PROBES, count_outputs, input_sensitivity
-from utils.spectra.kernels import measure
+from utils.spectra.input_sensitivity import (
+    DEFAULT_PROBES,
+    MAX_EXACT_OUTPUTS,
+    count_outputs,
+    input_sensitivity,
+)
+from utils.spectra.kernels import kernel_spectra
 from utils.spectra.modules import one_line
 
 
@@ -71,10 +76,10 @@ def main() -> int:
     if s.compare_with != "initial":
         known = s.weights in ("default", "random")
         against = find_model(s.compare_with, s.weights if known else "default")
-        reference, other = against.about, measure(against.model, s.folded, s.cutoff)[1]
+        reference, other = against.about, kernel_spectra(against.model, s.folded, s.cutoff)[1]
     print(f"Model    {source.about}\nAgainst  {reference}\n", flush=True)
 
-    kernels, correlations = measure(source.model, s.folded, s.cutoff, reference=other)
+    kernels, correlations = kernel_spectra(source.model, s.folded, s.cutoff, reference=other)
     if not len(kernels):
         say_left_out(kernels.attrs["skipped"], "Skipped")
         raise OSError(
@@ -121,7 +126,11 @@ def measure_network(s, source: Source, images: torch.Tensor, device) -> dict[str
     except Exception as error:
         text = f"IMAGES: {source.about} fails on them ({one_line(error)})"
         raise OSError(text) from error
-    ways = f"all {outputs} classes" if outputs <= EXACT else f"{PROBES} random signs per image"
+    ways = (
+        f"all {outputs} classes"
+        if outputs <= MAX_EXACT_OUTPUTS
+        else f"{DEFAULT_PROBES} random signs per image"
+    )
     size = images.shape[-1]
     print(f"\n{len(images)} images of {size} x {size} pixels; sensitivity from {ways}", flush=True)
     tables = {"features": feature_spectra(source.model, source.normalize(images), batch=8)}

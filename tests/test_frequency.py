@@ -23,47 +23,32 @@ def brute_force(weight):
     return radii, np.array([power[radius == r].sum() for r in radii])
 
 
-SIZES = [(n, n) for n in range(1, 10)] + [(1, 7), (3, 5), (4, 6), (9, 2), (8, 3)]
+SIZES = [(1, 1), (2, 2), (3, 3), (5, 5), (7, 7), (8, 8), (1, 7), (4, 6), (9, 2)]
 
 
 @pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
-def test_energies_agree_with_brute_force(size, dtype):
-    weight = RNG.normal(size=(5, 4, *size)).astype(dtype)
-    radii, energy = brute_force(weight)
-    for given in (weight, torch.from_numpy(weight)):
-        spectrum = fq.radial_spectrum(given)
-        np.testing.assert_allclose(spectrum.radius, radii, atol=1e-9)
-        np.testing.assert_allclose(spectrum.energy, energy, rtol=1e-6)
-        total = (weight.astype(np.float64) ** 2).sum()
-        assert spectrum.total == pytest.approx(total, rel=1e-12)  # Parseval
+def test_energies_agree_with_brute_force(size):
+    for dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64):
+        weight = torch.from_numpy(RNG.normal(size=(5, 4, *size))).to(dtype)
+        radii, energy = brute_force(weight.double())
+        for given in (weight, weight.numpy()) if dtype != torch.bfloat16 else (weight,):
+            spectrum = fq.radial_spectrum(given)
+            np.testing.assert_allclose(spectrum.radius, radii, atol=1e-9)
+            np.testing.assert_allclose(spectrum.energy, energy, rtol=1e-6)
+            total = float(weight.double().square().sum())
+            assert spectrum.total == pytest.approx(total, rel=1e-12)  # Parseval
 
 
-def test_bfloat16_agrees_with_brute_force():
-    weight = torch.randn(6, 5, 3, 3, dtype=torch.bfloat16)
-    _, energy = brute_force(weight.double())
-    np.testing.assert_allclose(fq.radial_spectrum(weight).energy, energy, rtol=1e-6)
-
-
-@pytest.mark.parametrize("scale", [1e-30, 1e-10, 1e10, 1e30])
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_scale_changes_energies_but_not_shares(scale, dtype):
-    weight = (RNG.normal(size=(7, 3, 3, 3)) * scale).astype(dtype)
+@pytest.mark.parametrize("scale", [1e-30, 1e30])
+def test_scale_changes_energies_but_not_shares(scale):
+    weight = (RNG.normal(size=(7, 3, 3, 3)) * scale).astype(np.float32)
     spectrum = fq.radial_spectrum(weight)
     _, energy = brute_force(weight)
     np.testing.assert_allclose(spectrum.energy, energy, rtol=1e-6)
     np.testing.assert_allclose(spectrum.share, energy / energy.sum(), rtol=1e-6)
 
 
-def test_a_tiny_high_share_survives():
-    """Kernels that are nearly constant: float32 sums would lose their high frequencies."""
-    weight = (1 + 1e-4 * RNG.normal(size=(64, 64, 3, 3))).astype(np.float32)
-    _, energy = brute_force(weight)
-    assert 0 < energy[-1] < 1e-8 * energy.sum()
-    np.testing.assert_allclose(fq.radial_spectrum(weight).energy, energy, rtol=1e-6)
-
-
-@pytest.mark.parametrize("spread", [1e-3, 1e-5, 3e-8])
+@pytest.mark.parametrize("spread", [1e-3, 3e-8])
 def test_energies_are_exact_to_1e12_of_the_total(spread):
     """Nearly constant kernels, down to a share of 1e-15 above zero frequency: relative to itself
     such an energy cannot be had from second moments, relative to the total it can."""
@@ -154,11 +139,10 @@ def test_views_and_memory_layouts():
         np.testing.assert_allclose(fq.radial_spectrum(view).energy, energy, rtol=1e-6)
 
 
-LARGE = [(7, 7), (8, 6), (16, 16), (31, 31), (51, 5), (1, 64)]  # on both sides of fq.SMALL
-
-
-@pytest.mark.parametrize("size", LARGE)
-@pytest.mark.parametrize("filters, n", [(40, 1), (3, 30), (2, 160)])
+@pytest.mark.parametrize(  # on both sides of fq.SMALL
+    "size, filters, n",
+    [((7, 7), 2, 160), ((8, 6), 40, 1), ((31, 31), 3, 30), ((51, 5), 2, 160), ((1, 64), 40, 1)],
+)
 def test_large_kernels_and_gains_agree_with_brute_force(size, filters, n):
     weight = RNG.normal(size=(filters, n, *size)).astype(np.float32)
     gains = RNG.uniform(0.1, 3, size=(2, filters))
@@ -208,7 +192,7 @@ def response(kernels, size):
     return fq.response_from_autocorrelation(fq.kernel_autocorrelation(kernels), size)
 
 
-@pytest.mark.parametrize("shape", [(3, 3), (3, 5), (1, 1), (4, 2)])
+@pytest.mark.parametrize("shape", [(3, 5), (4, 2)])
 def test_responses_follow_the_definition(shape):
     kernels = RNG.normal(size=(6, *shape))
     for size in (1, 2, 3, 16, 21):
@@ -221,7 +205,7 @@ def test_responses_follow_the_definition(shape):
         assert image[size // 2, size // 2] == pytest.approx((kernels.sum((-2, -1)) ** 2).sum())
 
 
-@pytest.mark.parametrize("shape", [(3, 3), (3, 5), (1, 1), (4, 2), (1, 7)])
+@pytest.mark.parametrize("shape", [(1, 1), (4, 2)])
 def test_autocorrelation(shape):
     kernels = RNG.normal(size=(6, *shape))
     found = fq.kernel_autocorrelation(kernels)
@@ -230,15 +214,6 @@ def test_autocorrelation(shape):
     np.testing.assert_allclose(found, expected, atol=1e-12)
     with pytest.raises(ValueError, match="size"):
         fq.response_from_autocorrelation(found, 0)
-
-
-def test_response_of_binomial_and_laplacian_in_closed_form():
-    axis = np.fft.fftshift(np.fft.fftfreq(8))
-    cos_y, cos_x = np.meshgrid(*[np.cos(2 * np.pi * axis)] * 2, indexing="ij")
-    binomial = response(np.array(HAND["binomial"][0], float), 8)
-    np.testing.assert_allclose(binomial, ((2 + 2 * cos_y) * (2 + 2 * cos_x)) ** 2, atol=1e-9)
-    laplacian = response(np.array(HAND["laplacian"][0], float), 8)
-    np.testing.assert_allclose(laplacian, (2 * cos_y + 2 * cos_x - 4) ** 2, atol=1e-9)
 
 
 def spectrum(*energy):
@@ -298,5 +273,3 @@ def test_wrong_weights_are_named(weight, found):
 def test_other_wrong_arguments_are_named():
     with pytest.raises(ValueError, match="kh and kw"):
         fq.radial_orbits(0, 3)
-    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
-        fq.nothing  # noqa: B018 (the attribute is looked up)

@@ -41,7 +41,7 @@ SMALL = 49  # numbers of a kernel up to which second moments are cheaper than an
 
 @lru_cache
 def radial_orbits(kh: int, kw: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Group the DFT coefficients of a kh x kw kernel by equal radius, decided in integers.
+    """Group the DFT coefficients of a kh x kw kernel by exactly equal radius.
 
     Returns:
         radii: float64, ascending, cycles/pixel.
@@ -100,9 +100,7 @@ class RadialSpectrum:
     @property
     def white_db(self) -> np.ndarray:
         """(R,) density relative to white kernels of the same energy, in dB (0 = no preference)."""
-        white = self.multiplicity / self.multiplicity.sum()
-        with np.errstate(divide="ignore"):  # no energy at a radius is -inf dB
-            return 10 * np.log10(self.share / white)
+        return db_against_white(self.share, self.multiplicity / self.multiplicity.sum())
 
     @property
     def mean_radius(self) -> float:
@@ -122,7 +120,7 @@ class RadialSpectrum:
 
 
 def kernel_autocorrelation(weight, gains=None) -> np.ndarray:
-    """Autocorrelation sum_n sum_y,x w_n(y, x) w_n(y + dy, x + dx) of all kernels, in one pass.
+    """Sum the autocorrelations sum_y,x w(y, x) w(y + dy, x + dx) of all kernels w, in one pass.
 
     Args:
         weight: real floating-point tensor or array (..., n, kh, kw) of any dtype and device.
@@ -163,13 +161,13 @@ def kernel_autocorrelation(weight, gains=None) -> np.ndarray:
 
 
 def spectrum_from_autocorrelation(correlation) -> RadialSpectrum:
-    """Radial spectrum of kernels from their autocorrelation."""
+    """Compute the radial spectrum of kernels from their autocorrelation (2 kh - 1, 2 kw - 1)."""
     kh, kw = (n // 2 + 1 for n in np.shape(correlation))
     return spectrum_from_power(response_from_autocorrelation(correlation, kh, kw) / (kh * kw))
 
 
 def spectrum_from_power(power) -> RadialSpectrum:
-    """Radial profile of a power spectrum, for instance of images.
+    """Compute the radial profile of a power spectrum, for instance of images.
 
     Args:
         power: (H, W), not negative, zero frequency at index (H // 2, W // 2) as after fftshift.
@@ -184,10 +182,11 @@ def spectrum_from_power(power) -> RadialSpectrum:
 
 
 def response_from_autocorrelation(correlation, height: int, width: int | None = None) -> np.ndarray:
-    """Power |H|^2, summed over the kernels, on a grid of frequencies, square without `width`.
+    """Compute the response |H|^2, summed over the kernels, on a grid of height x width frequencies.
 
     H(fu, fv) is the transform of a kernel at any frequency. |H|^2 is the DFT of the
-    autocorrelation (Wiener-Khinchin), whose offsets count modulo the size of the grid.
+    autocorrelation (Wiener-Khinchin), whose offsets count modulo the size of the grid, which is
+    square without `width`.
 
     Returns float64 (height, width), frequencies fftshift(fftfreq(n)) cycles/pixel along both
     axes, zero frequency at index n // 2. At a size that is a multiple of the kernel's, the DFT
@@ -203,8 +202,20 @@ def response_from_autocorrelation(correlation, height: int, width: int | None = 
     return np.fft.fftshift(power)
 
 
+def db_against_white(power, white):
+    """10 log10(power / white) in dB of numbers, arrays or tables; -inf where there is no power.
+
+    Args:
+        power: at some frequencies, not negative.
+        white: power that white kernels or images of the same energy have there: the mean over a
+            grid of frequencies, ||w||^2 for a response |H|^2, multiplicity / (kh kw) for a share.
+    """
+    with np.errstate(divide="ignore"):
+        return 10 * np.log10(power / white)
+
+
 def radial_spectrum(weight) -> RadialSpectrum:
-    """Discrete radial profile of all kernels of a (..., kh, kw) tensor or array.
+    """Compute the discrete radial profile of all kernels of a (..., kh, kw) tensor or array.
 
     The energies agree with a float64 FFT of every kernel to rounding, about 1e-15 of their
     sum, whatever the scale. Arguments and errors as in `kernel_autocorrelation`.
@@ -215,7 +226,7 @@ def radial_spectrum(weight) -> RadialSpectrum:
 def spectral_suppression_ratio(
     before: RadialSpectrum, after: RadialSpectrum, cutoff: float = CUTOFF
 ) -> float:
-    """SSR = (eta(0) - eta(T)) / eta(0), eta the share of energy above `cutoff` cycles/pixel.
+    """Compute SSR = (eta(0) - eta(T)) / eta(0), eta the energy share above `cutoff` cycles/pixel.
 
     Positive: the high-frequency share fell; negative: it grew. NaN and a warning where the
     share before is 0 or undefined.
@@ -234,7 +245,7 @@ def relative_decrease(before, after):
 
 
 def _as_filters(weight) -> Tensor:
-    """Checked tensor (filters, n, kh, kw); numpy arrays of any layout and precision pass."""
+    """Check and shape weights to (filters, n, kh, kw); numpy arrays of any layout pass."""
     if not isinstance(weight, Tensor):
         weight = np.asarray(weight)
         if weight.dtype.kind == "f":
@@ -251,7 +262,7 @@ def _as_filters(weight) -> Tensor:
 
 
 def _parts(weight: Tensor, room: int) -> Iterator[tuple[slice, Tensor]]:
-    """A bounded number of filters at a time: which, and their kernels (filters, n, k), float64.
+    """Yield a bounded number of filters at a time: where, and kernels (filters, n, k), float64.
 
     The kernels lie in one buffer, as fresh memory would cost more time: use them at once.
 

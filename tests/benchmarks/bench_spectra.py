@@ -21,8 +21,8 @@ from torchvision.models import get_model
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from models.resnet import ResNet18
-from utils.spectra.batchnorm import following_batchnorms
-from utils.spectra.input_sensitivity import EXACT, PROBES, input_sensitivity
+from utils.spectra.batchnorm import batchnorm_after_convolution
+from utils.spectra.input_sensitivity import DEFAULT_PROBES, MAX_EXACT_OUTPUTS, input_sensitivity
 from utils.spectra.kernels import analyze_model, measurable_convolutions
 from utils.training.evaluation import for_inference
 from utils.training.recording import spectrum_rows
@@ -44,7 +44,7 @@ def median_ms(function, repeats: int = 15) -> float:
 
 def kernels() -> None:
     model = ResNet18()
-    batchnorms = following_batchnorms(model)
+    batchnorms = batchnorm_after_convolution(model)
     layers = measurable_convolutions(model)[0].values()
     weights = [conv.weight.detach() for conv in layers if conv.kernel_size == (3, 3)]
     count = sum(w.shape[:2].numel() for w in weights)
@@ -85,7 +85,7 @@ def sensitivity(model, classes: int, images: torch.Tensor, one: int) -> None:
             jacobian(lambda s: model(torch.fft.ifft2(s[None], norm="ortho").real), spectrum)
 
     ours = median_ms(lambda: input_sensitivity(folded, images), 5) / len(images)
-    way = "one class" if classes <= EXACT else f"{PROBES} random signs"
+    way = "one class" if classes <= MAX_EXACT_OUTPUTS else f"{DEFAULT_PROBES} random signs"
     say(f"all images, {way} at a time", ours, ours)
     signs = median_ms(lambda: input_sensitivity(folded, images, probes=1), 5) / len(images)
     say("all images, one vector of signs each", signs, ours)

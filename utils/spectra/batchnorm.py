@@ -3,26 +3,26 @@
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
-from functools import partial
+from contextlib import ExitStack
 
 import torch
 from torch import Tensor, fx, nn
-from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.nn.parameter import is_lazy
-from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_leaves
 
-from .modules import bare, evaluation_mode, named_layers, one_line
+from .modules import class_name, evaluation_mode, named_layers, one_line, unwrap
 
 SIZES = (64, 224, 32)  # pixels of the noise image that is tried where no example is given
 SHAPES = ("shape", "size", "dim", "ndim", "dtype", "device")  # no use of a tensor's values
+# Functions and methods after which the values of a tensor are still the same.
+SAME = "clone contiguous detach cpu cuda to type type_as float double half bfloat16"
 
 
-def following_batchnorms(model: nn.Module, example=None, traced: bool = False) -> dict[str, str]:
-    """Name of each convolution whose output goes to one BatchNorm only -> name of that one.
+def batchnorm_after_convolution(model: nn.Module, example=None, traced: bool = False) -> dict:
+    """Name of each convolution whose output goes to one BatchNorm only -> name of that BatchNorm.
 
-    What is used more than once has no pair. The way of the data is taken from torch.fx where it
-    can trace the model, else from one forward pass.
+    Layers that do nothing at inference may stand between them. A layer that is used more than
+    once has no pair. torch.fx follows the data where it can trace the model; else, in a forward
+    pass, a pair is a BatchNorm whose input is the very tensor that a convolution returned.
 
     Args:
         example: input for that pass: a tensor, a tuple of arguments, or a dictionary of keyword
@@ -30,15 +30,17 @@ def following_batchnorms(model: nn.Module, example=None, traced: bool = False) -
         traced: do without that pass, as another input may go another way.
 
     Raises:
-        ValueError: neither was possible.
+        ValueError: torch.fx cannot trace the model and it has no forward pass on the example.
     """
-    return follow(model, example, traced)[0]
+    return pairs_and_notes(model, example, traced)[0]
 
 
-def follow(model: nn.Module, example=None, traced: bool = False) -> tuple[dict, dict]:
-    """Convolution -> its BatchNorm as above, and convolution -> why it has none after all."""
-    layers, model = named_layers(model), bare(model)
-    kinds = {m: n for n, m in layers.items() if isinstance(m, nn.Conv2d) or is_batchnorm(m)}
+@torch.inference_mode(False)
+@torch.no_grad()
+def pairs_and_notes(model: nn.Module, example=None, traced: bool = False) -> tuple[dict, dict]:
+    """Find the pairs as above, and convolution -> why it has no pair although a BatchNorm follows."""
+    layers, model = named_layers(model), unwrap(model)
+    kinds = {m: n for n, m in layers.items() if is_convolution(m) or is_batchnorm(m)}
     if all(map(is_batchnorm, kinds)):
         return {}, {}
     with evaluation_mode(model), warnings.catch_warnings():
@@ -67,7 +69,7 @@ def follow(model: nn.Module, example=None, traced: bool = False) -> tuple[dict, 
 
 
 def batchnorm_scale(bn: nn.Module) -> Tensor:
-    """Factor gamma / sqrt(running_var + eps) by which BatchNorm scales each channel: float64.
+    """Factor gamma / sqrt(running_var + eps) by which BatchNorm scales each channel: float64 (C,).
 
     A convolution followed by it computes with its kernels times this at inference. The scale
     of the raw kernels then has no effect on the network (van Laarhoven 2017).
@@ -89,29 +91,56 @@ def batchnorm_scale(bn: nn.Module) -> Tensor:
 
 def is_batchnorm(layer: nn.Module) -> bool:
     """Also SyncBatchNorm, and the frozen ones of torchvision, detectron2 and transformers."""
-    frozen = "BatchNorm" in type(layer).__name__ and hasattr(layer, "running_var")
+    frozen = "BatchNorm" in class_name(layer) and hasattr(layer, "running_var")
     return frozen or isinstance(layer, nn.modules.batchnorm._BatchNorm)
 
 
+def is_convolution(layer: nn.Module) -> bool:
+    """Also classes other than torch's that call themselves so and have a weight of four axes."""
+    if isinstance(layer, nn.Conv2d) or "ConvTranspose" in class_name(layer):
+        return isinstance(layer, nn.Conv2d)
+    weight = getattr(layer, "weight", None) if "Conv" in class_name(layer) else None
+    return isinstance(weight, Tensor) and not is_lazy(weight) and weight.ndim == 4
+
+
 def _trace(model: nn.Module, kinds: dict[nn.Module, str]) -> tuple[Counter, dict]:
-    """How often each layer is used, and by layer what reads its output."""
+    """Count how often each layer is used, and list by layer what reads its output."""
     modules = dict(model.named_modules())
     calls, readers = Counter(), defaultdict(set)
 
     def name(node: fx.Node) -> str:
         return kinds.get(modules.get(node.target), f"{node.op} {node}")
 
+    def read_by(node: fx.Node) -> set[str]:
+        found = set()
+        for user in node.users:
+            if (user.args[1] if user.target is getattr else user.target) in SHAPES:
+                continue
+            through = user.args[:1] == (node,) and _does_nothing(user, modules)
+            found |= read_by(user) if through else {name(user)}
+        return found
+
     tracer = _Tracer()
     tracer.kinds = kinds
     for node in tracer.trace(model).nodes:
         if node.op == "call_module":
             calls[name(node)] += 1
-            for user in node.users:
-                if (user.args[1] if user.target is getattr else user.target) not in SHAPES:
-                    readers[name(node)].add(name(user))
+            readers[name(node)] |= read_by(node)
         elif node.op == "get_attr":  # a parameter, read from outside its layer
             calls[kinds.get(modules.get(node.target.rpartition(".")[0]))] += 1
     return calls, readers
+
+
+def _does_nothing(node: fx.Node, modules: dict[str, nn.Module]) -> bool:
+    """Say whether a step of the graph returns its input at inference."""
+    if node.op == "call_module":
+        layer = modules[node.target]
+        dropout = isinstance(layer, (nn.Identity, nn.modules.dropout._DropoutNd))
+        return dropout or type(layer).__name__ in ("DropPath", "StochasticDepth")
+    name = getattr(node.target, "__name__", node.target)
+    if node.op == "call_function" and "dropout" in name:
+        return not node.kwargs.get("training", [*node.args, True, True][2])
+    return node.op in ("call_function", "call_method") and name in SAME.split()
 
 
 class _Tracer(fx.Tracer):
@@ -119,10 +148,10 @@ class _Tracer(fx.Tracer):
 
     def is_leaf_module(self, module: nn.Module, name: str) -> bool:
         inside = any(part in self.kinds for part in module.modules())
-        return module in self.kinds or not (inside or type(module) is nn.Identity)
+        return module in self.kinds or not inside
 
     def call_module(self, module: nn.Module, forward: Callable, args: tuple, kwargs: dict):
-        inner = bare(module)
+        inner = unwrap(module)
         forward = forward if inner is module else inner.forward
         return super().call_module(inner, forward, args, kwargs)
 
@@ -131,53 +160,34 @@ def _run(model: nn.Module, kinds: dict, example, problem: str) -> tuple[Counter,
     """As `_trace`, from one forward pass."""
     if any(map(is_lazy, [*model.parameters(), *model.buffers()])):
         raise ValueError(f"{problem}; some of its layers are not initialised yet")
-    first = next(layer for layer in kinds if isinstance(layer, nn.Conv2d))
-    noise = partial(torch.rand, generator=torch.Generator().manual_seed(0), device="cpu")
-    noises = (noise(1, first.in_channels, size, size).to(first.weight) for size in SIZES)
-    for given in noises if example is None else [example]:
+    first = next(layer for layer in kinds if not is_batchnorm(layer))
+    channels, random = getattr(first, "in_channels", 3), torch.Generator().manual_seed(0)
+    noises = (torch.rand(1, channels, n, n, generator=random, device="cpu") for n in SIZES)
+    like = next(first.parameters(), torch.empty(0))
+    for given in (noise.to(like) for noise in noises) if example is None else [example]:
         args, kwargs = ((), given) if isinstance(given, Mapping) else (given, {})
-        watch = _Watch(kinds)
-        before = register_module_forward_pre_hook(watch.begin)
-        after = register_module_forward_hook(watch.end)
         try:
-            with before, after, watch, torch.no_grad():
-                output = model(*(args if isinstance(args, tuple) else (args,)), **kwargs)
-                watch.note("output", output)
-            return watch.calls, watch.readers
+            return _watch(model, kinds, args if isinstance(args, tuple) else (args,), kwargs)
         except Exception as error:  # noqa: BLE001 (as above)
             failed = f"; it fails on an example ({one_line(error)})"
     raise ValueError(f"{problem}{failed}; give an example that fits, or batchnorms")
 
 
-class _Watch(TorchFunctionMode):
-    """Notes during a forward pass which layers are used and what reads their outputs."""
+def _watch(model: nn.Module, kinds: dict, args: tuple, kwargs: dict) -> tuple[Counter, dict]:
+    """As `_trace`, but of the readers only BatchNorms are seen."""
+    calls, readers, written = Counter(), defaultdict(set), {}
 
-    def __init__(self, kinds: dict[nn.Module, str]):
-        super().__init__()
-        self.kinds, self.inside, self.written = kinds, [], {}
-        self.calls, self.readers = Counter(), defaultdict(set)
-        self.owners = {id(p): n for m, n in kinds.items() for p in m.parameters(recurse=False)}
+    def note(layer, inputs, output):
+        calls[kinds[layer]] += 1
+        if is_batchnorm(layer):
+            conv, tensor, version = written.get(id(inputs[0]), (None, None, None))
+            if conv and tensor._version == version:  # not changed in place since
+                readers[conv].add(kinds[layer])
+        else:
+            written[id(output)] = kinds[layer], output, output._version
 
-    def __torch_function__(self, function, types, args=(), kwargs=None):
-        result = function(*args, **(kwargs or {}))
-        if any(isinstance(leaf, Tensor) for leaf in tree_leaves(result)):  # not x.shape
-            self.note(self.inside[-1] if self.inside else function.__name__, (args, kwargs))
-        return result
-
-    def note(self, reader: str, values) -> None:
-        for leaf in tree_leaves(values):
-            if id(leaf) in self.written:
-                self.readers[self.written[id(leaf)][0]].add(reader)
-            owner = self.owners.get(id(leaf), reader)
-            if owner != reader:  # a parameter, read from outside its layer
-                self.calls[owner] += 1
-
-    def begin(self, module, inputs) -> None:
-        if module in self.kinds:
-            self.calls[self.kinds[module]] += 1
-            self.inside.append(self.kinds[module])
-
-    def end(self, module, inputs, output) -> None:
-        if module in self.kinds:
-            name = self.inside.pop()
-            self.written[id(output)] = (name, output)  # kept, so that no other has its id
+    with ExitStack() as stack:
+        for layer in kinds:
+            stack.enter_context(layer.register_forward_hook(note))
+        model(*args, **kwargs)
+    return calls, readers

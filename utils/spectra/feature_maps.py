@@ -8,6 +8,7 @@ be given as nn.Sequential(normalisation, model). It is measured in evaluation mo
 device, and not changed.
 """
 
+import warnings
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -21,12 +22,16 @@ from torch.nn.modules import batchnorm, conv, pooling
 from torch.utils._pytree import tree_leaves
 
 from ..frequency import radial_orbits, spectrum_from_power
-from .modules import bare, evaluation_mode, named_layers
+from .batchnorm import is_batchnorm
+from .modules import evaluation_mode, named_layers, unwrap
 
-SMALLEST = 4  # pixels along an edge of a feature map with a spectrum
+MIN_MAP_SIZE = 4  # pixels along an edge of a feature map with a spectrum
+MAX_PREFIX = 16  # class tokens, registers and the like in front of the tokens of a grid
 CHUNK = 2**20  # numbers transformed at a time
 
 CHANNELS_FIRST = (conv._ConvNd, batchnorm._NormBase, pooling._MaxPoolNd, pooling._AvgPoolNd)
+CHANNELS_FIRST += (pooling._AdaptiveAvgPoolNd, pooling._AdaptiveMaxPoolNd, nn.Upsample)
+CHANNELS_FIRST += (nn.PixelShuffle, nn.GroupNorm)
 COLUMNS = ["layer", "module", "channels", "height", "width", "radius", "multiplicity", "power"]
 COLUMNS += ["db", "relative_log_amplitude"]
 
@@ -34,15 +39,17 @@ COLUMNS += ["db", "relative_log_amplitude"]
 @torch.inference_mode(False)
 @torch.no_grad()
 def feature_spectra(model: nn.Module, images, batch: int = 32) -> pd.DataFrame:
-    """Power spectra of the feature maps of every layer (Park & Kim, ICLR 2022).
+    """Measure the power spectra of the feature maps of every layer (Park & Kim, ICLR 2022).
 
-    Outputs (B, C, h, w) are maps, also with the channels last, and so are square grids of tokens
-    (B, h w, C), a class token in front left out. Containers count where they add something to
-    what their last part returns; a layer used again has a number behind its name.
+    A map has a grid h x w that a convolution or pooling returned before, or the half of a known
+    one (patch merging); before the first of them, the image's or a fraction of it. It is an output
+    (B, C, h, w) or (B, h, w, C), or tokens (B, h w, C), those in front of the grid (class token,
+    registers) left out. Containers count where they add something to what their last part
+    returns; a layer used again has a number behind its name.
 
     Args:
         images: (N, C, H, W).
-        batch: images at a time. The result does not depend on it.
+        batch: images at a time. The result does not depend on it; a warning tells where it does.
 
     Returns a row per layer, in the order of their use, and exact radius (cycles per pixel of the
     map): layer, module (its class), channels, height, width, radius, multiplicity, power (mean
@@ -51,17 +58,18 @@ def feature_spectra(model: nn.Module, images, batch: int = 32) -> pd.DataFrame:
     over images and channels of log(|DFT| + 1e-6), minus that at zero frequency, as in
     arXiv:2202.06709. `.attrs["skipped"]` maps layers without a map to the reason.
     """
-    inside, found, skipped = bare(model), {}, {}
+    warn_of_batches(model)
+    inside, found, skipped = unwrap(model), {}, {}
     seen, last = Counter(), []
 
-    def note(name: str, module: nn.Module, _, output) -> None:
+    def note(name: str, module: nn.Module, args, kwargs, output) -> None:
         version = (id(output), getattr(output, "_version", 0))
         if isinstance(module, nn.Sequential) and last[:1] == [version]:
             return  # what its last part returned
         last[:] = [version, output]  # kept, so that no other has its id
         seen[name] += 1
         name = name if seen[name] == 1 else f"{name} #{seen[name]}"
-        maps = _maps(output, module, shape)
+        maps = grids.maps(module, first_tensor((args, kwargs)), output)
         if isinstance(maps, str) or name in skipped:  # in the first batch already
             skipped.setdefault(name, maps)
             return
@@ -75,9 +83,10 @@ def feature_spectra(model: nn.Module, images, batch: int = 32) -> pd.DataFrame:
     with ExitStack() as stack:
         stack.enter_context(evaluation_mode(inside))
         for name, module in named_layers(model).items():
-            stack.enter_context(module.register_forward_hook(partial(note, name)))
+            hook = module.register_forward_hook(partial(note, name), with_kwargs=True)
+            stack.enter_context(hook)
         for pixels in image_batches(inside, images, batch):
-            shape = pixels.shape
+            grids = _Grids(pixels.shape)
             seen.clear()
             inside(pixels)
     for name, module in named_layers(model).items():
@@ -102,32 +111,81 @@ def _feature_rows(name, images, power, log, module, channels) -> pd.DataFrame:
     return pd.DataFrame(dict(zip(COLUMNS, [*values, spectrum.density, db, relative])))
 
 
-def _maps(output, module: nn.Module, images: torch.Size) -> Tensor | str:
-    """What a layer returned as maps (B, C, h, w), or why it is none."""
-    output = first_tensor(output)
-    if output is None or not output.is_floating_point():
-        return "returns no real tensor"
-    text = f"returns {tuple(output.shape)}, no map of the image"
-    if output.ndim not in (3, 4) or len(output) != images[0]:
-        return text
-    if output.ndim == 3:
-        tokens = output.shape[1]
-        edge = int(tokens**0.5)
-        if isinstance(module, CHANNELS_FIRST) or tokens - edge**2 not in (0, 1):
+class _Grids:
+    """Sizes of maps that a forward pass has made so far, and where channels are in its tensors."""
+
+    def __init__(self, images: torch.Size):
+        self.batch, self.known, self.made = images[0], [tuple(images[2:])], False
+        self.channels = 1  # axis of the latest map
+
+    def maps(self, module: nn.Module, given: Tensor | None, output) -> Tensor | str:
+        """Shape what a layer returned to maps (B, C, h, w), or say why it is none."""
+        output = first_tensor(output)
+        if output is None or not output.is_floating_point():
+            return "returns no real tensor"
+        text = f"returns {tuple(output.shape)}, no map of the image"
+        if output.ndim not in (3, 4) or len(output) != self.batch or given is None:
             return text
-        output = output[:, tokens - edge**2 :].unflatten(1, (edge, edge)).permute(0, 3, 1, 2)
-    elif not isinstance(module, CHANNELS_FIRST):
-        a, b, c = output.shape[1:]
-        image = np.log(images[2] / images[3])
-        first, last = (abs(np.log(height / width) - image) for height, width in ((b, c), (a, b)))
-        if min(first, last) > 0.25:  # more than rounding does to small maps
+        if _is_attention(given) or _is_attention(output):
+            return f"returns {tuple(output.shape)}, made of weights of attention"
+        if isinstance(module, CHANNELS_FIRST):
+            if output.ndim == 3:
+                return text
+            self.known = self.known if self.made else []
+            self.made, axis, grid = True, 1, tuple(output.shape[2:])
+        elif output.ndim == 3:
+            axis, grid = 2, self.of_tokens(output.shape[1])
+        else:
+            axis, grid = self.axis_and_grid(module, given, output)
+        if grid is None:
             return text
+        self.known = [g for g in self.known if g != grid] + [grid]  # the latest last
+        if output.ndim == 4:
+            self.channels = output._channels = axis
+        if min(grid) < MIN_MAP_SIZE:
+            return "smaller than {0} x {0}: {1} x {2}".format(MIN_MAP_SIZE, *grid)
+        if output.ndim == 3:
+            tokens = grid[0] * grid[1]
+            return output[:, -tokens:].unflatten(1, grid).permute(0, 3, 1, 2)
+        return output if axis == 1 else output.permute(0, 3, 1, 2)
+
+    def of_tokens(self, tokens: int) -> tuple[int, int] | None:
+        """Find the grid of tokens, the latest of those that leave the fewest in front."""
+        fits = {}
+        for grid in self.known:
+            for part in self.parts(grid):
+                prefix = tokens - part[0] * part[1]
+                if 0 <= prefix <= min(MAX_PREFIX, tokens // 2) and part[0] * part[1] > 1:
+                    fits[prefix] = part
+        return fits[min(fits)] if fits else None
+
+    def parts(self, grid: tuple[int, int]) -> list[tuple[int, int]]:
+        """List a grid and those that merging its pixels makes of it."""
+        whole = [k for k in range(2, min(grid) + 1) if grid[0] % k == grid[1] % k == 0]
+        halves = [(-(-grid[0] // 2), -(-grid[1] // 2))]  # odd ones get a pixel more
+        return [grid] + (halves if self.made else [(grid[0] // k, grid[1] // k) for k in whole])
+
+    def axis_and_grid(self, module: nn.Module, given: Tensor, output: Tensor) -> tuple:
+        """Find the axis of the channels, 1 or 3, and the grid of an output with four axes."""
+        parts = [part for grid in self.known for part in self.parts(grid)]
+        fits = {1: tuple(output.shape[2:]), 3: tuple(output.shape[1:3])}
+        fits = {axis: grid for axis, grid in fits.items() if grid in parts}
         norm = type(module) is nn.LayerNorm and len(module.normalized_shape) == 1
-        if last < first or norm or isinstance(module, nn.Linear):
-            output = output.permute(0, 3, 1, 2)
-    if min(output.shape[2:]) < SMALLEST:
-        return "smaller than {} x {}: {} x {}".format(SMALLEST, SMALLEST, *output.shape[2:])
-    return output
+        if norm or isinstance(module, nn.Linear):
+            return 3, fits.get(3)
+        if len(fits) < 2:
+            return next(iter(fits.items()), (1, None))
+        axis = getattr(given, "_channels", self.channels)
+        if given.data_ptr() == output.data_ptr() and given.ndim == 4:
+            axis = output.stride().index(given.stride(axis))  # perhaps permuted
+        return axis, fits.get(axis)
+
+
+def _is_attention(values: Tensor) -> bool:
+    """Say whether a tensor holds distributions over its last axis, as a softmax returns them."""
+    if not values.numel() or values.shape[-1] < 2 or not values.is_floating_point():
+        return False
+    return bool((values.sum(-1) - 1).abs().max() < 1e-2 and values.min() >= 0)
 
 
 def amplitudes(maps: Tensor) -> Iterator[Tensor]:
@@ -139,7 +197,7 @@ def amplitudes(maps: Tensor) -> Iterator[Tensor]:
 
 
 def image_batches(model: nn.Module, images, size: int) -> Iterator[Tensor]:
-    """Copies of the images as the model takes them, on its device."""
+    """Yield copies of the images as the model takes them, on its device."""
     images = torch.as_tensor(images) if isinstance(images, np.ndarray) else images
     found = f"{getattr(images, 'dtype', type(images).__name__)} {(*getattr(images, 'shape', ()),)}"
     right = isinstance(images, Tensor) and images.ndim == 4 and len(images)
@@ -152,8 +210,17 @@ def image_batches(model: nn.Module, images, size: int) -> Iterator[Tensor]:
         yield part.to(like.device, like.dtype, copy=True).div_(scale)
 
 
+def warn_of_batches(model: nn.Module) -> None:
+    """Warn where BatchNorm keeps no running statistics, so that images of a batch mix."""
+    layers = named_layers(model).items()
+    mixing = [n for n, m in layers if is_batchnorm(m) and m.running_var is None]
+    if mixing:
+        text = f"BatchNorm without running statistics ({mixing[0]}) normalises by the batch: "
+        warnings.warn(f"{text}the result depends on `batch`", stacklevel=5)
+
+
 def first_tensor(output) -> Tensor | None:
-    """A model's tensor: its `logits`, or the first of several."""
+    """Find the tensor that a model returns: its `logits`, or the first of several."""
     output = getattr(output, "logits", output)
     if isinstance(output, dict):
         output = output.get("logits", [*output.values()])

@@ -10,11 +10,11 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from .feature_maps import amplitudes, first_tensor, image_batches
-from .modules import bare, evaluation_mode
+from .feature_maps import amplitudes, first_tensor, image_batches, warn_of_batches
+from .modules import evaluation_mode, unwrap
 
-EXACT = 100  # outputs up to which the sensitivity is exact by default
-PROBES = 32  # random sign vectors per image for more outputs
+MAX_EXACT_OUTPUTS = 100  # up to which the sensitivity is exact by default
+DEFAULT_PROBES = 32  # random sign vectors per image for more outputs
 
 
 @torch.inference_mode(False)
@@ -22,7 +22,7 @@ PROBES = 32  # random sign vectors per image for more outputs
 def input_sensitivity(
     model: nn.Module, images, batch: int = 32, probes: int | None = None
 ) -> np.ndarray:
-    """Power spectrum of what the logits depend on in the image (Godfrey et al. 2022).
+    """Measure the power spectrum of the logits' gradient in the image (Godfrey et al. 2022).
 
     With z_c the logits minus their mean over the classes and an orthonormal DFT of the image,
 
@@ -34,16 +34,21 @@ def input_sensitivity(
         model: takes images, returns logits (batch, classes), alone or among other things. Other
             outputs are flattened; the mean is not subtracted from a single one.
         images: (N, C, H, W); their unit is that of dx.
-        batch: images at a time. The result does not depend on it.
-        probes: None takes the classes one by one, up to 100 of them; for more, and with a
-            number, that many (else 32) vectors v of random signs per image and the gradient of
-            v . z: the same in expectation. 1, with many images, is quickest.
+        batch: images at a time. The result does not depend on it; a warning tells where it does.
+        probes: number of vectors v of random signs per image, drawn from the image's number, of
+            which the gradient of v . z is taken: the same in expectation, and 1, with many images,
+            is quickest. None: every class exactly if there are at most 100, else 32 probes.
 
     Returns float64 (H, W), frequencies fftshift(fftfreq) cycles/pixel, zero frequency at index
     (H // 2, W // 2). `frequency.spectrum_from_power` gives its radial profile.
+
+    Raises:
+        ValueError: `probes` is below 1, or the model gives no such output.
     """
-    model, generator = bare(model), torch.Generator().manual_seed(0)
-    total = 0.0
+    if probes is not None and probes < 1:
+        raise ValueError(f"probes must be None or at least 1, found {probes}")
+    model, total, done = unwrap(model), 0.0, 0
+    warn_of_batches(model)
     with evaluation_mode(model):
         for pixels in image_batches(model, images, batch):
             pixels.requires_grad_()
@@ -54,14 +59,19 @@ def input_sensitivity(
             classes = logits.shape[1]
             if classes > 1:
                 logits = logits - logits.mean(1, keepdim=True)
-            exact = probes is None and classes <= EXACT
-            count = classes if exact else probes or PROBES
+            exact = probes is None and classes <= MAX_EXACT_OUTPUTS
+            count = classes if exact else probes or DEFAULT_PROBES
+            numbers = range(done, done + len(pixels))  # of the images, so that no batch matters
+            generators = [torch.Generator().manual_seed(n) for n in numbers]
+            done += len(pixels)
             for number in range(count):  # a direction at a time: maps have a million outputs
                 if exact:
                     direction = F.one_hot(torch.tensor(number), classes).expand_as(logits)
                 else:
-                    signs = torch.randint(2, logits.shape, generator=generator, device="cpu")
-                    direction = (2 * signs - 1) / count**0.5
+                    bits = (
+                        torch.randint(2, (classes,), generator=g, device="cpu") for g in generators
+                    )
+                    direction = (2 * torch.stack([*bits]) - 1) / count**0.5
                 direction = direction.to(logits)
                 (gradient,) = torch.autograd.grad(logits, pixels, direction, retain_graph=True)
                 total += sum(a.square().sum((0, 1)) for a in amplitudes(gradient)).cpu().numpy()
@@ -70,7 +80,7 @@ def input_sensitivity(
 
 @torch.no_grad()
 def count_outputs(model: nn.Module, images) -> int:
-    """How many logits the model gives: as many directions as `input_sensitivity` has to take."""
-    model = bare(model)
+    """Count the logits of the model, as many directions as `input_sensitivity` has to take."""
+    model = unwrap(model)
     with evaluation_mode(model):
         return first_tensor(model(next(image_batches(model, images, 1)))).numel()

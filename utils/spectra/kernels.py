@@ -16,7 +16,16 @@ from torch.nn.utils.parametrize import ParametrizationList
 
 from .. import frequency
 from . import batchnorm as norms
-from .modules import WHOLE, evaluation_mode, flat_state_dict, named_layers, one_line
+from .impulse_response import is_quantised, kernels_of
+from .modules import (
+    WHOLE,
+    class_name,
+    evaluation_mode,
+    flat_state_dict,
+    made_into_weight,
+    named_layers,
+    one_line,
+)
 
 COLUMNS = ["layer", "kernel_size", "kernels", "energy", "ssr", "high_share", "corner_share"]
 
@@ -28,14 +37,14 @@ def analyze_model(
     example=None,
     batchnorms: dict[str, str] | None = None,
 ) -> pd.DataFrame:
-    """Spectra of all convolutions of a model, which is not changed.
+    """Measure the spectra of all convolutions of a model, which is not changed.
 
     Args:
         model: any nn.Module, wrapped and compiled ones too; or a state dict, whose
             four-dimensional floating-point weights are taken for convolutions.
         folded: measure the effective kernels of convolutions followed by BatchNorm.
         cutoff: start of the high band, cycles/pixel.
-        example: as for `batchnorm.following_batchnorms`.
+        example: as for `batchnorm.batchnorm_after_convolution`.
         batchnorms: convolution -> BatchNorm to fold into it, for what is not found otherwise.
 
     Returns one row per convolution: layer, kernel_size, kernels (their number), energy, ssr
@@ -45,19 +54,19 @@ def analyze_model(
     where two columns would get one name. `.attrs["skipped"]` maps layers left out to the reason.
 
     Raises:
-        ValueError: `batchnorms` names what is not there.
+        ValueError: `batchnorms` names a layer that is not there.
     """
-    return measure(model, folded, cutoff, example, batchnorms)[0]
+    return kernel_spectra(model, folded, cutoff, example, batchnorms)[0]
 
 
-def measure(
+def kernel_spectra(
     model, folded: bool, cutoff: float, example=None, batchnorms=None, reference: dict | None = None
 ) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
-    """The table of `analyze_model`, and by layer the autocorrelation of its kernels.
+    """Return the table of `analyze_model`, and by layer the autocorrelation of its kernels.
 
     Args:
-        reference: such autocorrelations of another model, instead of white kernels: ssr and levels
-            are against them. Layers that it has not, or in another size, are left out.
+        reference: autocorrelations by layer of another model, to measure ssr and levels against
+            instead of white kernels. Layers that it has not, or in another size, are left out.
     """
     weights, known, skipped, notes = _layers(model)
     if not weights and not skipped:
@@ -70,7 +79,7 @@ def measure(
     pairs = {}
     if folded and known and isinstance(model, nn.Module):
         try:
-            pairs, notes = norms.follow(model, example)
+            pairs, notes = norms.pairs_and_notes(model, example)
         except ValueError as error:
             notes = dict.fromkeys(weights, str(error))
     pairs |= batchnorms or {} if folded else {}
@@ -121,21 +130,25 @@ def _fold(weight: Tensor, known: dict, bn: str | None, note: str) -> tuple[Tenso
     return torch.ones(len(weight)), None, note
 
 
-def measurable_convolutions(model: nn.Module) -> tuple[dict[str, nn.Conv2d], dict[str, str]]:
+def measurable_convolutions(model: nn.Module) -> tuple[dict[str, nn.Module], dict[str, str]]:
     """Name -> convolution with a spatial spectrum, and name -> reason for those without."""
     measured, skipped, linear = {}, {}, 0
     for name, layer in named_layers(model).items():
-        kind = getattr(layer, "original_name", type(layer).__name__)  # of TorchScript too
+        kind = class_name(layer)
         alone = not [*layer.children()]
+        script = isinstance(layer, torch.jit.ScriptModule)
         if isinstance(layer, nn.modules.conv._ConvTransposeNd):
             skipped[name] = "transposed"
-        elif isinstance(layer, nn.modules.conv._ConvNd):
-            reason = _why_not(layer.weight)
+        elif script and "Conv" in kind and alone and not hasattr(layer, "stride"):
+            skipped[name] = "traced TorchScript; analyse the model it was made from"
+        elif (
+            isinstance(layer, nn.modules.conv._ConvNd)
+            or ("Conv" in kind and is_quantised(layer))
+            or norms.is_convolution(layer)
+        ):
+            weight = layer.weight() if is_quantised(layer) else layer.weight
+            reason = _why_not(weight)
             (skipped if reason else measured)[name] = reason or layer
-        elif "Conv" in kind and isinstance(layer, torch.jit.ScriptModule) and alone:
-            skipped[name] = "TorchScript; analyse the model it was made from, or its state dict"
-        elif "Conv" in kind and "quantized" in type(layer).__module__:
-            skipped[name] = "quantised"
         elif "Linear" in kind and alone:
             linear += 1
             skipped["(linear layers)"] = f"{linear}, without spatial frequencies"
@@ -148,15 +161,20 @@ def measurable_convolutions(model: nn.Module) -> tuple[dict[str, nn.Conv2d], dic
 
 def _layers(model) -> tuple[dict[str, Tensor], dict, dict[str, str], dict[str, str]]:
     """By layer, in the model's order: weights, BatchNorms, why it is left out, and notes."""
+    weights = {}
     if isinstance(model, nn.Module):
         with evaluation_mode(model):  # in training, asking changes spectral norms
-            convolutions, skipped = measurable_convolutions(model)
-            weights = {name: layer.weight for name, layer in convolutions.items()}
+            layers, skipped = measurable_convolutions(model)
+            for name, layer in layers.items():
+                try:
+                    weights[name] = kernels_of(layer)
+                except Exception as error:  # noqa: BLE001 (other people's layers)
+                    skipped[name] = one_line(error)
         known = {n: m for n, m in named_layers(model).items() if norms.is_batchnorm(m)}
         return weights, known, skipped, {}
     if not isinstance(model, Mapping):
         raise TypeError(f"model must be an nn.Module or a state dict, found {type(model)}")
-    weights, known, skipped, linear = {}, {}, {}, 0
+    known, skipped, linear = {}, {}, 0
     state = flat_state_dict(model)
     for name, values in state.items():
         layer, _, part = name.rpartition(".")
@@ -166,6 +184,8 @@ def _layers(model) -> tuple[dict[str, Tensor], dict, dict[str, str], dict[str, s
         elif part == "weight" and values.ndim > 2:
             reason = _why_not(values)
             (skipped if reason else weights)[layer or WHOLE] = reason or values
+        elif values.ndim == 4 and made_into_weight(name):
+            skipped[name] = "part of a weight that a state dict does not make; analyse the model"
         elif values.ndim == 4:
             skipped[name] = "four-dimensional, but not called weight"
         elif part == "weight" and values.ndim == 2:
@@ -183,7 +203,7 @@ def _why_not(weight: Tensor) -> str:
         return "not two-dimensional"
     if weight.is_meta:
         return "on the meta device, without values"
-    if not weight.is_floating_point():
+    if not (weight.is_floating_point() or weight.is_quantized):
         return f"not real floating point: {weight.dtype}"
     if weight.layout != torch.strided:
         return f"not dense: {weight.layout}"

@@ -1,8 +1,9 @@
-"""The parts of somebody's network by their plain names, and a moment in evaluation mode."""
+"""Layers and weights of any network by their plain names, and a network in evaluation mode."""
 
+import itertools
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import torch
 from torch import Tensor, nn
@@ -12,11 +13,12 @@ from torch.optim.swa_utils import AveragedModel
 
 WRAPPERS = (nn.DataParallel, DistributedDataParallel, AveragedModel)
 WHOLE = "(model)"  # the name of a model that has no parts
-KEYS = ("state_dict", "model_state_dict", "model", "ema")  # whose weights are taken, first first
+# Entries of a checkpoint that may hold the weights, in order of preference.
+KEYS = ("state_dict", "model_state_dict", "model", "ema")
 
 
-def bare(model: nn.Module) -> nn.Module:
-    """The model inside DataParallel, DistributedDataParallel, torch.compile and averages."""
+def unwrap(model: nn.Module) -> nn.Module:
+    """Take a model out of DataParallel, DistributedDataParallel, torch.compile and averages."""
     if not isinstance(model, nn.Module):
         raise TypeError(f"model must be an nn.Module, found {type(model).__name__}")
     while isinstance(model, WRAPPERS) or "_orig_mod" in model._modules:
@@ -25,14 +27,19 @@ def bare(model: nn.Module) -> nn.Module:
 
 
 def named_layers(model: nn.Module) -> dict[str, nn.Module]:
-    """All modules by name, without what wrappers and torch.compile add to names."""
-    modules = bare(model).named_modules()
+    """List all modules by name, without the prefixes of wrappers and of torch.compile."""
+    modules = unwrap(model).named_modules()
     return {re.sub(r"\b_orig_mod\.|\._orig_mod$", "", n) or WHOLE: m for n, m in modules}
+
+
+def class_name(layer: nn.Module) -> str:
+    """Name the class of a layer, of a scripted one that which it was made from."""
+    return getattr(layer, "original_name", type(layer).__name__)
 
 
 @contextmanager
 def evaluation_mode(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode, uncompiled; afterwards modules have the attributes and buffers they had."""
+    """Set evaluation mode, uncompiled; afterwards restore all modules' attributes and buffers."""
     training = [m for m in model.modules() if getattr(m, "training", False)]
     kept = [(m, {**vars(m)}) for m in model.modules() if not isinstance(m, torch.jit.ScriptModule)]
     try:
@@ -54,9 +61,10 @@ def evaluation_mode(model: nn.Module) -> Iterator[None]:
 
 
 def flat_state_dict(content) -> dict[str, Tensor]:
-    """The tensors by name in a state dict, or in the first of those inside a checkpoint.
+    """Find the tensors by name in a state dict, or in the first one inside a checkpoint.
 
-    Names lose `module.` and `_orig_mod.`, which wrappers and torch.compile add.
+    Names lose `module.` and `_orig_mod.`, which wrappers and torch.compile add. Pruned, weight-
+    and spectrally normalised layers get the weight that they convolve with in place of its parts.
     """
     found = list(_state_dicts(content)) or [{}]
     state = next((s for s in found if any(is_kernel(*item) for item in s.items())), found[0])
@@ -65,11 +73,11 @@ def flat_state_dict(content) -> dict[str, Tensor]:
         shown = "".join(c if c.isprintable() else "?" for c in name)
         shown = re.sub(r"^(module\.|_orig_mod\.)+|(?<=\.)_orig_mod\.", "", shown)
         plain[name if shown in plain else shown] = values
-    return plain
+    return _joined_weights(plain)
 
 
 def _state_dicts(content, depth: int = 4) -> Iterator[dict[str, Tensor]]:
-    """The tensors of every dictionary in nested ones, those under KEYS first."""
+    """Yield the tensors of every dictionary in nested ones, those under KEYS first."""
     if not isinstance(content, Mapping) or not depth:
         return
     named = {name: value for name, value in content.items() if isinstance(name, str)}
@@ -79,10 +87,51 @@ def _state_dicts(content, depth: int = 4) -> Iterator[dict[str, Tensor]]:
 
 
 def is_kernel(name: str, values: Tensor) -> bool:
-    return values.ndim == 4 and name.rpartition(".")[2] == "weight"
+    """Say whether an entry of a state dict can hold the weight of a two-dimensional convolution."""
+    return values.ndim == 4 and (name.rpartition(".")[2] == "weight" or made_into_weight(name))
+
+
+def made_into_weight(name: str) -> bool:
+    """Say whether an entry of a state dict is a part from which a layer makes its weight."""
+    return bool(
+        re.search(r"(^|\.)(weight_(orig|v)|parametrizations\.weight\.original[01]?)$", name)
+    )
+
+
+def _joined_weights(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Replace the parts of a weight by the weight itself, where torch.nn.utils made them."""
+    new = "parametrizations.weight."
+    ways = [
+        (["weight_orig", "weight_mask"], torch.mul),
+        (["weight_g", "weight_v"], _weight_normalised),
+        ([f"{new}original0", f"{new}original1"], _weight_normalised),
+        (["weight_orig", "weight_u", "weight_v"], _spectrally_normalised),
+        ([f"{new}original", f"{new}0._u", f"{new}0._v"], _spectrally_normalised),
+    ]
+    weights, used = {}, set()
+    for name, (parts, make) in itertools.product(state, ways):
+        layer = name.removesuffix(parts[0])
+        names = [layer + part for part in parts]
+        with suppress(KeyError, IndexError, RuntimeError):  # absent, or parts of something else
+            weights[name] = f"{layer}weight", make(*(state[part] for part in names))
+            used.update(names)
+    kept = (item for item in state.items() if item[0] in weights or item[0] not in used)
+    return dict(weights.get(name, (name, values)) for name, values in kept)
+
+
+def _weight_normalised(norm: Tensor, direction: Tensor) -> Tensor:
+    axes = [axis for axis in range(norm.ndim) if norm.shape[axis] == 1]  # the norm is over them
+    if norm.ndim and not axes:
+        raise IndexError("no norm")
+    axes = axes or None
+    return direction * (norm / torch.linalg.vector_norm(direction, dim=axes, keepdim=True))
+
+
+def _spectrally_normalised(weight: Tensor, u: Tensor, v: Tensor) -> Tensor:
+    return weight / (u @ (weight.flatten(1) @ v))
 
 
 def one_line(error: Exception) -> str:
-    """What other people's code says went wrong, on one line of some length."""
+    """Shorten the message of other people's code to one line."""
     text = " ".join(str(getattr(error, "reason", error)).split())
     return text[:200] or type(error).__name__

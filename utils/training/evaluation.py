@@ -15,8 +15,8 @@ from tqdm import tqdm
 
 from data.images import ImageSet, Normalize, to_float
 from utils.runtime.devices import memory_format
-from utils.spectra.batchnorm import following_batchnorms
-from utils.spectra.modules import bare, named_layers
+from utils.spectra.batchnorm import batchnorm_after_convolution
+from utils.spectra.modules import named_layers, unwrap
 
 # Images at a time: on a CPU few enough for its cache. The result does not depend on it.
 BATCH = {"cpu": 64, "mps": 256, "cuda": 1000}
@@ -29,10 +29,10 @@ def for_inference(model: nn.Module) -> nn.Module:
     At inference it is the same function, up to rounding. What cannot be folded with certainty
     stays as it is: layers used twice, of other classes, with hooks, or not to be traced.
     """
-    model, fused = bare(copy.deepcopy(model).eval()), {}
+    model, fused = unwrap(copy.deepcopy(model).eval()), {}
     layers = named_layers(model)
     with suppress(ValueError):  # not to be traced
-        for pair in following_batchnorms(model, traced=True).items():
+        for pair in batchnorm_after_convolution(model, traced=True).items():
             conv, bn = (layers[name] for name in pair)
             known = type(conv) is nn.Conv2d and type(bn) in (nn.BatchNorm2d, nn.SyncBatchNorm)
             hooks = any(layer._forward_hooks or layer._forward_pre_hooks for layer in (conv, bn))

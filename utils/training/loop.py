@@ -19,7 +19,7 @@ from models.resnet import ResNet18
 from utils.runtime import files
 from utils.runtime.devices import autocast, memory_format
 from utils.runtime.progress import Progress
-from utils.spectra.batchnorm import following_batchnorms
+from utils.spectra.batchnorm import batchnorm_after_convolution
 from utils.training import checkpoints, recording
 from utils.training.evaluation import evaluate, for_inference
 from utils.training.runs import Run
@@ -104,7 +104,7 @@ def train(
     if state["diverged"]:
         raise DivergedError(state["diverged"])
     model, optimizer = build(run, settings, train_set.labels.device)
-    batchnorms = following_batchnorms(model)
+    batchnorms = batchnorm_after_convolution(model)
     fixed = fixed_norms(model, batchnorms, run.strengths.get("fixed-norm"))
     if state["epoch"] >= 0:
         model.load_state_dict(state["model"])

@@ -16,7 +16,7 @@ def spectrum_rows(model: nn.Module, batchnorms: dict[str, str]) -> list[dict]:
     """Radial spectra of all 3x3 convolutions: a row per layer, raw or folded, and radius.
 
     Args:
-        batchnorms: from `following_batchnorms(model)`.
+        batchnorms: from `batchnorm_after_convolution(model)`.
     """
     rows = []
     for key, correlation in _correlations(model, batchnorms):

@@ -1,4 +1,4 @@
-"""Spectra of what networks see: closed forms, numpy's FFT and finite differences."""
+"""Input sensitivity: closed forms, finite differences, and what images and models it takes."""
 
 from collections import OrderedDict, namedtuple
 from types import SimpleNamespace
@@ -7,9 +7,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
-from torchvision.models import get_model
 
 from models.resnet import ResNet18
 from utils.frequency import spectrum_from_power
@@ -48,6 +46,25 @@ def test_sensitivity_agrees_with_finite_differences():
         jacobian = slopes.T.reshape(10, 3, 8, 8).numpy()
         expected += power(jacobian - jacobian.mean(0)).sum((0, 1)) / len(images)
     np.testing.assert_allclose(input_sensitivity(model, images), expected, rtol=1e-5)
+
+
+def test_signs_belong_to_images_not_to_batches():
+    model, images = nn.Sequential(nn.Flatten(), nn.Linear(48, 300)), torch.rand(7, 3, 4, 4)
+    found = [input_sensitivity(model, images, batch=n, probes=3) for n in (1, 3, 7)]
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-5)
+    np.testing.assert_allclose(found[0], found[2], rtol=1e-5)
+    one, two = (input_sensitivity(model, images[:1].repeat(n, 1, 1, 1), probes=1) for n in (1, 2))
+    assert not np.allclose(one, two)  # each image has its own
+    for wrong in (0, -1):
+        with pytest.raises(ValueError, match=f"probes must be .* found {wrong}"):
+            input_sensitivity(model, images, probes=wrong)
+
+
+@pytest.mark.parametrize("function", [feature_spectra, input_sensitivity])
+def test_batchnorm_without_statistics_is_told(function):
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, track_running_stats=False))
+    with pytest.warns(UserWarning, match=r"\(1\).*depends on `batch`"):
+        function(model, torch.rand(2, 3, 8, 8))
 
 
 def test_random_signs_agree_in_expectation():
@@ -202,147 +219,7 @@ def test_radial_profile_of_a_power_map():
     assert spectrum.high_share(0.3) == pytest.approx(high)
     mean = (radius * power(image).sum(0)).sum() / (image**2).sum()
     assert spectrum.mean_radius == pytest.approx(mean)
-    table = spectrum.table()
-    assert table.multiplicity.sum() == 32 * 24
-    nyquist = table[np.isclose(table.radius, 0.5)].iloc[0]
-    at = np.isclose(radius, 0.5)
-    assert nyquist.multiplicity == at.sum()
-    assert nyquist.density == pytest.approx(power(image).sum(0)[at].mean())
-    assert nyquist.white_db == pytest.approx(
-        10 * np.log10(nyquist.density / (image**2).sum() * 32 * 24)
-    )
-
-
-def by_radius(values):
-    """Mean of a centred map of values at each radius, grouped by the rounded radius."""
-    axes = [np.fft.fftshift(np.fft.fftfreq(n)) for n in values.shape]
-    radius = np.hypot(axes[0][:, None], axes[1]).round(9)
-    return np.array([values[radius == r].mean() for r in np.unique(radius)])
-
-
-class Filter(nn.Conv2d):
-    """The same kernel for every colour, the image repeated beyond its border."""
-
-    def __init__(self, kernel):
-        kernel = torch.tensor(kernel, dtype=torch.float32)
-        super().__init__(3, 3, kernel.shape, padding="same", padding_mode="circular", groups=3)
-        self.weight.data[:] = kernel
-        self.bias.data.zero_()
-
-
-LAPLACIAN = [[0, 1, 0], [1, -4, 1], [0, 1, 0]]
-BLUR = np.outer([1, 2, 1], [1, 2, 1]) / 16
-
-
-def test_feature_maps_follow_known_transfer_functions():
-    """Identity 1, binomial blur (cos(pi f) cos(pi g))^2, Laplacian 2 cos + 2 cos - 4."""
-    model = nn.Sequential(nn.Identity(), Filter(BLUR), nn.Identity(), Filter(LAPLACIAN))
-    images = torch.rand(7, 3, 16, 12, dtype=torch.float64)
-    table = feature_spectra(model.double(), images, batch=3)
-    fy, fx = np.fft.fftshift(np.fft.fftfreq(16))[:, None], np.fft.fftshift(np.fft.fftfreq(12))
-    blur = (np.cos(np.pi * fy) * np.cos(np.pi * fx)) ** 2
-    laplacian = 2 * np.cos(2 * np.pi * fy) + 2 * np.cos(2 * np.pi * fx) - 4
-    image = power(images.numpy()).mean((0, 1))
-    for layer, response in (("0", 1), ("1", blur), ("2", blur), ("3", blur * laplacian)):
-        rows = table[table.layer == layer]
-        expected = by_radius(image * response**2)
-        np.testing.assert_allclose(rows.power, expected, rtol=1e-5, atol=1e-9)
-        there = expected > 1e-9
-        db = 10 * np.log10(expected[there] / expected[1])
-        np.testing.assert_allclose(rows.db[there], db, atol=1e-4)
-        assert rows.multiplicity.sum() == 16 * 12 and rows.relative_log_amplitude.isna().all()
-    assert list(table.layer.unique()) == ["0", "1", "2", "3"]  # not the container again
-    assert table.attrs["skipped"] == {}
-
-
-def test_relative_log_amplitude():
-    images = torch.rand(5, 3, 10, 10, dtype=torch.float64)
-    table = feature_spectra(nn.Identity(), images, batch=2)
-    spectrum = np.abs(np.fft.fft2(images.numpy()))
-    log = np.log(spectrum + 1e-6).mean((0, 1)).diagonal()[:6]
-    found = table[table.relative_log_amplitude.notna()]
-    np.testing.assert_allclose(found.radius, np.arange(6) * 2**0.5 / 10)
-    np.testing.assert_allclose(found.relative_log_amplitude, log - log[0], atol=1e-9)
-    assert table.layer.unique() == ["(model)"]
-
-
-def test_float32_features_are_as_exact():
-    model = nn.Sequential(nn.Identity(), Filter(BLUR))
-    images = torch.rand(4, 3, 32, 32).cumsum(2).cumsum(3) / 300  # mostly low frequencies
-    table = feature_spectra(model, images)
-    expected = by_radius(power(images.double().numpy()).mean((0, 1)))
-    np.testing.assert_allclose(table[table.layer == "0"].power, expected, rtol=1e-5)
-
-
-class Tokens(nn.Module):
-    """A map as tokens, with a class token, with the channels last, in windows, and small."""
-
-    def __init__(self):
-        super().__init__()
-        for name in (
-            "tokens",
-            "class_token",
-            "last",
-            "linear",
-            "norm",
-            "windows",
-            "small",
-            "unused",
-        ):
-            self.add_module(name, nn.Identity())
-        self.linear, self.norm = nn.Linear(5, 8, bias=False), nn.BatchNorm1d(5)
-
-    def forward(self, maps):  # (B, 5, 8, 8)
-        tokens = self.tokens(maps.flatten(2).mT)
-        self.class_token(torch.cat([100 * torch.ones(len(maps), 1, 5), tokens], 1))
-        self.linear(self.last(maps.permute(0, 2, 3, 1)))
-        self.norm(tokens.mT)
-        self.windows(maps.unfold(2, 4, 4).flatten(0, 1))
-        return self.small(F.avg_pool2d(maps, 3)).mean((2, 3))
-
-
-def test_tokens_and_channels_last():
-    model, images = Tokens(), torch.rand(3, 5, 8, 8)
-    table = feature_spectra(model, images)
-    expected = by_radius(power(images.double().numpy()).mean((0, 1)))
-    for layer in ("tokens", "class_token", "last"):
-        rows = table[table.layer == layer]
-        np.testing.assert_allclose(rows.power, expected, rtol=1e-5)
-        assert (rows.channels == 5).all() and (rows.height == 8).all()
-    weight = model.linear.weight.detach()
-    mixed = torch.einsum("oc,bchw->bohw", weight, images).double().numpy()
-    rows = table[table.layer == "linear"]
-    np.testing.assert_allclose(rows.power, by_radius(power(mixed).mean((0, 1))), rtol=1e-4)
-    skipped = table.attrs["skipped"]
-    assert set(skipped) == {"norm", "windows", "small", "unused", "(model)"}
-    assert "smaller than 4 x 4: 2 x 2" in skipped["small"] and "not used" in skipped["unused"]
-
-
-def test_every_use_of_a_layer_and_every_block_has_rows():
-    images = torch.rand(2, 3, 64, 64)
-    table = feature_spectra(get_model("resnet18", weights=None), images)
-    found = list(table.layer.unique())
-    assert found[:4] == ["conv1", "bn1", "relu", "maxpool"]
-    assert {"layer1.0.relu", "layer1.0.relu #2", "layer1.0", "layer1.1"} <= set(found)
-    assert "layer4.1" not in found and "2 x 2" in table.attrs["skipped"]["layer4.1"]
-    rows = table[(table.layer == "layer1.0") & (table.radius == 0)].power.item()
-    again = table[(table.layer == "layer1.0.relu #2") & (table.radius == 0)].power.item()
-    assert rows == again  # the block returns what its last activation did
-
-
-@pytest.mark.parametrize(
-    "name, layer, size", [("vit_b_32", "encoder.ln", 224), ("swin_t", "norm", 128)]
-)
-def test_transformers(name, layer, size):
-    model, images = get_model(name, weights=None).eval(), torch.rand(1, 3, size, size)
-    kept = []
-    model.get_submodule(layer).register_forward_hook(lambda *a: kept.append(a[2].detach()))
-    rows = feature_spectra(model, images)
-    rows = rows[rows.layer == layer]
-    output = kept[0].double()
-    output = output[:, 1:].reshape(1, 7, 7, -1) if output.ndim == 3 else output
-    expected = by_radius(power(output.permute(0, 3, 1, 2).numpy()).mean((0, 1)))
-    np.testing.assert_allclose(rows.power, expected, rtol=1e-6)
-    nn.init.normal_(next(m for m in [*model.modules()][::-1] if isinstance(m, nn.Linear)).weight)
-    sensitivity = input_sensitivity(model, images, probes=1)
-    assert sensitivity.shape == (size, size) and (sensitivity > 0).all()
+    row = spectrum.table().set_index("radius").loc[0.5]
+    level = power(image).sum(0)[np.isclose(radius, 0.5)].mean()
+    assert row.density == pytest.approx(level)
+    assert row.white_db == pytest.approx(10 * np.log10(level / power(image).sum(0).mean()))

@@ -1,0 +1,240 @@
+"""Which BatchNorm follows which convolution: what is folded is the same function, or is not."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from test_model_spectra import energy, randomize
+from torch import nn
+from torch.nn import functional as F
+from torch.optim.swa_utils import AveragedModel
+from torchvision.ops import FrozenBatchNorm2d
+
+from models.resnet import ResNet18
+from utils.spectra.batchnorm import batchnorm_after_convolution
+from utils.spectra.kernels import analyze_model
+from utils.training.evaluation import for_inference
+
+
+class Twice(nn.Module):
+    """One convolution or BatchNorm in two places; `way` is the way of the data."""
+
+    def __init__(self, way):
+        super().__init__()
+        self.c, self.d = nn.Conv2d(4, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1)
+        self.m, self.n, self.same = nn.BatchNorm2d(4), nn.BatchNorm2d(4), nn.Identity()
+        self.way, self.dropout = way, nn.Dropout(0.5)
+
+    def forward(self, x):
+        return self.way(self, x)
+
+
+def in_place(s, x):
+    y = s.c(x)
+    y += 1
+    return s.n(y)
+
+
+def branching(s, x):  # torch.fx cannot follow it
+    return s.n(s.c(x)) if x.sum() > 0 else s.m(s.c(x))
+
+
+WAYS = {
+    "norm on one path only": (lambda s, x: s.n(s.c(x)) + s.c(x.flip(-1)), {}),
+    "two norms in turn": (lambda s, x: s.n(s.c(s.m(s.c(x)))), {}),
+    "one norm after two": (lambda s, x: s.n(s.c(x)) + s.n(s.d(x)), {}),
+    "bare and normalised": (lambda s, x: (y := s.c(x)) + s.n(y), {}),
+    "normalised twice": (lambda s, x: (y := s.c(x)) * 0 + s.m(y) + s.n(y), {}),
+    "output and norm": (lambda s, x: ((y := s.c(x)), s.n(y)), {}),
+    "through an identity": (lambda s, x: s.n(s.same(s.c(x))), {"c": "n"}),
+    "changed in place": (in_place, {}),
+    "kernels used elsewhere": (lambda s, x: s.n(s.c(x)) + F.conv2d(x, s.c.weight, None, 1, 1), {}),
+    "norm's numbers used": (lambda s, x: s.n(s.c(x)) * s.n.weight.view(-1, 1, 1), {}),
+    "through an activation": (lambda s, x: s.n(torch.relu(s.c(x))), {}),
+    "its shape is asked for": (lambda s, x: s.n(y := s.c(x)).view(y.shape[0], -1), {"c": "n"}),
+    "its size is asked for": (lambda s, x: s.n(y := s.c(x)).view(y.size(0), -1), {"c": "n"}),
+    "through what does nothing": (
+        lambda s, x: s.n(F.dropout(s.c(x), 0.5, s.training).contiguous().float()),
+        {"c": "n"},
+    ),
+    "its type is taken": (lambda s, x: s.n(x.type_as(s.c(x))), {}),
+    "through dropout": (lambda s, x: s.n(s.dropout(s.c(x))), {"c": "n"}),
+    "plain": (lambda s, x: s.n(s.d(torch.relu(s.m(s.c(x))))), {"c": "m", "d": "n"}),
+}
+
+
+ELSEWHERE = ("kernels used elsewhere", "norm's numbers used")
+
+
+@pytest.mark.parametrize("traceable", [True, False])
+@pytest.mark.parametrize("name", WAYS)
+def test_what_is_used_twice_is_not_folded(name, traceable):
+    way, expected = WAYS[name]
+    checked = lambda s, x: way(s, x) if x.shape[1] == 4 else None
+    model = randomize(Twice(way if traceable else checked))
+    if not traceable and name in ("bare and normalised", "output and norm", *ELSEWHERE):
+        expected = {"c": "n"}  # where hooks watch, what functions read is not seen
+    assert batchnorm_after_convolution(model) == expected
+    table = analyze_model(model, folded=True).set_index("layer")
+    assert table.batchnorm.dropna().to_dict() == expected
+    if not expected and "activation" not in name:
+        assert table.note.str.contains("used|elsewhere|goes to").any(), table.note.tolist()
+    x = torch.randn(2, 4, 8, 8)
+    torch.testing.assert_close(for_inference(model)(x), model(x), rtol=1e-4, atol=1e-4)
+
+
+def test_dropout_that_stays_at_inference_is_no_way_through():
+    assert batchnorm_after_convolution(Twice(lambda s, x: s.n(F.dropout(s.c(x))))) == {}
+
+
+def test_what_one_pass_shows_is_not_enough_for_inference():
+    model = randomize(Twice(branching))
+    assert batchnorm_after_convolution(model) == {"c": "n"}  # noise in [0, 1]
+    with pytest.raises(ValueError, match="torch.fx cannot trace Twice"):
+        batchnorm_after_convolution(model, traced=True)
+    for x in (torch.rand(2, 4, 8, 8), -torch.rand(2, 4, 8, 8)):
+        torch.testing.assert_close(for_inference(model)(x), model(x))
+
+
+class Halved(nn.Conv2d):
+    def forward(self, x):
+        return F.conv2d(x, self.weight / 2, self.bias)
+
+
+class Active(nn.BatchNorm2d):
+    def forward(self, x):
+        return torch.relu(super().forward(x))
+
+
+def doubled(layer):
+    layer.register_forward_hook(lambda layer, inputs, output: 2 * output)
+    return layer
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda c, n: nn.Sequential(Halved(4, 4, 3), n),
+        lambda c, n: nn.Sequential(c, Active(4)),
+        lambda c, n: nn.Sequential(c, nn.BatchNorm2d(4, track_running_stats=False)),
+        lambda c, n: nn.Sequential(c, nn.BatchNorm2d(4, affine=False)),
+        lambda c, n: nn.Sequential(c, nn.SyncBatchNorm(4)),
+        lambda c, n: nn.Sequential(c, FrozenBatchNorm2d(4)),
+        lambda c, n: nn.Sequential(nn.utils.parametrizations.weight_norm(c), n),
+        lambda c, n: nn.Sequential(c, nn.Identity(), n),
+        lambda c, n: nn.Sequential(doubled(c), n),
+        lambda c, n: nn.Sequential(c, doubled(n)),
+        lambda c, n: nn.DataParallel(nn.Sequential(c, n)),
+    ],
+)
+def test_for_inference_never_changes_the_function(change):
+    model = randomize(change(nn.Conv2d(4, 4, 3), nn.BatchNorm2d(4)))
+    x = torch.randn(3, 4, 8, 8)
+    torch.testing.assert_close(for_inference(model)(x), model(x), rtol=1e-4, atol=1e-4)
+
+
+class Aliases(nn.Module):
+    """A convolution under two names, called by the second."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Conv2d(4, 4, 3)
+        self.second, self.norm = self.first, nn.BatchNorm2d(4)
+
+    def forward(self, x):
+        return self.norm(self.second(x))
+
+
+def test_a_layer_of_two_names_is_folded_under_both():
+    model, x = randomize(Aliases()), torch.randn(3, 4, 8, 8)
+    folded = for_inference(model)
+    assert not any(isinstance(layer, nn.BatchNorm2d) for layer in folded.modules())
+    torch.testing.assert_close(folded(x), model(x), rtol=1e-4, atol=1e-4)
+
+
+class Conv2d(nn.Conv2d):
+    """As in detectron2: norm and activation inside the convolution."""
+
+    def __init__(self, *args, norm=None):
+        super().__init__(*args)
+        self.norm = norm
+
+    def forward(self, x):
+        return torch.relu(self.norm(F.conv2d(x, self.weight, self.bias)))
+
+
+def test_a_batchnorm_inside_its_convolution():
+    inner, plain = Conv2d(3, 4, 3, norm=nn.BatchNorm2d(4)), nn.Conv2d(3, 4, 3)
+    model = randomize(nn.Sequential(inner, nn.Conv2d(4, 4, 3), nn.BatchNorm2d(4)))
+    plain.load_state_dict(inner.state_dict(), strict=False)
+    table = analyze_model(model, folded=True)
+    assert table.batchnorm.tolist() == ["0.norm", "2"]
+    assert table.energy[0] == pytest.approx(energy(plain.eval(), inner.norm).sum(), rel=1e-5)
+    x = torch.randn(2, 3, 8, 8)
+    torch.testing.assert_close(for_inference(model)(x), model(x), rtol=1e-4, atol=1e-4)
+
+
+class DetrFrozenBatchNorm2d(nn.Module):
+    """As in transformers: buffers alone, eps inside the forward function."""
+
+    def __init__(self, n):
+        super().__init__()
+        for name, value in (("weight", 1.0), ("bias", 0.0), ("running_mean", 0.0)):
+            self.register_buffer(name, torch.full((n,), value))
+        self.register_buffer("running_var", torch.ones(n))
+
+    def forward(self, x):
+        scale = self.weight * (self.running_var + 1e-5).rsqrt()
+        return x * scale.view(-1, 1, 1) + (self.bias - self.running_mean * scale).view(-1, 1, 1)
+
+
+def replaced(model, make):
+    """A copy whose BatchNorms are of another class with the same numbers."""
+    model = copy.deepcopy(model)
+    for parent in [*model.modules()]:
+        for name, layer in parent.named_children():
+            if isinstance(layer, nn.BatchNorm2d):
+                new = make(layer.num_features)
+                new.load_state_dict(layer.state_dict(), strict=False)
+                setattr(parent, name, new)
+    return model
+
+
+@pytest.mark.parametrize("make", [nn.SyncBatchNorm, FrozenBatchNorm2d, DetrFrozenBatchNorm2d])
+def test_other_batchnorms_are_batchnorms(make):
+    model = randomize(ResNet18(4))
+    right = analyze_model(model, folded=True)
+    for other in (replaced(model, make), nn.DataParallel(replaced(model, make))):
+        found = analyze_model(other, folded=True)
+        assert found.batchnorm.notna().all()
+        np.testing.assert_allclose(found.energy, right.energy, rtol=1e-12)
+
+
+WRAPPED = {
+    "DataParallel": nn.DataParallel,
+    "average": AveragedModel,
+    "compiled": torch.compile,
+    "compiled in place": lambda model: model.compile() or model,
+    "compiled, parallel": lambda model: torch.compile(nn.DataParallel(model)),
+    "parallel, compiled": lambda model: nn.DataParallel(torch.compile(model)),
+}
+
+
+@pytest.mark.parametrize("name", WRAPPED)
+def test_wrapped_models_are_looked_through(name):
+    model = randomize(ResNet18(4))
+    right = analyze_model(model, folded=True)
+    found = analyze_model(WRAPPED[name](copy.deepcopy(model)), folded=True)
+    assert found.layer.tolist() == right.layer.tolist()
+    assert found.batchnorm.tolist() == right.batchnorm.tolist()
+    assert (found.energy == right.energy).all()
+
+
+def test_wrapped_parts_are_looked_through():
+    for wrap in (torch.compile, nn.DataParallel):
+        model = nn.Sequential(nn.Conv2d(3, 3, 3), wrap(ResNet18(2)))
+        assert len(batchnorm_after_convolution(model, traced=True)) == 20
+        found = analyze_model(model, folded=True)
+        assert found.batchnorm.notna().sum() == 17, found.note.unique()
+        assert not found.layer.str.contains("_orig_mod").any()
