@@ -13,6 +13,7 @@ from utils.frequency import response_from_autocorrelation
 HIGHEST = 2**-0.5  # radius of (1/2, 1/2), cycles/pixel
 TICKS = 36  # layers whose names an axis has room for
 WHERE = "radial frequency (cycles/pixel)"
+HEIGHTS = np.linspace(0, HIGHEST, 283)  # at which levels of kernels of all sizes are compared
 CIRCLES = "circles: corner of 3x3 kernels"
 
 
@@ -52,6 +53,76 @@ def kernels(table: pd.DataFrame, correlations: pd.DataFrame) -> Figure:
     weights = f"BatchNorm folded into {folded}" if folded else "raw weights"
     title = f"Kernels of all layers, and responses of some ({weights}; {CIRCLES})"
     return _finish(figure, title, table)
+
+
+def evolution(table: pd.DataFrame, reference: str = "white") -> Figure:
+    """Left, when and where the highest frequency of the kernels falls; right, all their radii.
+
+    Raw weights; levels of the right one are those of the power's mean over the layers.
+
+    Args:
+        table: of `recorder.SpectrumRecorder`, or with a name for every step in a column `file`.
+        reference: "white" kernels, or "first": the first record.
+    """
+    if reference not in ("white", "first"):
+        raise ValueError(f'reference is {reference!r}; allowed: "white", "first"')
+    if not len(table):
+        raise ValueError("nothing is recorded yet")
+    raw = table[table.weights == "raw"]
+    names = [*dict.fromkeys(raw.layer)][::-1]  # the first layer on top
+    highest = raw[raw.radius == raw.groupby("layer").radius.transform("max")]
+    by_layer = highest.pivot(index="layer", columns="step", values="white_db").reindex(names)
+    mean = _mean_over_layers(raw)
+    if reference == "first":
+        by_layer, mean = (grid.sub(grid.iloc[:, 0], axis=0) for grid in (by_layer, mean))
+    drawn = np.concatenate([np.ravel(by_layer), np.ravel(mean)])
+    limit = np.clip(np.abs(drawn[np.isfinite(drawn)]).max(initial=1), 1, 20)
+    figure = Figure(figsize=(vis.WIDTH, np.clip(2 + 0.17 * len(names), 4.2, 9)))
+    figure.set_layout_engine("constrained")
+    axes = figure.subplots(1, 2)
+    style = (-limit, limit, vis.DIVERGING)
+    vis.heat_map(axes[0], by_layer, *style)
+    every = -(-len(names) // (2 * TICKS))
+    labels = [_short(name) for name in names[::every]]
+    axes[0].set_yticks(range(0, len(names), every), labels, fontsize=8)
+    axes[0].set_title("Highest frequency of every layer's kernels")
+    mesh = vis.heat_map(axes[1], mean, *style)
+    axes[1].set_yticks(range(0, len(mean), 40), [f"{height:.1f}" for height in HEIGHTS[::40]])
+    axes[1].set(title="All frequencies, mean over layers", facecolor="0.9", ylabel=WHERE)
+    for ax in axes:
+        ax.grid(False)
+        _time_axis(ax, table)
+    text = "white kernels" if reference == "white" else f"step {by_layer.columns[0]:g}"
+    figure.colorbar(mesh, ax=axes, label=f"power against {text} (dB)", extend="both", aspect=40)
+    return _finish(figure, "Spectrum of the kernels during training", table)
+
+
+def _mean_over_layers(rows: pd.DataFrame) -> pd.DataFrame:
+    """dB of the mean over layers of power against white kernels, at heights by step."""
+    power = rows.assign(power=10 ** (rows.white_db / 10))
+    layers = []
+    for _, layer in power.groupby("layer", sort=False):
+        wide = layer.pivot(index="radius", columns="step", values="power")
+        layers.append(_at_heights(wide).to_numpy())
+    count = np.isfinite(layers).sum(0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        mean = 10 * np.log10(np.nansum(layers, 0) / count)
+    return pd.DataFrame(mean, HEIGHTS, wide.columns)
+
+
+def _time_axis(ax, table: pd.DataFrame) -> None:
+    """Steps, on a logarithmic axis where their distances grow; or the names of files."""
+    steps = np.unique(table.step)
+    gaps = np.diff(steps)
+    if "file" in table and (steps == np.arange(len(steps))).all():
+        names = table.groupby("step").file.first()
+        shown = steps[:: -(-len(steps) // TICKS)]
+        ax.set_xticks(shown, [_short(names[s]) for s in shown], rotation=90, fontsize=8)
+        return
+    if len(gaps) > 2 and gaps.max() > 8 * gaps.min() and steps[0] >= 0:
+        vis.step_axis(ax, steps, every=2 if steps[-1] > 9999 else 1)
+        ax.set_xlim(steps[0], steps[-1])
+    ax.set_xlabel("step")
 
 
 def features(table: pd.DataFrame) -> Figure:
@@ -135,12 +206,7 @@ def _response(correlations: pd.DataFrame, layer: str) -> pd.DataFrame:
 
 def _by_layer(ax, columns: dict[str, pd.Series], **style):
     """A column per layer, coloured at every height by the level of the nearest radius."""
-    heights = np.linspace(0, HIGHEST, 283)
-    image = {}
-    for name, levels in columns.items():
-        *_, below, highest = 0, 0, *levels.index
-        top = highest + (highest - below) / 2 if highest else HIGHEST
-        image[name] = levels.reindex(heights, method="nearest").where(heights <= top)
+    image = {name: _at_heights(levels) for name, levels in columns.items()}
     ax.set(facecolor="0.9", ylabel=WHERE)
     ax.grid(False)
     ticks = range(0, len(columns), -(-len(columns) // TICKS))
@@ -148,6 +214,16 @@ def _by_layer(ax, columns: dict[str, pd.Series], **style):
     edges = (-0.5, len(columns) - 0.5, 0, HIGHEST)
     style |= {"aspect": "auto", "origin": "lower", "interpolation": "nearest", "extent": edges}
     return ax.imshow(pd.DataFrame(image), **style)
+
+
+def _at_heights(levels):
+    """Levels by radius, at each of HEIGHTS that of the nearest radius; NaN far above the highest."""
+    *_, below, highest = 0, 0, *levels.index
+    top = highest + (highest - below) / 2 if highest else HIGHEST
+    found = levels.reindex(HEIGHTS, method="nearest")
+    return (
+        found.where(HEIGHTS <= top) if found.ndim == 1 else found[HEIGHTS <= top].reindex(HEIGHTS)
+    )
 
 
 def _short(name: str) -> str:
