@@ -12,6 +12,8 @@ rank 0 records and writes; the same lines do nothing on the others.
 """
 
 import operator
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -20,14 +22,15 @@ from torch import distributed, nn
 
 from utils.frequency import spectrum_from_autocorrelation
 from utils.spectra.batchnorm import following_batchnorms
+from utils.spectra.external_models import load_weights
 from utils.spectra.kernels import raw_and_folded
-from utils.spectra.modules import bare
+from utils.spectra.modules import bare, is_kernel
 
 VALUES = ["radius", "multiplicity", "energy", "share", "white_db"]
 COLUMNS = ["step", "layer", "weights", *VALUES]
 
 
-def spectrum_rows(model: nn.Module, batchnorms: dict[str, str]) -> list[dict]:
+def spectrum_rows(model: nn.Module | Mapping, batchnorms: dict[str, str]) -> list[dict]:
     """Radial spectra of all convolutions larger than 1x1: a row per layer, weights and radius.
 
     Args:
@@ -139,6 +142,38 @@ class SpectrumRecorder:
                 raise ValueError(f"table is of another network than {type(self.model).__name__}")
             records[step] = rows
         return records
+
+
+def checkpoint_table(
+    files: list[Path], part: str | None = None, steps: dict[Path, int] | None = None
+) -> tuple[pd.DataFrame, dict[Path, str]]:
+    """The same table after training, from files of weights: raw, as they do not say what follows.
+
+    Args:
+        part: which of several networks in the files.
+        steps: number of each file; else its place.
+
+    Returns the table with a column `file`, and the reason for each file that is left out: not to
+    be read, or without the convolutions that most of the files have.
+    """
+    records, shapes, out = {}, {}, {}
+    for place, path in enumerate(files):
+        try:
+            weights = load_weights(path, part)
+            rows = pd.DataFrame(spectrum_rows(weights, {})).query("weights == 'raw'")
+        except (OSError, ValueError) as error:
+            out[path] = str(error)
+            continue
+        step = steps[path] if steps else place
+        records[path] = rows.assign(step=step, file=path.name)[["file", *COLUMNS]]
+        shapes[path] = tuple((name, w.shape) for name, w in weights.items() if is_kernel(name, w))
+    usual = Counter(shapes.values()).most_common(1)
+    for path, found in shapes.items():
+        if found != usual[0][0]:
+            out[path] = "it is of another network than most of the files"
+            del records[path]
+    tables = [*records.values()] or [pd.DataFrame(columns=["file", *COLUMNS])]
+    return pd.concat(tables, ignore_index=True), out
 
 
 class _NotWritten(pd.DataFrame):

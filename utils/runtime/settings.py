@@ -120,9 +120,11 @@ KINDS = {  # of every constant of the scripts
     "RANDOM_PHASES CLIP FOLDED": FLAG,
     "TRAINING_FLAGS": Kind("flags of experiment B", lambda x: shlex.split(x) is not None),
     "RUN": Kind("latest, or the name of a folder", lambda x: x not in ("", ".", "..")),
-    "MODEL WEIGHTS COMPARE_WITH": Kind(
+    "WEIGHTS COMPARE_WITH PART": Kind(
         "a name or a path", lambda x: x.strip() != "" and x.isprintable()
     ),
+    "MODEL": Kind("names or paths", lambda x: x.strip() != "" and x.isprintable(), several=True),
+    "MODES": whole(1, 1024),
     "PRECISION": one_of("auto", "bfloat16", "float32"),
     "DEVICE": Kind(
         "auto, cuda, cuda:1 (and so on), mps, cpu",

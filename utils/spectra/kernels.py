@@ -109,7 +109,7 @@ def measure(
     return table, correlations
 
 
-def raw_and_folded(model: nn.Module, batchnorms: dict[str, str]) -> dict[str, np.ndarray]:
+def raw_and_folded(model: nn.Module | Mapping, batchnorms: dict[str, str]) -> dict[str, np.ndarray]:
     """Autocorrelations of the kernels of every convolution, raw and folded, in one pass.
 
     Args:
