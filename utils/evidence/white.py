@@ -30,12 +30,18 @@ def is_white(table: pd.DataFrame) -> pd.Series:
     return table.ssr.abs() <= SURE * table.white_error
 
 
+def last_letters(text: str, count: int = 60) -> str:
+    """The end of a long text, which tells more of a path than its start."""
+    return text if len(text) <= count else f"...{text[3 - count :]}"
+
+
 def print_kernels(table: pd.DataFrame, reference: str, folded: bool, cutoff: float) -> None:
     """The table by layer, what was left out, and three sentences."""
     levels = table.filter(like="db_").ffill(axis=1)
     shown = table[["layer", "kernel_size", "kernels", "ssr", "high_share", "white_high_share"]]
     shown = shown.join(table[["corner_share", "white_corner_share"]])
     shown = shown.rename(columns={"white_high_share": "(white)", "white_corner_share": "(white) "})
+    shown = shown.assign(layer=shown.layer.map(last_letters))
     shown = shown.assign(**{"DC, dB": levels.iloc[:, 0], "corner, dB": levels.iloc[:, -1]})
     print(shown.to_string(index=False, float_format="{:.3f}".format))
     print_left_out(table.attrs["skipped"], "Skipped")
@@ -59,7 +65,7 @@ def print_kernels(table: pd.DataFrame, reference: str, folded: bool, cutoff: flo
     if len(others) < len(known):
         text = f"by less than {SURE} standard errors of their sampling"
         print(f"White, {text}: {len(known) - len(others)} of {len(known)} layers.")
-    names = [f"{row.layer} ({row.ssr:.3f})" for row in others.itertuples()]
+    names = [f"{last_letters(row.layer)} ({row.ssr:.3f})" for row in others.itertuples()]
     lower = (others.ssr > 0).sum()
     if lower:
         print(f"Most low-pass, by SSR: {', '.join(names[: min(3, lower)])}.")
@@ -70,7 +76,7 @@ def print_kernels(table: pd.DataFrame, reference: str, folded: bool, cutoff: flo
 def print_left_out(reasons: dict[str, str], title: str) -> None:
     """A line per reason: how many layers, and the first of them."""
     for reason in dict.fromkeys(reasons.values()):
-        layers = [layer for layer, why in reasons.items() if why == reason]
+        layers = [last_letters(layer) for layer, why in reasons.items() if why == reason]
         more = f" and {len(layers) - 3} more" if len(layers) > 3 else ""
         print(f"{title}: {', '.join(layers[:3])}{more}: {reason}")
 
@@ -79,7 +85,7 @@ def print_errors(modes: pd.DataFrame) -> None:
     """At which Fourier modes a network errs most and least."""
     one, radius = modes.iloc[0], np.hypot(modes.fy, modes.fx)
     print(
-        f"Error {one.clean_error:.1f} % on {one.n_images} clean images; with one Fourier mode of "
+        f"Error {one.clean_error:.1f} % on {modes.n_images[0]} clean images; with one Fourier mode of "
         f"norm {one.norm:g} mean {modes.error.mean():.1f} %, most {modes.error.max():.1f} % at "
         f"{radius[modes.error.idxmax()]:.2f} cycles/pixel; standard error up to "
         f"{modes.standard_error.max():.1f} points"

@@ -10,7 +10,7 @@ from matplotlib import colormaps
 from matplotlib.figure import Figure
 
 from utils import visualizer as vis
-from utils.evidence.white import is_white
+from utils.evidence.white import is_white, last_letters
 from utils.frequency import response_from_autocorrelation, spectrum_from_autocorrelation
 
 HIGHEST = 2**-0.5  # radius of (1/2, 1/2), cycles/pixel
@@ -58,7 +58,7 @@ def kernels(table: pd.DataFrame, correlations: pd.DataFrame) -> Figure:
     ):
         mesh = _by_layer(axes[name], columns, wide, vmin=-limit, vmax=limit, cmap=vis.DIVERGING)
         if compared:
-            axes[name].set_title(_plain(_end(title, 90 // wide), 90 // wide), fontsize=9)
+            axes[name].set_title(_plain(last_letters(title, 90 // wide), 90 // wide), fontsize=9)
     for number, response in responses.items():
         _map(axes[number], response, limit)
         axes[number].set_title(f"{_short(table.layer[number])}\n{places[number]}", fontsize=9)
@@ -184,7 +184,7 @@ def features(table: pd.DataFrame) -> Figure:
             loc="center left", bbox_to_anchor=(1, 0.5), fontsize=8 if len(panels) < 2 else 7
         )
         if len(panels) > 1:
-            upper.set_title(_plain(_end(name, 45), 45), fontsize=9)
+            upper.set_title(_plain(last_letters(name, 45), 45), fontsize=9)
     top.colorbar(mesh, ax=above, label="against the lowest\nradius above 0 (dB)", extend="both")
     bottom.supxlabel("frequency along each axis, on the diagonal (cycles/pixel)", fontsize=10)
     below[0].set_ylabel("relative log amplitude")
@@ -227,7 +227,7 @@ def sensitivity(spectrum: pd.DataFrame, power: pd.DataFrame) -> Figure:
     *left, right = figure.subplots(1, len(widths), width_ratios=widths)
     for ax, (name, db) in zip(left, grids.items()):
         mesh = _map(ax, db, limit)
-        ax.set_title(CIRCLES if len(grids) < 2 else _plain(_end(name, 44), 30), fontsize=9)
+        ax.set_title(CIRCLES if len(grids) < 2 else _plain(last_letters(name, 44), 30), fontsize=9)
     left[0].set_ylabel(vis.FREQUENCIES[1])
     figure.colorbar(mesh, ax=left, label="against white (dB)", extend="both", shrink=0.8)
     right.axhline(0, color="0.3", linewidth=1)
@@ -238,14 +238,13 @@ def sensitivity(spectrum: pd.DataFrame, power: pd.DataFrame) -> Figure:
         white = rows.energy.sum() / rows.multiplicity.sum()
         rings = _rings(rows, rows.density / white, min(len(grids[name]), 80))
         right.plot(rows.radius, rows.white_db, ".", color=color, alpha=0.15, markersize=2)
-        right.plot(rings.index, rings, color=color, label=_end(name, 30))
+        right.plot(rings.index, rings, color=color, label=last_letters(name, 30))
         high = rows[rows.radius > cutoff]
         shares.append(f"{100 * high.energy.sum() / rows.energy.sum():.1f} %")
         flat = f"{100 * high.multiplicity.sum() / rows.multiplicity.sum():.1f} %"
     right.set(xlabel=WHERE, ylabel="against white (dB)")
-    right.set_title(
-        f"{' and '.join(shares)} above {cutoff:g} cycles/pixel\n(white: {flat})", fontsize=10
-    )
+    text = f"above {cutoff:g} cycles/pixel: {' and '.join(shares)}\n(white: {flat})"
+    right.set_title(text, fontsize=9)
     if len(grids) > 1:
         right.legend(fontsize=8)
     return _finish(figure, "What the output depends on: input sensitivity", spectrum)
@@ -267,7 +266,7 @@ def fourier(table: pd.DataFrame) -> Figure:
         ax.set(xlabel=vis.FREQUENCIES[0], ylabel=vis.FREQUENCIES[1])
         ax.grid(False)
         ax.set_title(
-            f"{_plain(_end(name, 60), 40)}\nwithout a mode {rows.clean_error.iloc[0]:.1f} %",
+            f"{_plain(last_letters(name, 60), 40)}\nwithout a mode {rows.clean_error.iloc[0]:.1f} %",
             fontsize=9,
         )
     figure.colorbar(mesh, ax=[*axes[: len(networks)]], label="error (%)")
@@ -330,12 +329,7 @@ def _at_heights(levels):
 
 def _short(name: str) -> str:
     """The end of a long name of a layer."""
-    return _plain(_end(name, 25), 30)
-
-
-def _end(text: str, letters: int) -> str:
-    """The last letters of a text, which tell more of a path than its first."""
-    return text if len(text) <= letters else f"...{text[3 - letters :]}"
+    return _plain(last_letters(name, 25), 30)
 
 
 def _plain(text: str, letters: int) -> str:
@@ -346,7 +340,9 @@ def _plain(text: str, letters: int) -> str:
 def _finish(figure: Figure, title: str, table: pd.DataFrame) -> Figure:
     """Title, and below the figure what it is of."""
     names = ("model", "images", "directions", "device")
-    text = "  |  ".join(_end(str(table[name].iloc[0]), 90) for name in names if name in table)
+    text = "  |  ".join(
+        last_letters(str(table[name].iloc[0]), 90) for name in names if name in table
+    )
     figure.suptitle(title, fontsize=13)
     figure.supxlabel(_plain(text, 150), fontsize=9, color="0.3")
     return figure
