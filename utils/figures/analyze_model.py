@@ -223,7 +223,7 @@ def sensitivity(spectrum: pd.DataFrame, power: pd.DataFrame) -> Figure:
     drawn = np.abs(np.concatenate([np.ravel(db) for db in grids.values()]))
     limit = np.clip(np.percentile(drawn[np.isfinite(drawn)], 99), 1, 40)
     figure = Figure(figsize=(vis.WIDTH, 4.2 if len(grids) < 2 else 3.9), layout="constrained")
-    widths = [1] * len(grids) + [1.2]
+    widths = [1] * len(grids) + [1.2 if len(grids) < 2 else 1.4]
     *left, right = figure.subplots(1, len(widths), width_ratios=widths)
     for ax, (name, db) in zip(left, grids.items()):
         mesh = _map(ax, db, limit)
@@ -243,7 +243,7 @@ def sensitivity(spectrum: pd.DataFrame, power: pd.DataFrame) -> Figure:
         shares.append(f"{100 * high.energy.sum() / rows.energy.sum():.1f} %")
         flat = f"{100 * high.multiplicity.sum() / rows.multiplicity.sum():.1f} %"
     right.set(xlabel=WHERE, ylabel="against white (dB)")
-    text = f"above {cutoff:g} cycles/pixel: {' and '.join(shares)}\n(white: {flat})"
+    text = f"above {cutoff:g} cycles/pixel:\n{', '.join(shares)} (white: {flat})"
     right.set_title(text, fontsize=9)
     if len(grids) > 1:
         right.legend(fontsize=8)
