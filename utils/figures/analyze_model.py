@@ -156,6 +156,8 @@ def _time_axis(ax, table: pd.DataFrame) -> None:
     if len(gaps) > 2 and gaps.max() > 8 * gaps.min() and steps[0] >= 0:
         vis.step_axis(ax, steps, every=2 if steps[-1] > 9999 else 1)
         ax.set_xlim(steps[0], steps[-1])
+    else:
+        ax.locator_params(axis="x", integer=bool((steps % 1 == 0).all()), min_n_ticks=1)
     ax.set_xlabel("step")
 
 
@@ -251,15 +253,17 @@ def sensitivity(spectrum: pd.DataFrame, power: pd.DataFrame) -> Figure:
 
 
 def fourier(table: pd.DataFrame) -> Figure:
-    """Which frequencies a network cannot bear: error with one Fourier mode added to the images."""
+    """Which frequencies a network cannot bear: error beyond that on clean images, with one Fourier
+    mode added to them."""
+    table = table.assign(beyond=table.error - table.clean_error)
     networks = [*_networks(table)]
     figure = Figure(figsize=(vis.WIDTH, 4.4), layout="constrained")
     axes = figure.subplots(1, max(2, len(networks)), squeeze=False)[0]
     for ax in axes[len(networks) :]:
         ax.remove()
-    ends = {"vmin": min(0, table.clean_error.min()), "vmax": max(table.error.max(), 1)}
+    ends = {"vmin": min(0, table.beyond.min()), "vmax": max(table.beyond.max(), 1)}
     for ax, (name, rows) in zip(axes, networks):
-        grid = rows.pivot(index="fy", columns="fx", values="error")
+        grid = rows.pivot(index="fy", columns="fx", values="beyond")
         half = np.diff(grid.index).min() / 2
         edges = (grid.index[0] - half, grid.index[-1] + half) * 2
         mesh = ax.imshow(grid, extent=edges, origin="lower", cmap="magma_r", **ends)
@@ -269,7 +273,7 @@ def fourier(table: pd.DataFrame) -> Figure:
             f"{_plain(last_letters(name, 60), 40)}\nwithout a mode {rows.clean_error.iloc[0]:.1f} %",
             fontsize=9,
         )
-    figure.colorbar(mesh, ax=[*axes[: len(networks)]], label="error (%)")
+    figure.colorbar(mesh, ax=[*axes[: len(networks)]], label="error beyond clean (points)")
     error = f"standard error of a mode up to {table.standard_error.max():.1f} points"
     title = f"Error with one Fourier mode of norm {table.norm[0]:g} per image ({error})"
     return _finish(figure, title, table)
