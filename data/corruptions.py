@@ -11,6 +11,8 @@ that of the diagonal.
 """
 
 import math
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -81,6 +83,24 @@ def half_plane(size: int) -> list[tuple[int, int]]:
     us, vs = range(-((size - 1) // 2), size // 2 + 1), range(size // 2 + 1)
     # The columns 0 and size / 2 hold both (u, v) and (-u, v).
     return [(u, v) for u in us for v in vs if u >= 0 or v not in (0, size / 2)]
+
+
+def fourier_modes(
+    modes: list[tuple[int, int]], shape: tuple[int, ...], norm: float, seed: int, device, clip=True
+) -> Iterator[tuple[dict, Callable]]:
+    """No mode, then each Fourier mode, in every colour of every image with a random sign.
+
+    Args:
+        shape: of the images, (N, 3, size, size); norm: L2 norm of the noise of every image.
+
+    Yields {"u": u, "v": v} (first {}) and the function that adds it to images in [0, 1].
+    """
+    yield {}, lambda clean: clean
+    generator = torch.Generator().manual_seed(seed)
+    for u, v in modes:
+        signs = torch.randint(2, (*shape[:2], 1, 1), generator=generator) * 2 - 1
+        noise = norm / shape[1] ** 0.5 * signs * fourier_basis(u, v, shape[-1])
+        yield {"u": u, "v": v}, partial(add_noise, noise=noise.to(device), clip=clip)
 
 
 def downscale(images: Tensor, size: int, antialias: bool) -> Tensor:

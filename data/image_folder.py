@@ -1,7 +1,8 @@
 """Pictures from a folder."""
 
 import os
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from .cifar10 import DataError
 
+CIFAR10 = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm")
 
 
@@ -70,3 +72,38 @@ def to_8_bits(picture: Image.Image) -> Image.Image:
         raise ValueError(f"its values are from {low:g} to {high:g}; allowed: {allowed}")
     eight = (values * 255).round() if white == 1 else values // 256
     return Image.fromarray(eight.astype(np.uint8))
+
+
+def load_classes(folder: str, count: int, prepare: Callable) -> tuple | None:
+    """`count` pictures, evenly from the subfolders of a folder, one for each class.
+
+    Returns pictures as `load`, of each the number of its class, int64 (N,), and the sorted names of
+    all subfolders; None where there are none, or pictures beside them.
+    """
+    inside = sorted(Path(folder).expanduser().glob("[!.]*"))
+    classes = [path for path in inside if path.is_dir()]
+    if not classes or any(path.suffix.lower() in SUFFIXES for path in inside):
+        return None
+    taken = min(count, len(classes))
+    chosen = [number * len(classes) // taken for number in range(taken)]
+    each = [count // taken + (number < count % taken) for number in range(taken)]
+    parts = [load(str(classes[n]), some, prepare) for n, some in zip(chosen, each)]
+    numbers = torch.tensor([n for n, part in zip(chosen, parts) for _ in part])
+    return torch.cat(parts), numbers, [path.name for path in classes]
+
+
+def class_numbers(classes: list[str], names: Sequence[str], outputs: int) -> list[int] | None:
+    """Which output of a network stands for each class; None: it cannot be said.
+
+    By the names that the outputs have; by numbers as names; else in order, as torchvision's
+    ImageFolder counts, where there are as many classes as outputs.
+    """
+    plain = [re.sub(r"[\W_]+", " ", name).strip().lower() for name in (*names, *classes)]
+    known, wanted = plain[: len(names)], plain[len(names) :]
+    if all(known.count(word) == 1 for word in wanted):
+        return [known.index(word) for word in wanted]
+    if len(classes) == outputs:
+        return list(range(outputs))
+    if all(name.isdecimal() and int(name) < outputs for name in classes):
+        return [int(name) for name in classes]
+    return None

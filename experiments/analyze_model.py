@@ -1,23 +1,26 @@
 """Is somebody's network a low-pass filter? Spectra of its kernels, feature maps and sensitivity.
 
-Takes a model of torchvision, a file of weights, or a run of experiment B, and measures the Fourier
-spectrum of every convolution larger than 1x1, with the BatchNorm that follows it folded in. With
-the share of kernel energy above CUTOFF,
+Takes a model of torchvision or timm, a function that builds one, a file of weights, or a run of
+experiment B, and measures the Fourier spectrum of every convolution larger than 1x1, with the
+BatchNorm that follows it folded in. With the share of kernel energy above CUTOFF,
 
     SSR = (share in the reference - share here) / share in the reference
 
 where the reference are white kernels, as every standard initialisation draws them, or another
 model. With IMAGES, also what passes (feature maps, layer by layer) and what the output depends on
-(input sensitivity): kernels, maps and sensitivity need not agree.
+(input sensitivity): kernels, maps and sensitivity need not agree. Where IMAGES has a subfolder for
+each class, also which Fourier modes make it err. Several files of weights, or a folder of them, are
+followed through the training, as utils/recorder.py does while it runs.
 
     python experiments/analyze_model.py --model resnet50
     python experiments/analyze_model.py --model resnet18 --weights random --images cifar10
     python experiments/analyze_model.py --model my_weights.pth --compare-with resnet18
-    python experiments/analyze_model.py --model results/checkpoints/<job>/<run>
+    python experiments/analyze_model.py --model mypackage.nets:build --compare-with untrained
+    python experiments/analyze_model.py --model epoch1.pth epoch10.pth epoch90.pth
 
 Writes results/data/analyze_<name>.csv and results/figures/analyze_<name>.png, and with IMAGES
-those of <name>_features and <name>_sensitivity. Seconds for the kernels; with 32 images one to
-two minutes for a ResNet-50 on two CPU cores.
+those of <name>_features, <name>_sensitivity and <name>_fourier. Seconds for the kernels; with 32
+images one to two minutes for a ResNet-50 on two CPU cores.
 """
 
 import sys
@@ -27,13 +30,17 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 from utils.runtime import script, settings
 
-MODEL = "resnet18"  # a model of torchvision, a file of weights, or a run's folder of experiment B
-WEIGHTS = "default"  # of a model of torchvision: default (downloaded once), random, or a file
-COMPARE_WITH = "initial"  # as MODEL; or initial: white kernels, as at initialisation
+MODEL = ("resnet18",)  # of torchvision; timm/NAME; module:function; file, folder, run of B
+WEIGHTS = "default"  # of a model by name: default (downloaded once), random, or a file
+PART = None  # which of several networks in a file, as state_dict_ema; None: the usual one
+COMPARE_WITH = "initial"  # as MODEL; untrained: the same; initial: white, as at initialisation
 FOLDED = True  # kernels times the BatchNorm that follows them, where that is known
 CUTOFF = 0.25  # cycles/pixel; the high band is above
 IMAGES = None  # folder of pictures, or cifar10: feature maps and sensitivity; None: kernels alone
 IMAGE_COUNT = 32  # how many of them
+MODES = 15  # Fourier modes along each axis of the map of errors, at most
+MODE_NORM = 4.0  # L2 norm of a mode per image of 32 x 32 pixels; per pixel the same at other sizes
+NOISE_SEED = 0  # of the signs of the modes
 DEVICE = "auto"  # cuda, cuda:1, mps, cpu, or auto: the GPU where CUDA finds one, else the CPU
 DATA_ROOT = None  # parent of cifar-10-batches-py; None: CIFAR10_ROOT, then data/
 RESULTS_DIR = str(ROOT / "results")  # where everything is written
@@ -46,13 +53,17 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import nn
+from tqdm import tqdm
 
 from data import datasets, image_folder
 from utils import visualizer
+from utils.evidence.white import print_errors, print_kernels, print_left_out, with_white
 from utils.figures import analyze_model as draw
 from utils.frequency import spectrum_from_power
+from utils.recorder import checkpoint_table
 from utils.runtime import devices, distributed, results
-from utils.spectra.external_models import Source, find_model
+from utils.spectra import external_models
+from utils.spectra.external_models import Source
 from utils.spectra.feature_maps import feature_spectra
 from utils.spectra.input_sensitivity import (
     DEFAULT_PROBES,
@@ -62,6 +73,7 @@ from utils.spectra.input_sensitivity import (
 )
 from utils.spectra.kernels import kernel_spectra
 from utils.spectra.modules import one_line
+from utils.training import evaluation, trained_models
 
 
 def main() -> int:
@@ -70,33 +82,97 @@ def main() -> int:
         return results.redraw(s, "analyze", figures, visualizer.save)
     distributed.alone("analyze_model")
     device = devices.choose_device(s.device)
-    source = find_model(s.model, s.weights)
-    images = load_images(s, source) if s.images else None
+    labels = {"folded": s.folded, "cutoff": s.cutoff}
+    labels |= {"device": devices.describe_device(device, "float32")}
+    first = Path(s.model[0]).expanduser()
+    if len(s.model) > 1 or first.is_dir() and not (first / "settings.json").exists():
+        return follow_checkpoints(s, labels)
+    source, against = find(s, s.model[0]), None
+    if s.compare_with == "untrained":
+        against = find(s, s.model[0], untrained=True)
+    elif s.compare_with != "initial":
+        against = find(s, s.compare_with)
+    networks = [source, against] if against else [source]
+    images = [load_images(s, network) for network in networks] if s.images else []
     reference, other = "white kernels", None
-    if s.compare_with != "initial":
-        known = s.weights in ("default", "random")
-        against = find_model(s.compare_with, s.weights if known else "default")
+    if against:
         reference, other = against.about, kernel_spectra(against.model, s.folded, s.cutoff)[1]
-    print(f"Model    {source.about}\nAgainst  {reference}\n", flush=True)
+    print(f"Model    {source.about}\nAgainst  {reference}", flush=True)
+    print(*(f"Note     {n.note}\n" for n in networks if n.note), sep="", flush=True)
 
     kernels, correlations = kernel_spectra(source.model, s.folded, s.cutoff, reference=other)
     if not len(kernels):
-        say_left_out(kernels.attrs["skipped"], "Skipped")
+        print_left_out(kernels.attrs["skipped"], "Skipped")
         raise OSError(
             f"{source.about} has no convolution larger than 1x1 that can be measured"
             + ("" if other is None else f" and is in {reference} too")
         )
-    say_kernels(s, kernels, reference)
+    kernels = with_white(kernels, s.cutoff)
+    print_kernels(kernels, reference, s.folded, s.cutoff)
     offsets = by_offset(correlations).to_frame("value")
     if other:
         offsets["other"] = by_offset(other)
-    tables = {source.name: kernels, f"{source.name}_autocorrelation": offsets.reset_index()}
-    if s.images:
-        tables |= measure_network(s, source, images, device)
-    labels = {"model": source.about, "reference": reference, "folded": s.folded}
-    labels |= {"cutoff": s.cutoff, "device": devices.describe_device(device, "float32")}
+    tables = {"": kernels, "_autocorrelation": offsets.reset_index()}
+    found = [measure_network(s, *pair, device) for pair in zip(networks, images)]
+    for name in dict.fromkeys(name for tables_of_one in found for name in tables_of_one):
+        rows = [one[name] for one in found if name in one]
+        tables[f"_{name}"] = pd.concat(rows, ignore_index=True)
+    return write(s, source, {"model": source.about, "reference": reference} | labels, tables)
+
+
+def find(s, name: str, untrained: bool = False) -> Source:
+    """The network of a name or path, or an untrained one like it."""
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return trained_models.as_source(path, "epoch-000.pt" if untrained else "last.pt")
+    if untrained and path.exists():
+        raise OSError("COMPARE_WITH: a file of weights does not say what it was untrained; name it")
+    weights = s.weights
+    if untrained or name != s.model[0] and weights not in ("default", "random"):
+        weights = "random" if untrained else "default"
+    return external_models.find_model(name, weights, s.part)
+
+
+def follow_checkpoints(s, labels: dict) -> int:
+    """Spectra of several files of weights, by the number in their names."""
+    files = external_models.checkpoint_files(s.model)
+    steps, out = external_models.numbered(files)
+    bar = tqdm([path for path in files if path not in out], unit="file", disable=None)
+    table, unfit = checkpoint_table(bar, s.part, steps)
+    for path, reason in (out | unfit).items():
+        print(f"Left out {path}: {reason}")
+    if not len(table):
+        raise OSError(f"none of the {len(files)} files can be measured")
+    folder = Path(s.model[0]).expanduser() if len(s.model) == 1 else files[0].parent
+    names = external_models.file_names(folder, end=s.part)
+    about = f"{table.file.nunique()} files of {external_models.shown(folder)}, raw weights"
+    source = Source(tuple(f"{name}_evolution" for name in names), about, {})
+    ends = table[table.step.isin([table.step.min(), table.step.max()])]
+    ends = ends[ends.radius == ends.groupby("layer").radius.transform("max")]
+    wide = ends.pivot(index="layer", columns="file", values="white_db")
+    wide = wide.reindex(index=ends.layer.unique(), columns=ends.file.unique())
+    print(f"{about}\n\nHighest frequency against white kernels, dB, first and last:\n")
+    print(wide.to_string(float_format="{:+.2f}".format))
+    return write(s, source, {"model": about} | labels | {"folded": False}, {"": table})
+
+
+def write(s, source: Source, labels: dict, tables: dict[str, pd.DataFrame]) -> int:
+    """Tables and figures under the first of the source's names that no other network's have.
+
+    What an earlier start has left under that name, and this one has not measured, is removed.
+    """
+    data, figure = (Path(s.results_dir) / folder for folder in ("data", "figures"))
+    for name in source.names:
+        path = data / f"analyze_{name}.csv"
+        if not path.exists() or pd.read_csv(path, nrows=1).get("model", [""])[0] == source.about:
+            break
+    for kind in ("_autocorrelation", "_features", "_sensitivity", "_sensitivity_map", "_fourier"):
+        if kind not in tables:
+            (data / f"analyze_{name}{kind}.csv").unlink(missing_ok=True)
+            (figure / f"analyze_{name}{kind}.png").unlink(missing_ok=True)
+    named = {f"{name}{kind}": table for kind, table in tables.items()}
     with results.one_at_a_time(s):
-        return results.write(s, "analyze", labels, tables, figures, visualizer.save, [])
+        return results.write(s, "analyze", labels, named, figures, visualizer.save, [])
 
 
 def by_offset(correlations: dict[str, np.ndarray]) -> pd.Series:
@@ -108,18 +184,34 @@ def by_offset(correlations: dict[str, np.ndarray]) -> pd.Series:
     return pd.concat(columns, names=["layer", "dy", "dx"])
 
 
-def load_images(s, source: Source) -> torch.Tensor:
-    """Pixels (N, 3, H, W) in [0, 1], of the size that the network takes."""
+def load_images(s, source: Source) -> tuple[torch.Tensor, tuple | None, str]:
+    """Pixels (N, 3, H, W) in [0, 1] of the size that the network takes; each one's class as a number,
+    and the names of all classes, where they are known; how many images of which size they are."""
     if source.prepare is None:
         raise OSError(f"IMAGES: {source.about} does not say how pictures become its input")
+    sizes = []
+
+    def prepare(picture):
+        sizes.append(picture.shape[:-3:-1] if torch.is_tensor(picture) else picture.size)
+        return source.prepare(picture)
+
     if s.images == "cifar10":
-        sets, _ = datasets.load("cifar10", s.data_root, 2, s.image_count)
-        return source.prepare(sets["test"].images)
-    return image_folder.load(s.images, s.image_count, source.prepare)
+        test = datasets.load("cifar10", s.data_root, 2, s.image_count)[0]["test"]
+        pixels, classes = prepare(test.images), (test.labels, image_folder.CIFAR10)
+    elif found := image_folder.load_classes(s.images, s.image_count, prepare):
+        pixels, *classes = found
+    else:
+        pixels, classes = image_folder.load(s.images, s.image_count, prepare), None
+    (width, height), size = min(sizes), pixels.shape[-1]
+    about = f"{len(pixels)} images of {Path(s.images).name}, {size} x {size} pixels"
+    if min(width, height) < size:
+        about += f", enlarged from {width} x {height}"
+    return pixels, classes, about
 
 
-def measure_network(s, source: Source, images: torch.Tensor, device) -> dict[str, pd.DataFrame]:
-    """Tables of feature maps and of the input sensitivity."""
+def measure_network(s, source: Source, given: tuple, device) -> dict[str, pd.DataFrame]:
+    """Tables of feature maps, of the input sensitivity, and of errors by Fourier mode."""
+    images, classes, about = given
     model = nn.Sequential(source.normalize, source.model).to(device)
     try:
         outputs = count_outputs(model, images)
@@ -131,11 +223,15 @@ def measure_network(s, source: Source, images: torch.Tensor, device) -> dict[str
         if outputs <= MAX_EXACT_OUTPUTS
         else f"{DEFAULT_PROBES} random signs per image"
     )
-    size = images.shape[-1]
-    print(f"\n{len(images)} images of {size} x {size} pixels; sensitivity from {ways}", flush=True)
-    tables = {"features": feature_spectra(source.model, source.normalize(images), batch=8)}
-    say_left_out(tables["features"].attrs["skipped"], "No map")
-    power = input_sensitivity(model, images, batch=8)
+    print(f"\n{source.about}: {about}; sensitivity from {ways}", flush=True)
+    tables = {}
+    with tqdm(total=2 * len(images), unit="image", desc="maps, sensitivity", disable=None) as bar:
+        watch = source.model.register_forward_hook(lambda _, given, __: bar.update(len(given[0])))
+        with watch:
+            maps = feature_spectra(source.model, source.normalize(images), batch=8)
+            power = input_sensitivity(model, images, batch=8)
+    print_left_out(maps.attrs["skipped"], "No map")
+    tables["features"] = pd.concat([input_spectrum(source.normalize(images)), maps])
     spectrum = spectrum_from_power(power)
     if spectrum.total > 0:
         white = spectrum.multiplicity[spectrum.radius > s.cutoff].sum() / power.size
@@ -145,47 +241,31 @@ def measure_network(s, source: Source, images: torch.Tensor, device) -> dict[str
             f"{spectrum.total:.4g} per image, squared logits per squared pixel unit"
         )
         tables["sensitivity"] = spectrum.table().assign(directions=ways)
-        by_frequency = pd.DataFrame(
-            power, *(np.fft.fftshift(np.fft.fftfreq(n)) for n in power.shape)
-        )
-        by_frequency = by_frequency.stack().rename_axis(["fy", "fx"])
+        axes = (np.fft.fftshift(np.fft.fftfreq(n)) for n in power.shape)
+        by_frequency = pd.DataFrame(power, *axes).stack().rename_axis(["fy", "fx"])
         tables["sensitivity_map"] = by_frequency.rename("power").reset_index()
     else:  # torchvision's transformers start with a last layer of zeros
         print("No sensitivity: the output does not depend on the images, or is not a number.")
-    seen = {"images": f"{len(images)} images of {Path(s.images).name}"}
-    return {f"{source.name}_{n}": results.with_columns(t, seen) for n, t in tables.items()}
+    if classes:
+        numbers = image_folder.class_numbers(classes[1], source.classes, outputs)
+        if numbers is None:
+            print(
+                f"No map of errors: which of the {outputs} outputs is right for them is not known."
+            )
+        else:
+            right = torch.tensor(numbers)[classes[0]]
+            modes = s.modes, s.mode_norm, s.noise_seed
+            tables["fourier"] = evaluation.fourier_errors(model, images, right, *modes)
+            print_errors(tables["fourier"])
+    seen = {"network": source.about, "images": about}
+    return {name: results.with_columns(table, seen) for name, table in tables.items()}
 
 
-def say_kernels(s, table: pd.DataFrame, reference: str) -> None:
-    """The table by layer, what was left out, and three sentences."""
-    levels = table.filter(like="db_").ffill(axis=1)
-    shown = table[["layer", "kernel_size", "kernels", "ssr", "high_share", "corner_share"]]
-    shown = shown.assign(**{"DC, dB": levels.iloc[:, 0], "corner, dB": levels.iloc[:, -1]})
-    print(shown.to_string(index=False, float_format="{:.3f}".format))
-    say_left_out(table.attrs["skipped"], "Skipped")
-    if s.folded:
-        say_left_out({n: t for n, t in zip(table.layer, table.note) if t}, "Not folded")
-    ssr = table.set_index("layer").ssr.dropna().sort_values(ascending=False)
-    if not len(ssr):
-        print(f"\nNo radius of these kernels lies above {s.cutoff:g} cycles/pixel: no SSR.")
-        return
-    mean, names = ssr.mean(), [f"{layer} ({value:.3f})" for layer, value in ssr.items()]
-    print(
-        f"\nThe kernels' share of energy above {s.cutoff:g} cycles/pixel is {100 * abs(mean):.1f} % "
-        f"{'lower' if mean > 0 else 'higher'} than in {reference} (mean SSR over {len(ssr)} "
-        f"layers: {mean:.3f}); it is lower in {(ssr > 0).sum()} of them.",
-        f"Most low-pass, by SSR: {', '.join(names[:3])}.",
-        f"Least low-pass: {', '.join(names[:-4:-1])}.",
-        sep="\n",
-    )
-
-
-def say_left_out(reasons: dict[str, str], title: str) -> None:
-    """A line per reason: how many layers, and the first of them."""
-    for reason in dict.fromkeys(reasons.values()):
-        layers = [layer for layer, why in reasons.items() if why == reason]
-        more = f" and {len(layers) - 3} more" if len(layers) > 3 else ""
-        print(f"{title}: {', '.join(layers[:3])}{more}: {reason}")
+def input_spectrum(images: torch.Tensor) -> pd.DataFrame:
+    """Rows of `feature_spectra` for the images as the network gets them."""
+    same = nn.Conv2d(3, 3, 1, groups=3, bias=False)
+    nn.init.ones_(same.weight)
+    return feature_spectra(same, images).assign(layer="(input)", module="images")
 
 
 def figures(tables: dict[str, pd.DataFrame]) -> dict:
@@ -198,6 +278,10 @@ def figures(tables: dict[str, pd.DataFrame]) -> dict:
             drawn[name] = draw.features(table)
         elif name.endswith("_sensitivity"):
             drawn[name] = draw.sensitivity(table, tables[f"{name}_map"])
+        elif name.endswith("_fourier"):
+            drawn[name] = draw.fourier(table)
+        elif name.endswith("_evolution"):
+            drawn[name] = draw.evolution(table)
     return drawn
 
 

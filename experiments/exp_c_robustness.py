@@ -111,7 +111,9 @@ def evaluate(s, given: trained_models.TrainedModels) -> tuple[pd.DataFrame, pd.D
             models = {key: model for key, model in given.models.items() if key[1] == seed}
             first = i * count % len(test)  # seeds may be more than images
             some = test.part(slice(first, first + count))
-            rows += evaluation.sweep(models, {"test": some}, list_modes(s, modes, some), bar)
+            where = some.images.shape, s.mode_norm, s.noise_seed, some.images.device
+            noises = corruptions.fourier_modes(modes, *where, s.clip)
+            rows += evaluation.sweep(models, {"test": some}, noises, bar)
     heatmap = pd.DataFrame(rows).assign(error=lambda t: 100 - t.accuracy, norm=s.mode_norm)
     clean = heatmap[heatmap.u.isna()].set_index(["configuration", "seed"]).error
     heatmap = heatmap[heatmap.u.notna()].astype({"u": int, "v": int}).drop(columns="accuracy")
@@ -130,17 +132,6 @@ def list_noises(s, images: torch.Tensor):
         noise = corruptions.band_noise(white, centre, s.band_width, s.band_norm)
         add = partial(corruptions.add_noise, noise=noise, clip=s.clip)
         yield {"corruption": "band noise", "level": float(centre), "norm": s.band_norm}, add
-
-
-def list_modes(s, modes: list[tuple[int, int]], images):
-    """No mode, then every Fourier mode, in each colour of each image with a random sign."""
-    yield {}, lambda clean: clean
-    generator = torch.Generator().manual_seed(s.noise_seed)
-    for u, v in modes:
-        basis = corruptions.fourier_basis(u, v, images.images.shape[-1])
-        signs = torch.randint(2, (len(images), 3, 1, 1), generator=generator) * 2 - 1
-        noise = (s.mode_norm / 3**0.5 * signs * basis).to(images.images.device)
-        yield {"u": u, "v": v}, partial(corruptions.add_noise, noise=noise, clip=s.clip)
 
 
 def measure_sensitivity(s, given: trained_models.TrainedModels) -> dict[str, pd.DataFrame]:

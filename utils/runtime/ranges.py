@@ -128,10 +128,9 @@ RANGES = {  # of the scripts' constants, as far as there is more to say than the
         "auto, cuda, cuda:1 (and so on), mps, cpu",
         re.compile("auto|cpu|mps|cuda(:[0-9]+)?").fullmatch,
     ),
-    "SAVE_REFERENCE": Kind(
-        "the name of a folder", re.compile("[A-Za-z0-9_.-]*[A-Za-z0-9_-]").fullmatch
-    ),
-    "MODEL WEIGHTS COMPARE_WITH": BY_TYPE[str],
+    "MODEL": several(BY_TYPE[str]),
+    "WEIGHTS COMPARE_WITH PART": BY_TYPE[str],
+    "MODES": whole(1, 1024),
     "DATA_ROOT REDRAW": Kind("an existing folder", _is_folder),
     "RESULTS_DIR": Kind("a folder, made if needed", lambda x: _is_folder(x, made_if_needed=True)),
     "IMAGES": Kind("cifar10, or an existing folder", lambda x: x == "cifar10" or _is_folder(x)),

@@ -26,7 +26,7 @@ from utils.runtime.ranges import kind_of, one_of
 
 # Constants that no label has to name: results say these in other ways, or do not depend on them.
 NOT_NAMED = {"SCALE", "SETTING", "DATASET", "CONFIGURATIONS", "SEEDS", "DEVICE", "PRECISION"}
-NOT_NAMED |= {"DATA_ROOT", "RESULTS_DIR", "SAVE_REFERENCE", "REDRAW", "RUN", "TRAINING_FLAGS"}
+NOT_NAMED |= {"DATA_ROOT", "RESULTS_DIR", "REDRAW", "RUN", "TRAINING_FLAGS"}
 
 
 class OneLineParser(argparse.ArgumentParser):

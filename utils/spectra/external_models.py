@@ -1,32 +1,33 @@
-"""A network by what a user calls it: a name of torchvision's, a file of weights, a run's folder.
+"""A network by what a user calls it: a name of torchvision's or timm's, a function, a file.
 
-Nothing in other people's files is executed.
+Nothing in files of weights is executed.
 """
 
 import argparse
 import codecs
 import difflib
+import importlib
 import inspect
 import io
-import json
+import os
 import re
+import sys
 import warnings
+from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from data.cifar10 import torchvision
-from data.images import MEAN, STD
-from models.resnet import ResNet18
+from .modules import is_kernel, networks_in, one_line, plain_names
 
-from .modules import flat_state_dict, is_kernel, one_line
-
+ROOT = Path(__file__).resolve().parent.parent.parent  # of the project
 SUFFIXES = r"(\.(pt|pth|tar|ckpt|bin|safetensors))+$"  # of files of weights
 AS_PIXELS = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
 # What checkpoints hold beside weights; the last two make saved arrays and numbers of numpy.
@@ -43,92 +44,185 @@ class WeightsError(OSError):
 class Source:
     """A network, or weights alone, and how pictures become its input."""
 
-    name: str  # for names of files
-    about: str  # for captions
+    names: tuple[str, ...]  # for names of files: the first that no other network's results have
+    about: str  # for captions: differs where the weights are others
     model: nn.Module | dict[str, Tensor]
     prepare: Callable | None = None  # a picture, or uint8 images, -> pixels in [0, 1]
     normalize: nn.Module | None = None  # pixels -> input of the network
+    classes: tuple[str, ...] = ()  # their names, where they are known
+    note: str = ""  # what a user should know of the file
 
 
-def find_model(source: str, weights: str) -> Source:
+def find_model(source: str, weights: str, part: str | None = None) -> Source:
     """The network that a name or a path stands for.
 
     Args:
-        source: a model of torchvision, a file of weights, or a run's folder of experiment B.
-        weights: of a model of torchvision: "default", "random", or a file.
+        source: a model of torchvision; timm/NAME; module:function, which is called; a file.
+        weights: of a named model: "default", "random", or a file.
+        part: which of several networks in a file.
 
     Raises:
         WeightsError: it is none of these, or its weights cannot be had.
     """
     path = Path(source).expanduser()
-    names = torchvision("models").list_models()
+    if path.exists() or re.search(SUFFIXES, path.name):
+        networks = load_networks(path)
+        chosen = choose(networks, part, path)
+        about, note = f"{shown(path)}{f', {part}' if part else ''}", ""
+        if len(networks) > 1:
+            listed = ", ".join(n + " (measured)" * (n == chosen) for n in networks)
+            note = f"{path.name} holds {len(networks)} networks: {listed}; --part chooses"
+        return Source(file_names(path, end=part), about, networks[chosen], note=note)
+    if source.startswith("timm/"):
+        return _timm(source, weights)
+    if re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", source):
+        return _function(source, weights)
+    names = _torchvision_part("models").list_models()
     if source in names:
         return _torchvision(source, weights)
-    if path.is_dir():
-        return _run(path.resolve())
-    if path.exists() or re.search(SUFFIXES, path.name):
-        name = re.sub(r"[^\w-]+", "_", re.sub(SUFFIXES, "", path.name))
-        return Source(name, path.name, load_weights(path))
     near = difflib.get_close_matches(source, names) or ["resnet18", "vit_b_16"]
     raise WeightsError(
-        f"{source!r} is no file of weights, no run's folder of experiment B and no model of "
-        f"torchvision ({', '.join(near)}, ...)"
+        f"{source!r} is no file of weights, no run's folder of experiment B, no module:function "
+        f"and no model of torchvision ({', '.join(near)}, ...) or timm (timm/resnet50.a1_in1k, ...)"
     )
 
 
+def file_names(path: Path, start: str = "", end: str | None = None) -> tuple[str, ...]:
+    """Names for results on a file or folder: its own, then with more and more of its path."""
+    *folders, name = path.resolve().parts[1:]
+    parts = [*folders, re.sub(SUFFIXES, "", name)]
+    tails = ("_".join([start, *parts[-n:], end or ""]) for n in range(1, len(parts) + 1))
+    return tuple(re.sub(r"[^\w-]+", "_", tail).strip("_") for tail in tails)
+
+
+def shown(path: Path) -> str:
+    """The path from the project's root on, or from that of the disk."""
+    path = path.resolve()
+    return path.relative_to(ROOT).as_posix() if path.is_relative_to(ROOT) else path.as_posix()
+
+
 def _torchvision(name: str, weights: str) -> Source:
-    models, words = torchvision("models"), io.StringIO()  # torchvision's words about a download
+    models = _torchvision_part("models")
     default = models.get_model_weights(name).DEFAULT
     options = {"weights": default if weights == "default" else None}
     if "weights_backbone" in inspect.signature(models.get_model_builder(name)).parameters:
         options["weights_backbone"] = None
+    model = _built(lambda: models.get_model(name, **options), name, weights, downloads=True)
+    names, about = _named(name, weights, default.name)
+    try:
+        pixels, preset = default.transforms(**AS_PIXELS), default.transforms()
+    except TypeError:  # a model for another task than classification
+        return Source(names, about, model)
+    transforms = _torchvision_part("transforms")  # models for segmentation do not crop themselves
+    crop = transforms.CenterCrop(getattr(preset, "crop_size", preset.resize_size))
+    normalize = transforms.Normalize(preset.mean, preset.std)
+    classes = tuple(default.meta.get("categories", ()))
+    return Source(names, about, model, transforms.Compose([pixels, crop]), normalize, classes)
+
+
+def _timm(source: str, weights: str) -> Source:
+    try:
+        import timm
+    except ImportError:
+        raise WeightsError(f"{source} needs the package timm") from None
+    name, pretrained = source.removeprefix("timm/"), weights == "default"
+    build = partial(timm.create_model, name, pretrained=pretrained)
+    model = _built(build, source, weights, downloads=True)
+    config = timm.data.resolve_model_data_config(model)
+    size = config["input_size"][-1]
+    prepare = pixels_of_size(size, round(size / config["crop_pct"]))
+    normalize = _torchvision_part("transforms").Normalize(config["mean"], config["std"])
+    names, about = _named(source, weights, "default")
+    return Source(names, about, model, prepare, normalize)
+
+
+def _function(source: str, weights: str) -> Source:
+    module, function = source.split(":")
+    here = os.getcwd()  # as `python -m` looks there first
+
+    def build() -> nn.Module:
+        if here not in sys.path:
+            sys.path.insert(0, here)
+        model = getattr(importlib.import_module(module), function)()
+        if not isinstance(model, nn.Module):
+            raise TypeError(f"it returns a {type(model).__name__}, no nn.Module")
+        return model
+
+    model = _built(build, source, weights)
+    built = "its own" if weights in ("default", "random") else weights
+    names, about = _named(source, built, built)
+    return Source(names, about, model)
+
+
+def _named(name: str, weights: str, default: str) -> tuple[tuple[str, ...], str]:
+    """Names for results on a model by name, and how captions call it."""
+    plain = re.sub(r"[^\w-]+", "_", name)
+    if weights in ("default", "random", "its own"):
+        return (
+            plain,
+            f"{plain}_{weights}",
+        ), f"{name}, {default if weights == 'default' else weights} weights"
+    path = Path(weights).expanduser()
+    return (plain, *file_names(path, plain)), f"{name}, weights {shown(path)}"
+
+
+def _built(build: Callable, name: str, weights: str, downloads: bool = False) -> nn.Module:
+    """A model by its function, with a file's weights where `weights` is one."""
+    words = io.StringIO()  # about a download
     torch.manual_seed(0)
     try:
         with warnings.catch_warnings(), redirect_stdout(words), redirect_stderr(words):
             warnings.simplefilter("ignore")
-            model = models.get_model(name, **options)
-        if weights not in ("default", "random"):
-            model.load_state_dict(load_weights(Path(weights).expanduser()))
-    except WeightsError:
-        raise
-    except Exception as error:  # noqa: BLE001 (no network, a damaged file)
-        missing = f"the weights of {name} are not here and cannot be downloaded; --weights random"
-        text = f"{missing} needs none" if weights == "default" else f"{weights} does not fit {name}"
+            model = build()
+    except Exception as error:  # noqa: BLE001 (no network, an unknown name, the user's own code)
+        text = f"{name} cannot be built"
+        if downloads and weights == "default":
+            text = f"the weights of {name} are not here and cannot be downloaded; "
+            text += "--weights random needs none"
         raise WeightsError(f"{text} ({one_line(error)})") from None
-    about = f"{name}, {default.name if weights == 'default' else weights} weights"
+    if weights not in ("default", "random"):
+        try:
+            model.load_state_dict(load_weights(Path(weights).expanduser()))
+        except RuntimeError as error:
+            raise WeightsError(f"{weights} does not fit {name} ({one_line(error)})") from None
+    return model
+
+
+def pixels_of_size(size: int, larger: int) -> Callable:
+    """A function of a picture, or of uint8 images, that scales its shorter edge to `larger` pixels
+    and cuts (..., 3, size, size) from the middle, in [0, 1]."""
+    default = _torchvision_part("models").get_model_weights("resnet18").DEFAULT
+    return default.transforms(crop_size=size, resize_size=larger, **AS_PIXELS)
+
+
+def _torchvision_part(name: str):
     try:
-        pixels, preset = default.transforms(**AS_PIXELS), default.transforms()
-    except TypeError:  # a model for another task than classification
-        return Source(name, about, model)
-    transforms = torchvision("transforms")  # models for segmentation do not crop themselves
-    crop = transforms.CenterCrop(getattr(preset, "crop_size", preset.resize_size))
-    normalize = transforms.Normalize(preset.mean, preset.std)
-    return Source(name, about, model, transforms.Compose([pixels, crop]), normalize)
+        return importlib.import_module(f"torchvision.{name}")
+    except (ImportError, RuntimeError) as error:
+        raise WeightsError(f"torchvision cannot be used ({one_line(error)})") from None
 
 
-def _run(folder: Path) -> Source:
-    """A model of experiment B after the last epoch that it has reached."""
-    try:
-        written = json.loads((folder / "settings.json").read_text("utf-8"))
-        model = ResNet18(written["settings"]["width"])
-        model.load_state_dict(load_weights(folder / "last.pt"))
-    except WeightsError:
-        raise
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
-        text = f"{folder} is no run's folder of experiment B ({one_line(error)})"
-        raise WeightsError(text) from None
-    name = re.sub(r"[^\w-]+", "_", f"{folder.parent.name}-{folder.name}")
-    about = f"{folder.parent.name}, {folder.name}"
-    if written["settings"].get("image_spectrum", "natural") != "natural":
-        return Source(name, about, model)  # it takes pictures that are changed first
-    default = torchvision("models").get_model_weights("resnet18").DEFAULT
-    pixels = default.transforms(crop_size=32, resize_size=32, **AS_PIXELS)
-    normalize = torchvision("transforms").Normalize(MEAN, STD)
-    return Source(name, about, model, pixels, normalize)
+def choose(networks: dict[str, dict], part: str | None, path: Path) -> str:
+    """Which network of a file is meant."""
+    if part is None:
+        return next(iter(networks))
+    found = [place for place in networks if place == part] or [
+        place for place in networks if place.startswith(f"{part}.")
+    ]
+    if not found:
+        listed = ", ".join(place or "(the file itself)" for place in networks)
+        raise WeightsError(f"{path.name} has no part {part!r}; it has: {listed}")
+    return found[0]
 
 
-def load_weights(path: Path) -> dict[str, Tensor]:
-    """The weights in a .pt, .pth, .pt.tar or .safetensors file: as `flat_state_dict`.
+def load_weights(path: Path, part: str | None = None) -> dict[str, Tensor]:
+    """The weights of one network, as `load_networks`."""
+    networks = load_networks(path)
+    return networks[choose(networks, part, Path(path))]
+
+
+def load_networks(path: Path) -> dict[str, dict[str, Tensor]]:
+    """The networks in a .pt, .pth, .pt.tar or .safetensors file: as `modules.networks_in`.
 
     Raises:
         WeightsError: missing, damaged, more than plain containers of tensors, or without weights
@@ -160,7 +254,45 @@ def load_weights(path: Path) -> dict[str, Tensor]:
         ) from None
     if not isinstance(content, Mapping):
         raise WeightsError(f"{path} holds a {type(content).__name__}, no state dict")
-    weights = flat_state_dict(content)
-    if not any(is_kernel(name, values) for name, values in weights.items()):
+    networks = {place: plain_names(state) for place, state in networks_in(content).items()}
+    if not any(is_kernel(*pair) for state in networks.values() for pair in state.items()):
         raise WeightsError(f"{path} holds no weights of convolutions (four-dimensional)")
-    return weights
+    return networks
+
+
+def checkpoint_files(names: list[str]) -> list[Path]:
+    """Files of weights, or those in a folder (if it has none, in the folders inside it), in natural
+    order: epoch2 before epoch10.
+
+    Raises:
+        WeightsError: there is none.
+    """
+    files = []
+    for path in (Path(name).expanduser() for name in names):
+        inside = [path.glob("[!.]*"), path.rglob("[!.]*")] if path.is_dir() else [[path]]
+        found = ([f for f in some if re.search(SUFFIXES, f.name) or f == path] for some in inside)
+        files += next(filter(None, found), [])
+    if not files:
+        raise WeightsError(
+            f"{' '.join(names)} holds no file of weights (.pt, .pth, .safetensors, ...)"
+        )
+    return sorted(dict.fromkeys(files), key=lambda path: _words_and_numbers(path.as_posix()))
+
+
+def numbered(files: list[Path]) -> tuple[dict[Path, int], dict[Path, str]]:
+    """The number of each file: the first that differs between their names, else its place; and why
+    a file is left out: most others are numbered, and it is not."""
+    forms = {path: re.sub(r"\d+", "#", path.as_posix()) for path in files}
+    form, count = Counter(forms.values()).most_common(1)[0]
+    if count > 1 and 2 * count > len(files):
+        text = f"it is not called {Path(form).name}, as the others are"
+        out = {path: text for path in files if forms[path] != form}
+        left = [path for path in files if path not in out]
+        for numbers in zip(*(map(int, re.findall(r"\d+", path.as_posix())) for path in left)):
+            if len(set(numbers)) == len(left):
+                return dict(zip(left, numbers)), out
+    return dict(zip(files, range(len(files)))), {}
+
+
+def _words_and_numbers(text: str) -> list:
+    return [(int(part), "") if part.isdecimal() else (0, part) for part in re.split(r"(\d+)", text)]

@@ -3,6 +3,7 @@
 table = analyze_model(model, folded=True)  # any nn.Module; or a state dict, not folded
 """
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from types import SimpleNamespace
@@ -115,6 +116,33 @@ def kernel_spectra(
     table = table.join(decibels.set_axis(unique, axis=1))
     table.attrs["skipped"] = skipped
     return table, correlations
+
+
+def raw_and_folded(model: nn.Module | Mapping, batchnorms: dict[str, str]) -> dict[str, np.ndarray]:
+    """Autocorrelations of the kernels of every convolution, raw and folded, in one pass.
+
+    Args:
+        batchnorms: convolution -> BatchNorm to fold into it; where there is none both are raw.
+
+    Returns by layer float64 (2, 2 kh - 1, 2 kw - 1). Layers whose weights are not numbers are
+    left out with a warning, so that a training that diverges is not ended by its record.
+
+    Raises:
+        ValueError: the model has no convolution to measure; says why.
+    """
+    weights, known, skipped, _ = _layers(model)
+    if not weights:
+        reasons = "; ".join(f"{name}: {why}" for name, why in skipped.items())
+        raise ValueError(f"no convolution to measure ({reasons or 'there is none'})")
+    found = {}
+    for name, weight in weights.items():
+        gain = _fold(weight, known, batchnorms.get(name), "")[0].to(torch.float64)
+        try:
+            gains = torch.stack([torch.ones_like(gain), gain])
+            found[name] = frequency.kernel_autocorrelation(weight, gains)
+        except ValueError as error:
+            warnings.warn(f"{name} is left out: {error}", stacklevel=2)
+    return found
 
 
 def _fold(weight: Tensor, known: dict, bn: str | None, note: str) -> tuple[Tensor, str | None, str]:

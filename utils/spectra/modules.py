@@ -66,8 +66,22 @@ def flat_state_dict(content) -> dict[str, Tensor]:
     Names lose `module.` and `_orig_mod.`, which wrappers and torch.compile add. Pruned, weight-
     and spectrally normalised layers get the weight that they convolve with in place of its parts.
     """
-    found = list(_state_dicts(content)) or [{}]
-    state = next((s for s in found if any(is_kernel(*item) for item in s.items())), found[0])
+    networks = networks_in(content)
+    return plain_names(next(iter(networks.values()), {}))
+
+
+def networks_in(content) -> dict[str, dict[str, Tensor]]:
+    """State dicts with kernels of convolutions in a checkpoint, by place ("ema.module"; "" is the
+    checkpoint itself), in order of preference; the first without kernels where there are none."""
+    found = dict(_state_dicts(content))
+    holding = {
+        place: s for place, s in found.items() if any(is_kernel(*pair) for pair in s.items())
+    }
+    return holding or dict([*found.items()][:1])
+
+
+def plain_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors under names without `module.` and `_orig_mod.`, and without control characters."""
     plain = {}
     for name, values in state.items():
         shown = "".join(c if c.isprintable() else "?" for c in name)
@@ -76,14 +90,16 @@ def flat_state_dict(content) -> dict[str, Tensor]:
     return _joined_weights(plain)
 
 
-def _state_dicts(content, depth: int = 4) -> Iterator[dict[str, Tensor]]:
-    """Yield the tensors of every dictionary in nested ones, those under KEYS first."""
+def _state_dicts(
+    content, place: str = "", depth: int = 4
+) -> Iterator[tuple[str, dict[str, Tensor]]]:
+    """Yield place and tensors of every dictionary in nested ones, those under KEYS first."""
     if not isinstance(content, Mapping) or not depth:
         return
     named = {name: value for name, value in content.items() if isinstance(name, str)}
-    yield {name: value for name, value in named.items() if isinstance(value, Tensor)}
+    yield place, {name: value for name, value in named.items() if isinstance(value, Tensor)}
     for name in sorted(named, key=lambda n: KEYS.index(n) if n in KEYS else len(KEYS)):
-        yield from _state_dicts(named[name], depth - 1)
+        yield from _state_dicts(named[name], f"{place}.{name}".lstrip("."), depth - 1)
 
 
 def is_kernel(name: str, values: Tensor) -> bool:

@@ -7,12 +7,14 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import replace
 
+import pandas as pd
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from tqdm import tqdm
 
+from data.corruptions import fourier_modes
 from data.images import ImageSet, Normalize, to_float
 from utils.runtime.devices import memory_format
 from utils.spectra.batchnorm import batchnorm_after_convolution
@@ -133,3 +135,36 @@ def examples(
             for number, pixels in enumerate(shown.permute(0, 2, 3, 1).cpu().numpy()):
                 rows.append({"image": number} | description | {"pixels": pixels})
     return rows
+
+
+def fourier_errors(
+    model: nn.Module, images: Tensor, labels: Tensor, modes: int, norm: float, seed: int
+) -> pd.DataFrame:
+    """Errors of any classifier under single Fourier modes (Yin et al., NeurIPS 2019), as in C.
+
+    Args:
+        model: takes images (N, 3, size, size) in [0, 1].
+        labels: (N,), the right output of each.
+        modes: at most so many along each axis, evenly.
+        norm: L2 norm of a mode in an image of 32 x 32 pixels; per pixel as strong at other sizes.
+
+    Returns a row per mode, both halves of the plane: fy, fx (cycles/pixel), error, standard_error
+    (of that many images) and clean_error in %, norm and n_images.
+    """
+    size = images.shape[-1]
+    step = -(-size // modes)
+    axis = range(-((size - 1) // 2 // step) * step, size // 2, step)
+    half = [(u, v) for u in axis for v in axis if v > 0 or (v == 0 and u >= 0)]
+    device = next(model.parameters()).device
+    some = ImageSet(images, labels, "", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)).to(device)
+    noises = fourier_modes(half, images.shape, norm * size / 32, seed, device)
+    total = len(images) * (1 + len(half))
+    with tqdm(total=total, unit="image", desc="Fourier modes", disable=None) as bar:
+        rows = sweep({("", 0, 0): model}, {"": some}, noises, bar)
+    found = pd.DataFrame(rows).assign(error=lambda t: 100 - t.accuracy, norm=norm * size / 32)
+    clean, found = found.error[0], found.iloc[1:]
+    both = pd.concat([found, found.assign(u=-found.u, v=-found.v)]).drop_duplicates(["u", "v"])
+    variance = both.error * (100 - both.error) / both.n_images
+    both = both.assign(fy=both.u / size, fx=both.v / size, standard_error=variance**0.5)
+    names = ["fy", "fx", "error", "standard_error", "clean_error", "norm", "n_images"]
+    return both.assign(clean_error=clean)[names].sort_values(["fy", "fx"], ignore_index=True)

@@ -4,12 +4,10 @@ import itertools
 from collections.abc import Iterable
 
 import pandas as pd
-import torch
 from torch import nn
 
-from utils.frequency import kernel_autocorrelation, spectrum_from_autocorrelation
-from utils.spectra.batchnorm import batchnorm_scale
-from utils.spectra.kernels import measurable_convolutions
+from utils import recorder
+from utils.spectra.kernels import raw_and_folded
 
 
 def spectrum_rows(model: nn.Module, batchnorms: dict[str, str]) -> list[dict]:
@@ -18,13 +16,8 @@ def spectrum_rows(model: nn.Module, batchnorms: dict[str, str]) -> list[dict]:
     Args:
         batchnorms: from `batchnorm_after_convolution(model)`.
     """
-    rows = []
-    for key, correlation in _correlations(model, batchnorms):
-        spectrum = spectrum_from_autocorrelation(correlation)
-        columns = ("radius", "multiplicity", "energy", "share")
-        values = zip(*(getattr(spectrum, name).tolist() for name in columns))
-        rows += [key | dict(zip(columns, row)) for row in values]
-    return rows
+    rows = recorder.spectrum_rows(model, batchnorms)
+    return [{name: row[name] for name in row if name != "white_db"} for row in rows]
 
 
 def autocorrelation_rows(model: nn.Module, batchnorms: dict[str, str]) -> list[dict]:
@@ -35,9 +28,10 @@ def autocorrelation_rows(model: nn.Module, batchnorms: dict[str, str]) -> list[d
     """
     offsets = list(itertools.product(range(-2, 3), repeat=2))[12:]  # from (0, 0) on
     return [
-        key | {"dy": dy, "dx": dx, "value": float(correlation[dy + 2, dx + 2])}
-        for key, correlation in _correlations(model, batchnorms)
-        for dy, dx in offsets
+        {"layer": layer, "weights": weights, "dy": dy, "dx": dx, "value": float(value)}
+        for layer, correlations in raw_and_folded(model, batchnorms).items()
+        for weights, correlation in zip(("raw", "folded"), correlations)
+        for (dy, dx), value in zip(offsets, correlation.ravel()[12:])
     ]
 
 
@@ -57,16 +51,3 @@ def response_table(autocorrelation: pd.DataFrame) -> pd.DataFrame:
         hidden = values.div(values[0, 0], axis=0).drop(index=rows.layer.iloc[0]).mean()
         tables.append(hidden.rename("value").reset_index().assign(**dict(zip(index, key))))
     return pd.concat(tables, ignore_index=True).assign(layer="hidden (mean)", weights="raw")
-
-
-def _correlations(model: nn.Module, batchnorms: dict[str, str]):
-    """Autocorrelation (5, 5) of every 3x3 convolution's kernels, raw and folded."""
-    for name, conv in measurable_convolutions(model)[0].items():
-        if conv.kernel_size != (3, 3):
-            continue
-        scale = torch.ones(conv.out_channels, dtype=torch.float64)
-        if name in batchnorms:
-            scale = batchnorm_scale(model.get_submodule(batchnorms[name]))
-        gains = torch.stack([torch.ones_like(scale), scale.square()])
-        for weights, found in zip(("raw", "folded"), kernel_autocorrelation(conv.weight, gains)):
-            yield {"layer": name, "weights": weights}, found

@@ -13,11 +13,20 @@ import torch
 from torch import nn
 
 from data import datasets, image_spectrum
-from data.images import ImageSet
+from data.cifar10 import torchvision
+from data.images import MEAN, STD, ImageSet
 from models.resnet import ResNet18
 from utils import configurations
 from utils.runtime import devices, provenance, results
 from utils.runtime.settings import fill_from_scale, refuse
+from utils.spectra.external_models import (
+    Source,
+    WeightsError,
+    file_names,
+    load_weights,
+    pixels_of_size,
+)
+from utils.spectra.modules import one_line
 from utils.training import checkpoints, recording
 from utils.training.checkpoints import CheckpointError
 from utils.training.evaluation import for_inference
@@ -198,3 +207,27 @@ def _read_job(
             refuse(f"{what}s".upper(), [x for x in wanted if x not in there], allowed)
         runs = [run for run in runs if not wanted or getattr(run, what) in wanted]
     return job, scale, runs
+
+
+def as_source(folder: Path, file: str = "last.pt") -> Source:
+    """A model of experiment B for analyze_model: after the last epoch, or of another file.
+
+    Raises:
+        WeightsError: the folder is not one of a run.
+    """
+    try:
+        written = json.loads((folder / "settings.json").read_text("utf-8"))
+        model = ResNet18(written["settings"]["width"])
+        model.load_state_dict(load_weights(folder / file))
+    except WeightsError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        text = f"{folder} is no run's folder of experiment B ({one_line(error)})"
+        raise WeightsError(text) from None
+    names = file_names(folder)[1:]  # the job's name first
+    about = f"{folder.resolve().parent.name}, {folder.name}"
+    about += "" if file == "last.pt" else f", {Path(file).stem}"
+    if written["settings"].get("image_spectrum", "natural") != "natural":
+        return Source(names, about, model)  # it takes pictures that are changed first
+    normalize = torchvision("transforms").Normalize(MEAN, STD)
+    return Source(names, about, model, pixels_of_size(32, 32), normalize)
