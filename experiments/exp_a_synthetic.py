@@ -43,6 +43,7 @@ LEARNING_RATE = None  # of Adam
 RECORDS = 100  # times that the fit is measured
 DEVICE = "cpu"  # cuda, cuda:1, mps, or auto: the GPU where CUDA finds one, else the CPU
 RESULTS_DIR = str(ROOT / "results")  # where everything is written
+FIGURE_FORMAT = "png"  # also pdf, svg: written beside the PNG
 REDRAW = None  # a folder of tables: draw their figures again, train nothing; None: train
 
 SETTINGS = {

@@ -49,6 +49,7 @@ DEVICE = "auto"  # cuda, cuda:1, mps, cpu, or auto: the GPU where CUDA finds one
 PRECISION = "auto"  # bfloat16 where the device has matrix units for it, else float32; or by name
 DATA_ROOT = None  # parent of cifar-10-batches-py; None: CIFAR10_ROOT, then data/
 RESULTS_DIR = str(ROOT / "results")  # where everything is written
+FIGURE_FORMAT = "png"  # also pdf, svg: written beside the PNG
 REDRAW = None  # a folder of tables: draw their figures again, train nothing; None: train
 
 # Weight decay acts through the number of steps, so the smaller scales have small batches.

@@ -35,6 +35,7 @@ TEST_IMAGES = None  # to evaluate on; None: as many as in experiment B
 DEVICE = "auto"  # cuda, cuda:1, mps, cpu, or auto: the GPU where CUDA finds one, else the CPU
 DATA_ROOT = None  # parent of cifar-10-batches-py; None: CIFAR10_ROOT, then data/
 RESULTS_DIR = str(ROOT / "results")  # where everything is read and written
+FIGURE_FORMAT = "png"  # also pdf, svg: written beside the PNG
 REDRAW = None  # a folder of tables: draw their figures again; None: evaluate
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ sys.path.insert(0, str(ROOT))
 
 from utils import visualizer as vis
 from utils.evidence import sections
-from utils.figures import exp_b
+from utils.figures import exp_b, exp_b_ssr
 from utils.runtime.files import atomic_write
 
 MAIN = ("full", "wide", "narrow", "medium", "medium-bfloat16", "quick")  # largest first
@@ -37,8 +37,11 @@ CONTROLS = {  # folder -> what it asks, and the one figure that answers
     "slower": ("Experiment A for 20,000 steps: slower or suppressed?", "exp_a_spectral_bias.png"),
 }
 CAPTIONS = {  # figure -> what to see in it
+    "answer.png": "L2 keeps more of the highest frequency in the first stages, and bears its noise least.",
     "scales.png": "Below zero, L2 has pushed the corner further down than its baseline. The "
     "schedules differ: at its own last step each learning rate has fallen to 0.",
+    "mobilenet.png": "A training of torchvision's MobileNetV3-Small on CIFAR-10, three epochs, followed "
+    "by `utils/recorder.py` (script: experiments/README.md).",
     "exp_a_comparison.gif": "The fit during training, without and with the strongest penalty.",
     "exp_a_frequency_curves.png": "Low frequencies are learned first; a penalty holds high ones.",
     "exp_a_frequency_decomp.png": "What is learned of each frequency after the last step.",
@@ -127,8 +130,8 @@ def copy(path: Path, folder: Path) -> Path:
 
 
 def write_page(folder: Path) -> Path:
-    """Write README.md of the folder results/reference and its scales.png, and remove the figures
-    that the page does not show."""
+    """Write README.md of the folder results/reference, its scales.png and its answer.png (of the
+    largest job that has B and C), and remove the figures that the page does not show."""
     found = read_all(folder)
     names = [name for name in ("quick", "medium", "steps", "full") if name in found]
     spectra = {name: sections.read_table(folder / name, "exp_b_spectrum") for name in names}
@@ -136,6 +139,12 @@ def write_page(folder: Path) -> Path:
     if spectra:
         with atomic_write(folder / "scales.png") as temporary:
             vis.save(exp_b.corner_over_steps(spectra), temporary)
+    complete = [n for n in MAIN if n in found and {"b", "c"} <= found[n].settings.keys()]
+    if complete:
+        ssr = sections.read_table(folder / complete[0], "exp_b_ssr")
+        accuracy = sections.read_table(folder / complete[0], "exp_c_robustness")
+        with atomic_write(folder / "answer.png") as temporary:
+            vis.save(exp_b_ssr.overview(ssr, accuracy), temporary)
     path = folder / "README.md"
     text = page(folder)
     with atomic_write(path) as temporary:
@@ -190,7 +199,7 @@ def page(folder: Path) -> str:
 
 def figures(folder: Path, found: dict) -> list[str]:
     """Every figure of the largest job that has it, and what to see in it."""
-    paths = {path.name: path for path in folder.glob("scales.png")}
+    paths = {path.name: path for path in folder.glob("*.png") if path.name in CAPTIONS}
     for name in [name for name in found if name not in CONTROLS]:
         for path in sorted((folder / name).glob("*.[pg][ni][gf]")):
             paths.setdefault(path.name, path)

@@ -65,6 +65,19 @@ def test_files(finished):
     assert len(settings["starts"]) == 6 and settings["device"].startswith("cpu, 1 thread, ")
 
 
+def test_figures_are_drawn_again_from_the_tables_alone(finished, tmp_path):
+    """In seconds, without weights, picture for picture: beside the tables, or where they shall."""
+    (tmp_path / "tables").mkdir()
+    for path in (finished[0] / "data").glob("*.csv"):  # large ones are kept compressed
+        content = gzip.compress(path.read_bytes())
+        (tmp_path / "tables" / f"{path.name}.gz").write_bytes(content)
+    assert job.finish(tmp_path, "--redraw", tmp_path / "tables", line=SCRIPT, pictures=True) == 0
+    for path in (finished[0] / "figures").iterdir():
+        assert (tmp_path / "figures" / path.name).read_bytes() == path.read_bytes()
+    assert {path.name for path in tmp_path.iterdir()} == {"tables", "figures"}
+    assert not list((tmp_path / "tables").glob("*.png"))
+
+
 def test_spectrum_table(finished):
     table = pd.read_csv(finished[0] / "data" / "exp_b_spectrum.csv")
     # Runs, times, layers, raw or folded, radii. An epoch has 6 steps.
@@ -174,20 +187,7 @@ def test_response_table(finished):
     np.testing.assert_allclose(found.reindex(expected.index), expected, rtol=1e-5, atol=1e-6)
 
 
-def test_figures_are_drawn_again_from_the_tables_alone(finished, tmp_path):
-    """In seconds, without weights, picture for picture: beside the tables, or where they shall."""
-    (tmp_path / "tables").mkdir()
-    for path in (finished[0] / "data").glob("*.csv"):  # large ones are kept compressed
-        content = gzip.compress(path.read_bytes())
-        (tmp_path / "tables" / f"{path.name}.gz").write_bytes(content)
-    assert job.finish(tmp_path, "--redraw", tmp_path / "tables", line=SCRIPT, pictures=True) == 0
-    for path in (finished[0] / "figures").iterdir():
-        assert (tmp_path / "figures" / path.name).read_bytes() == path.read_bytes()
-    assert {path.name for path in tmp_path.iterdir()} == {"tables", "figures"}
-    assert not list((tmp_path / "tables").glob("*.png"))
-
-
-def save_nothing(_, path):
+def save_nothing(_, path, kind):
     path.touch()
 
 

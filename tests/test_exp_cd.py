@@ -346,7 +346,7 @@ def test_initial_weights_of_any_run_of_a_seed(finished, tmp_path):
 
 def test_matched_accuracy_says_what_was_chosen_from(finished):
     printed = finished[2]
-    assert "Matched clean accuracy" in printed and "accuracy on B's test images:" in printed
+    assert "Matched clean accuracy" in printed and "accuracy that B recorded:" in printed
     for seed in (0, 1):
         assert re.search(f"seed {seed}: .*baseline after epoch [01]", printed)
         assert re.search(f"seed {seed}: .*L2 0.05 after epoch [01]", printed)

@@ -101,7 +101,7 @@ def test_writers_and_cleaners_do_not_disturb_each_other(tmp_path):
     figures = [Figure(figsize=(2, 2)) for _ in range(2)]
     figures[1].subplots().plot([0, 1])
     for figure in figures:
-        made = results.write_figure(tmp_path / "x", figure, visualizer.save)
+        (made,) = results.write_figure(tmp_path / "x", figure, visualizer.save)
         wholes.append(made.read_bytes())
 
     def repeat(action, *arguments):

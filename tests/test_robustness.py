@@ -297,7 +297,9 @@ class Drawings:
     def __call__(self):
         clock, original = itertools.count(step=self.seconds), visualizer.save
         time.monotonic = lambda: next(clock)
-        visualizer.save = lambda figure, path: print("drawn", path.name) or original(figure, path)
+        visualizer.save = lambda figure, path, kind: (
+            print("drawn", path.name) or original(figure, path, kind)
+        )
 
 
 @pytest.mark.parametrize("seconds, drawn", [(1, 1), (20, 2)])

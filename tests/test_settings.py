@@ -56,7 +56,6 @@ BAD = [  # a row for each rule: script, arguments, what the line must say
     (B, ["--results-dir", ""], "RESULTS_DIR.*''.*a folder"),
     (B, ["--results-dir", "a\tb"], r"RESULTS_DIR.*'a\\tb'.*a folder"),
     (B, ["--results-dir", "x\udcff"], "RESULTS_DIR.*udcff"),
-    (B, ["--save-reference", "../x"], "SAVE_REFERENCE.*x.*name of a folder"),
     (A, ["--setting", "other"], "SETTING.*other.*one of demo, rahaman"),
     (A, ["--strengths", "0", "nan"], "STRENGTHS.*nan"),
     (

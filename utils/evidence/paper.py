@@ -7,7 +7,7 @@ a cosine, momentum 0.9, L2 1e-3 on all parameters, dropout 0.5 between the convo
 import math
 from dataclasses import dataclass, field
 
-from utils.evidence.suppression import FIRST, HIDDEN
+from utils.evidence.layers import FIRST, HIDDEN
 
 SOURCE = "arXiv:2512.22192"
 DATASET, SCALE = "CIFAR-10", "full"  # labels of results whose sizes can be compared

@@ -5,18 +5,9 @@ import pandas as pd
 
 from utils import configurations
 from utils.evidence.intervals import interval_text, minus_baseline
+from utils.evidence.layers import FIRST, HIDDEN, MEAN, MODEL, POOLED, STAGES
 from utils.frequency import relative_decrease
 
-FIRST = "conv1"  # of ResNet-18, the only layer that arXiv:2512.22192 measures
-POOLED = "all (energy-weighted)"  # the energies of all layers added up
-MEAN = "all (mean)"  # every layer counts once
-HIDDEN = "hidden (mean)"  # all but the first
-STAGES = {  # of ResNet-18, unweighted means over the layers of some blocks
-    "blocks 0 to 3 (mean)": "0123",
-    "blocks 4 and 5 (mean)": "45",
-    "blocks 6 and 7 (mean)": "67",
-}
-MODEL = [MEAN, POOLED, HIDDEN, *STAGES]  # what stands among the layers for several of them
 RUN = ["configuration", "seed"]
 PLACES = {  # of the closing table: means that can disagree are told together
     "hidden layers, each once": HIDDEN,

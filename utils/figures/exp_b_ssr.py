@@ -12,7 +12,7 @@ from utils import configurations
 from utils import visualizer as vis
 from utils.evidence import paper
 from utils.evidence.intervals import interval, minus_baseline
-from utils.evidence.suppression import HIDDEN, MEAN, POOLED
+from utils.evidence.layers import HIDDEN, MEAN, POOLED
 
 STAGE = 4  # convolutions of a stage of ResNet-18, after the first of all
 WHITE = 4 / 9  # share of the highest frequency in white 3x3 kernels

@@ -98,6 +98,7 @@ RANGES = {  # of the scripts' constants, as far as there is more to say than the
     "DATASET": one_of("auto", "cifar10", "planted"),
     "IMAGE_SPECTRUM": one_of("natural", "whitened", "inverted"),
     "PRECISION": one_of("auto", "bfloat16", "float32"),
+    "FIGURE_FORMAT": one_of("png", "pdf", "svg"),
     "CONFIGURATIONS": several(Kind(configurations.ALLOWED, _is_configuration)),
     "EPOCHS STEPS BATCH_SIZE CHECKPOINT_EVERY RECORDS TRAIN_POINTS": COUNT,
     "TEST_IMAGES HEATMAP_IMAGES SENSITIVITY_IMAGES IMAGE_COUNT": COUNT,

@@ -14,7 +14,7 @@ from utils.runtime import files, provenance
 FLOAT = "%.7g"  # numbers in tables: as many digits as float32 holds
 
 Draw = Callable[[dict[str, pd.DataFrame]], dict[str, object]]  # tables by name -> figures by name
-Save = Callable[[object, Path], None]  # of a figure; `utils.visualizer.save`
+Save = Callable[[object, Path, str], None]  # figure, path, format; `utils.visualizer.save`
 
 
 def print_plan(lines: dict[str, str]) -> None:
@@ -66,19 +66,22 @@ def write(
         with files.atomic_write(written[-1]) as path:
             table.to_csv(path, index=False, float_format=FLOAT)
     for name, figure in figures(tables).items():
-        written.append(write_figure(folder / "figures" / f"{script}_{name}", figure, save))
+        path = folder / "figures" / f"{script}_{name}"
+        written += write_figure(path, figure, save, settings.figure_format)
     written.append(folder / "data" / f"{script}_settings.json")
     provenance.write_conditions(written[-1], settings, labels | conditions)
     print("\nWritten:", *written, sep="\n  ")
     return report(problems)
 
 
-def write_figure(path: Path, figure, save: Save) -> Path:
-    """Save a figure as PNG, an animation as GIF; returns the path with its ending."""
-    path = path.with_name(f"{path.name}.{'png' if hasattr(figure, 'savefig') else 'gif'}")
-    with files.atomic_write(path) as temporary:
-        save(figure, temporary)
-    return path
+def write_figure(path: Path, figure, save: Save, format: str = "png") -> list[Path]:
+    """Save a figure as PNG and in another format too, an animation as GIF; returns the paths."""
+    kinds = dict.fromkeys(["png", format]) if hasattr(figure, "savefig") else ["gif"]
+    paths = [path.with_name(f"{path.name}.{kind}") for kind in kinds]
+    for one, kind in zip(paths, kinds):
+        with files.atomic_write(one) as temporary:
+            save(figure, temporary, kind)
+    return paths
 
 
 def redraw(settings: SimpleNamespace, script: str, figures: Draw, save: Save) -> int:
@@ -99,7 +102,7 @@ def redraw(settings: SimpleNamespace, script: str, figures: Draw, save: Save) ->
     except (ValueError, IndexError, TypeError, AttributeError) as error:
         return report([f"REDRAW: the tables in {source} cannot be drawn ({error})"])
     for name, figure in drawn.items():
-        print(write_figure(place / f"{script}_{name}", figure, save))
+        print(*write_figure(place / f"{script}_{name}", figure, save, settings.figure_format))
     return 0
 
 

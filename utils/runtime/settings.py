@@ -25,7 +25,16 @@ from types import SimpleNamespace
 from utils.runtime.ranges import kind_of, one_of
 
 # Constants that no label has to name: results say these in other ways, or do not depend on them.
-NOT_NAMED = {"SCALE", "SETTING", "DATASET", "CONFIGURATIONS", "SEEDS", "DEVICE", "PRECISION"}
+NOT_NAMED = {
+    "SCALE",
+    "SETTING",
+    "DATASET",
+    "CONFIGURATIONS",
+    "SEEDS",
+    "DEVICE",
+    "PRECISION",
+    "FIGURE_FORMAT",
+}
 NOT_NAMED |= {"DATA_ROOT", "RESULTS_DIR", "REDRAW", "RUN", "TRAINING_FLAGS"}
 
 
