@@ -83,7 +83,7 @@ from utils.figures import exp_b_ssr
 from utils.runtime import devices, distributed, files, provenance, results
 from utils.runtime.progress import Progress
 from utils.training.loop import DivergedError, load_state, read_rows, steps_per_epoch, train
-from utils.training.recording import response_table, table
+from utils.training.recording import table
 from utils.training.runs import describe, job_folder, list_runs, note_latest, with_finished_ones
 
 # Seconds, at least, between two drawings during training, and that much of what one took.
@@ -190,9 +190,6 @@ def write_results(s, runs: list, folder: Path, labels: dict, problem: str) -> in
         dose = dose_table(history, ssr)
         tables["ssr"] = ssr.assign(cutoff=s.cutoff)
         tables |= {"dose_response": dose} if len(dose) else {}
-        first = [states[run] for run in finished if run.seed == min(s.seeds)]
-        if first:
-            tables["response"] = response_table(table(first, "autocorrelation"))
         tables["claims"] = verdicts.claim_table({"training": history, "ssr": ssr}, labels)
         say_results(history, ssr, tables["claims"], labels)
     problems = [problem, *(state["diverged"] for state in states.values())]

@@ -5,7 +5,7 @@
     python experiments/reference_page.py dose --only exp_b      # tables and figures of B alone
     python experiments/reference_page.py                        # the page alone, written again
 
-Tables above 128 kB are compressed, and images of the data sets are never copied. The page shows one
+Tables above 32 kB are compressed, and images of the data sets are never copied. The page shows one
 figure of a control, and each of the others once, of the largest job that has it; figures that it
 does not show are removed. Everything on results/reference/README.md follows from the tables in
 the folders beside it, verdicts too: a changed rule needs no new run.
@@ -121,7 +121,7 @@ def copy_results(source: Path, place: Path, only: str = "") -> str:
 
 def copy(path: Path, folder: Path) -> Path:
     """A file in a folder of reference results: large tables compressed, the same each time."""
-    large = path.suffix == ".csv" and path.stat().st_size > 2**17
+    large = path.suffix == ".csv" and path.stat().st_size > 2**15
     place = folder / (f"{path.name}.gz" if large else path.name)
     with atomic_write(place) as temporary:
         content = path.read_bytes()

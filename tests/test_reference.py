@@ -62,7 +62,7 @@ def test_order_and_size():
     page = (REFERENCE / "README.md").read_text("utf-8")
     places = [page.index(f"\n## {number}. ") for number in range(1, 7)]
     assert places == sorted(places)
-    assert sum(p.stat().st_size for p in REFERENCE.rglob("*") if p.is_file()) < 12 * 2**20
+    assert sum(p.stat().st_size for p in REFERENCE.rglob("*") if p.is_file()) < 11.5 * 2**20
     for folder in REFERENCE.iterdir():
         names = [path.name for path in folder.glob("*")]
         assert not [name for name in names if "examples" in name or "claims" in name]

@@ -39,15 +39,3 @@ def table(states: Iterable[dict], name: str) -> pd.DataFrame:
     """The rows `name` of several runs' states, below each other; no text is None."""
     rows = pd.DataFrame([row for state in states for row in state[name]])
     return rows.replace({"diverged": {"": None}}) if "diverged" in rows else rows
-
-
-def response_table(autocorrelation: pd.DataFrame) -> pd.DataFrame:
-    """Autocorrelation of raw kernels relative to their energy, unweighted mean over the hidden
-    layers (all but the first), of every run and epoch."""
-    raw = autocorrelation[autocorrelation.weights == "raw"]
-    index, tables = ["configuration", "seed", "epoch"], []
-    for key, rows in raw.groupby(index, sort=False):
-        values = rows.pivot(index="layer", columns=["dy", "dx"], values="value")
-        hidden = values.div(values[0, 0], axis=0).drop(index=rows.layer.iloc[0]).mean()
-        tables.append(hidden.rename("value").reset_index().assign(**dict(zip(index, key))))
-    return pd.concat(tables, ignore_index=True).assign(layer="hidden (mean)", weights="raw")
