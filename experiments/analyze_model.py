@@ -50,31 +50,18 @@ REDRAW = None  # a folder of tables: draw their figures again; None: measure
 if __name__ == "__main__":
     script.prepare(globals())  # --help, and what is refused, end before long imports
 
-import numpy as np
 import pandas as pd
-import torch
-from torch import nn
 from tqdm import tqdm
 
-from data import datasets, image_folder
 from utils import visualizer
-from utils.evidence.white import print_errors, print_kernels, print_left_out, with_white
+from utils.evidence import white
 from utils.figures import analyze_model as draw
-from utils.frequency import spectrum_from_power
 from utils.recorder import checkpoint_table
 from utils.runtime import devices, distributed, results
 from utils.spectra import external_models
 from utils.spectra.external_models import Source
-from utils.spectra.feature_maps import feature_spectra
-from utils.spectra.input_sensitivity import (
-    DEFAULT_PROBES,
-    MAX_EXACT_OUTPUTS,
-    count_outputs,
-    input_sensitivity,
-)
-from utils.spectra.kernels import kernel_spectra
-from utils.spectra.modules import one_line
-from utils.training import evaluation, trained_models
+from utils.spectra.kernels import by_offset, kernel_spectra
+from utils.training import pictures, trained_models
 
 
 def main() -> int:
@@ -94,7 +81,8 @@ def main() -> int:
     elif s.compare_with != "initial":
         against = find(s, s.compare_with)
     networks = [source, against] if against else [source]
-    images = [load_images(s, network) for network in networks] if s.images else []
+    asked = (s.images, s.image_count, s.data_root)
+    images = [pictures.load(network, *asked) for network in networks] if s.images else []
     reference, other = "white kernels", None
     if against:
         reference, other = against.about, kernel_spectra(against.model, s.folded, s.cutoff)[1]
@@ -103,19 +91,19 @@ def main() -> int:
 
     kernels, correlations = kernel_spectra(source.model, s.folded, s.cutoff, reference=other)
     if not len(kernels):
-        print_left_out(kernels.attrs["skipped"], "Skipped")
+        white.print_left_out(kernels.attrs["skipped"], "Skipped")
         raise OSError(
             f"{source.about} has no convolution larger than 1x1 that can be measured"
             + ("" if other is None else f" and is in {reference} too")
         )
-    kernels = with_white(kernels, s.cutoff)
-    print_kernels(kernels, reference, s.folded, s.cutoff)
+    kernels = white.with_white(kernels, s.cutoff)
+    white.print_kernels(kernels, reference, s.folded, s.cutoff)
     offsets = by_offset(correlations).to_frame("value")
     if other:
         offsets["other"] = by_offset(other)
     tables = {"": kernels, "_autocorrelation": offsets.reset_index()}
     found = [measure_network(s, *pair, device) for pair in zip(networks, images)]
-    for name in dict.fromkeys(name for tables_of_one in found for name in tables_of_one):
+    for name in dict.fromkeys(name for one in found for name in one):
         rows = [one[name] for one in found if name in one]
         tables[f"_{name}"] = pd.concat(rows, ignore_index=True)
     return write(s, source, {"model": source.about, "reference": reference} | labels, tables)
@@ -148,12 +136,8 @@ def follow_checkpoints(s, labels: dict) -> int:
     names = external_models.file_names(folder, end=s.part)
     about = f"{table.file.nunique()} files of {external_models.shown(folder)}, raw weights"
     source = Source(tuple(f"{name}_evolution" for name in names), about, {})
-    ends = table[table.step.isin([table.step.min(), table.step.max()])]
-    ends = ends[ends.radius == ends.groupby("layer").radius.transform("max")]
-    wide = ends.pivot(index="layer", columns="file", values="white_db")
-    wide = wide.reindex(index=ends.layer.unique(), columns=ends.file.unique())
-    print(f"{about}\n\nHighest frequency against white kernels, dB, first and last:\n")
-    print(wide.to_string(float_format="{:+.2f}".format))
+    print(about)
+    white.print_first_and_last(table)
     return write(s, source, {"model": about} | labels | {"folded": False}, {"": table})
 
 
@@ -176,97 +160,20 @@ def write(s, source: Source, labels: dict, tables: dict[str, pd.DataFrame]) -> i
         return results.write(s, "analyze", labels, named, figures, visualizer.save, [])
 
 
-def by_offset(correlations: dict[str, np.ndarray]) -> pd.Series:
-    """Autocorrelations by layer as one column with the index (layer, dy, dx)."""
-    columns = {}
-    for layer, values in correlations.items():
-        dy, dx = (np.arange(n) - n // 2 for n in values.shape)
-        columns[layer] = pd.DataFrame(values, dy, dx).stack()
-    return pd.concat(columns, names=["layer", "dy", "dx"])
-
-
-def load_images(s, source: Source) -> tuple[torch.Tensor, tuple | None, str]:
-    """Pixels (N, 3, H, W) in [0, 1] of the size that the network takes; each one's class as a number,
-    and the names of all classes, where they are known; how many images of which size they are."""
-    if source.prepare is None:
-        raise OSError(f"IMAGES: {source.about} does not say how pictures become its input")
-    sizes = []
-
-    def prepare(picture):
-        sizes.append(picture.shape[:-3:-1] if torch.is_tensor(picture) else picture.size)
-        return source.prepare(picture)
-
-    if s.images == "cifar10":
-        test = datasets.load("cifar10", s.data_root, 2, s.image_count)[0]["test"]
-        pixels, classes = prepare(test.images), (test.labels, image_folder.CIFAR10)
-    elif found := image_folder.load_classes(s.images, s.image_count, prepare):
-        pixels, *classes = found
-    else:
-        pixels, classes = image_folder.load(s.images, s.image_count, prepare), None
-    (width, height), size = min(sizes), pixels.shape[-1]
-    about = f"{len(pixels)} images of {Path(s.images).name}, {size} x {size} pixels"
-    if min(width, height) < size:
-        about += f", enlarged from {width} x {height}"
-    return pixels, classes, about
-
-
 def measure_network(s, source: Source, given: tuple, device) -> dict[str, pd.DataFrame]:
     """Tables of feature maps, of the input sensitivity, and of errors by Fourier mode."""
-    images, classes, about = given
-    model = nn.Sequential(source.normalize, source.model).to(device)
-    try:
-        outputs = count_outputs(model, images)
-    except Exception as error:
-        text = f"IMAGES: {source.about} fails on them ({one_line(error)})"
-        raise OSError(text) from error
-    ways = (
-        f"all {outputs} classes"
-        if outputs <= MAX_EXACT_OUTPUTS
-        else f"{DEFAULT_PROBES} random signs per image"
-    )
-    print(f"\n{source.about}: {about}; sensitivity from {ways}", flush=True)
-    tables = {}
-    with tqdm(total=2 * len(images), unit="image", desc="maps, sensitivity", disable=None) as bar:
-        watch = source.model.register_forward_hook(lambda _, given, __: bar.update(len(given[0])))
-        with watch:
-            maps = feature_spectra(source.model, source.normalize(images), batch=8)
-            power = input_sensitivity(model, images, batch=8)
-    print_left_out(maps.attrs["skipped"], "No map")
-    tables["features"] = pd.concat([input_spectrum(source.normalize(images)), maps])
-    spectrum = spectrum_from_power(power)
-    if spectrum.total > 0:
-        white = spectrum.multiplicity[spectrum.radius > s.cutoff].sum() / power.size
-        print(
-            f"{spectrum.high_share(s.cutoff):.3f} of the sensitivity lies above {s.cutoff:g} "
-            f"cycles/pixel (white: {white:.3f}); mean radius {spectrum.mean_radius:.3f}; total "
-            f"{spectrum.total:.4g} per image, squared logits per squared pixel unit"
-        )
-        tables["sensitivity"] = spectrum.table().assign(directions=ways)
-        axes = (np.fft.fftshift(np.fft.fftfreq(n)) for n in power.shape)
-        by_frequency = pd.DataFrame(power, *axes).stack().rename_axis(["fy", "fx"])
-        tables["sensitivity_map"] = by_frequency.rename("power").reset_index()
-    else:  # torchvision's transformers start with a last layer of zeros
-        print("No sensitivity: the output does not depend on the images, or is not a number.")
-    if classes:
-        numbers = image_folder.class_numbers(classes[1], source.classes, outputs)
-        if numbers is None:
-            print(
-                f"No map of errors: which of the {outputs} outputs is right for them is not known."
-            )
-        else:
-            right = torch.tensor(numbers)[classes[0]]
-            modes = s.modes, s.mode_norm, s.noise_seed
-            tables["fourier"] = evaluation.fourier_errors(model, images, right, *modes)
-            print_errors(tables["fourier"])
+    pixels, classes, about = given
+    print(f"\n{source.about}: {about}", flush=True)
+    modes = (s.modes, s.mode_norm, s.noise_seed)
+    tables, missing = pictures.measure(source, pixels, classes, modes, device)
+    white.print_left_out(tables["features"].attrs["skipped"], "No map")
+    if "sensitivity" in tables:
+        white.print_sensitivity(tables["sensitivity"], s.cutoff)
+    if "fourier" in tables:
+        white.print_errors(tables["fourier"])
+    print(*(f"{text}\n" for text in missing), sep="", end="")
     seen = {"network": source.about, "images": about}
     return {name: results.with_columns(table, seen) for name, table in tables.items()}
-
-
-def input_spectrum(images: torch.Tensor) -> pd.DataFrame:
-    """Rows of `feature_spectra` for the images as the network gets them."""
-    same = nn.Conv2d(3, 3, 1, groups=3, bias=False)
-    nn.init.ones_(same.weight)
-    return feature_spectra(same, images).assign(layer="(input)", module="images")
 
 
 def figures(tables: dict[str, pd.DataFrame]) -> dict:

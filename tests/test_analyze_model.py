@@ -316,7 +316,7 @@ def test_a_run_with_images(monkeypatch, tmp_path, capsys):
         assert imread(tmp_path / "figures" / f"{figure}.png").std() > 0.05
     text = capsys.readouterr().out
     assert f"{spectrum.high_share(0.3):.3f} of the sensitivity lies above 0.3" in text
-    assert "6 images of pictures, 32 x 32 pixels; sensitivity from all 10 classes" in text
+    assert "6 images of pictures, 32 x 32 pixels\n" in text and "from all 10 classes" in text
 
 
 def script_constants():

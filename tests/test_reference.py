@@ -161,14 +161,17 @@ def test_results_are_copied(finished, tmp_path):
         (source / name).write_text("1")
     place = tmp_path / "reference" / "quick"
     place.mkdir(parents=True)
-    for name in ("exp_b_old.csv", "exp_b_ssr.csv.gz", "exp_c_kept.csv"):
+    for name in ("exp_b_old.csv", "exp_b_training.csv.gz", "exp_c_kept.csv"):
         (place / name).touch()
     assert script.copy_results(source, place, "exp_b") == ""
     kept = {path.name: path.read_bytes() for path in place.iterdir()}
-    assert {"exp_b_ssr.csv", "exp_b_settings.json", "exp_b_layers.png", "exp_c_kept.csv"} < set(
-        kept
-    )
-    gone = ("exp_b_old.csv", "exp_b_ssr.csv.gz", "exp_b_claims.csv", "exp_b_examples.png")
+    assert {
+        "exp_b_training.csv",
+        "exp_b_settings.json",
+        "exp_b_layers.png",
+        "exp_c_kept.csv",
+    } < set(kept)
+    gone = ("exp_b_old.csv", "exp_b_training.csv.gz", "exp_b_claims.csv", "exp_b_examples.png")
     assert not set(gone) & set(kept) and not [n for n in kept if "exa" in n or "analyze" in n]
     large = (source / "data" / "exp_b_large.csv").read_bytes()
     assert gzip.decompress(kept["exp_b_large.csv.gz"]) == large and "exp_b_large.csv" not in kept

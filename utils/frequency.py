@@ -203,14 +203,14 @@ def response_from_autocorrelation(correlation, height: int, width: int | None = 
 
 
 def db_against_white(power, white):
-    """10 log10(power / white) in dB of numbers, arrays or tables; -inf where there is no power.
+    """10 log10(power / white) in dB of numbers, arrays or tables; -inf without power, NaN without both.
 
     Args:
         power: at some frequencies, not negative.
         white: power that white kernels or images of the same energy have there: the mean over a
             grid of frequencies, ||w||^2 for a response |H|^2, multiplicity / (kh kw) for a share.
     """
-    with np.errstate(divide="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore"):
         return 10 * np.log10(power / white)
 
 

@@ -1,4 +1,4 @@
-"""Kernels against white ones: what differs by more than chance, in sentences."""
+"""Somebody's network in sentences: what differs from white kernels by more than chance."""
 
 import numpy as np
 import pandas as pd
@@ -79,6 +79,28 @@ def print_left_out(reasons: dict[str, str], title: str) -> None:
         layers = [last_letters(layer) for layer, why in reasons.items() if why == reason]
         more = f" and {len(layers) - 3} more" if len(layers) > 3 else ""
         print(f"{title}: {', '.join(layers[:3])}{more}: {reason}")
+
+
+def print_first_and_last(table: pd.DataFrame) -> None:
+    """Highest frequency of every layer, in the first and the last of several files."""
+    ends = table[table.step.isin([table.step.min(), table.step.max()])]
+    ends = ends[ends.radius == ends.groupby("layer").radius.transform("max")]
+    wide = ends.pivot(index="layer", columns="file", values="white_db")
+    wide = wide.reindex(index=ends.layer.unique(), columns=ends.file.unique())
+    print("\nHighest frequency against white kernels, dB, first and last:\n")
+    print(wide.to_string(float_format="{:+.2f}".format))
+
+
+def print_sensitivity(table: pd.DataFrame, cutoff: float) -> None:
+    """How much of the input sensitivity lies above the cutoff, from its radial spectrum."""
+    high = table.radius > cutoff
+    white = table.multiplicity[high].sum() / table.multiplicity.sum()
+    print(
+        f"{table.share[high].sum():.3f} of the sensitivity lies above {cutoff:g} cycles/pixel "
+        f"(white: {white:.3f}; from {table.directions[0]}); mean radius "
+        f"{(table.share * table.radius).sum():.3f}; total {table.energy.sum():.4g} per image, "
+        "squared logits per squared pixel unit"
+    )
 
 
 def print_errors(modes: pd.DataFrame) -> None:

@@ -11,7 +11,11 @@ from matplotlib.figure import Figure
 
 from utils import visualizer as vis
 from utils.evidence.white import is_white, last_letters
-from utils.frequency import response_from_autocorrelation, spectrum_from_autocorrelation
+from utils.frequency import (
+    db_against_white,
+    response_from_autocorrelation,
+    spectrum_from_autocorrelation,
+)
 
 HIGHEST = 2**-0.5  # radius of (1/2, 1/2), cycles/pixel
 TICKS = 36  # layers whose names an axis has room for
@@ -140,9 +144,7 @@ def _mean_over_layers(rows: pd.DataFrame) -> pd.DataFrame:
     for _, layer in power.groupby("layer", sort=False):
         wide = layer.pivot(index="radius", columns="step", values="power")
         layers.append(_at_heights(wide).to_numpy())
-    count = np.isfinite(layers).sum(0)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        mean = 10 * np.log10(np.nansum(layers, 0) / count)
+    mean = db_against_white(np.nansum(layers, 0), np.isfinite(layers).sum(0))
     return pd.DataFrame(mean, HEIGHTS, wide.columns)
 
 
@@ -224,8 +226,7 @@ def sensitivity(spectrum: pd.DataFrame, power: pd.DataFrame) -> Figure:
     grids = {}
     for name, rows in _networks(power):
         grid = rows.pivot(index="fy", columns="fx", values="power")
-        with np.errstate(divide="ignore"):
-            grids[name] = 10 * np.log10(grid / grid.to_numpy().mean())
+        grids[name] = db_against_white(grid, grid.to_numpy().mean())
     drawn = np.abs(np.concatenate([np.ravel(db) for db in grids.values()]))
     limit = np.clip(np.percentile(drawn[np.isfinite(drawn)], 99), 1, 40)
     figure = Figure(figsize=(vis.WIDTH, 4.2 if len(grids) < 2 else 3.9), layout="constrained")
@@ -289,8 +290,7 @@ def _rings(rows: pd.DataFrame, power: pd.Series, size: int) -> pd.Series:
     Single radii differ much, as maps have most of their power near the axes.
     """
     sums = rows.assign(power=power * rows.multiplicity).groupby((rows.radius * size).round())
-    with np.errstate(divide="ignore", invalid="ignore"):
-        mean = 10 * np.log10(sums.power.sum() / sums.multiplicity.sum())
+    mean = db_against_white(sums.power.sum(), sums.multiplicity.sum())
     return mean.set_axis(sums.radius.mean())
 
 
@@ -307,9 +307,8 @@ def _response(correlations: pd.DataFrame, layer: str) -> pd.DataFrame:
     found, axis = [], np.fft.fftshift(np.fft.fftfreq(64))
     for name in rows.columns.intersection(["value", "other"]):
         correlation = rows.pivot(index="dy", columns="dx", values=name).to_numpy()
-        with np.errstate(divide="ignore"):
-            response = response_from_autocorrelation(correlation, 64) / correlation.max()
-            found.append(pd.DataFrame(10 * np.log10(response), axis, axis))
+        db = db_against_white(response_from_autocorrelation(correlation, 64), correlation.max())
+        found.append(pd.DataFrame(db, axis, axis))
     return found[0] - sum(found[1:])
 
 

@@ -13,7 +13,7 @@ from utils import visualizer as vis
 from utils.evidence import paper
 from utils.figures.exp_b_ssr import STAGE, WHITE, block_ticks, layer_axis
 from utils.figures.frequency_maps import frequency_figure
-from utils.frequency import response_from_autocorrelation
+from utils.frequency import db_against_white, response_from_autocorrelation
 
 RADIUS_LABELS = {0: "0", 1: "1/3", 2: r"$\sqrt{2}/3$"}  # of a 3x3 kernel, cycles/pixel
 SCALE_COLORS = ["#56B4E9", "#D55E00", "#000000", "#CC79A7"]
@@ -142,8 +142,7 @@ def _responses(raw: pd.DataFrame) -> pd.DataFrame:
         correlation = np.zeros((5, 5))
         for (dy, dx), value in mean.items():  # (dy, dx) and (-dy, -dx) have one value
             correlation[2 + dy, 2 + dx] = correlation[2 - dy, 2 - dx] = value
-        with np.errstate(divide="ignore"):
-            db = 10 * np.log10(response_from_autocorrelation(correlation, 32))
+        db = db_against_white(response_from_autocorrelation(correlation, 32), 1)
         table = pd.DataFrame(db, pd.Index(f, name="fy"), pd.Index(f, name="fx")).stack()
         tables.append(table.rename("db").reset_index().assign(**dict(zip(run, key))))
     return pd.concat(tables, ignore_index=True)
@@ -246,7 +245,7 @@ def _levels(spectra: pd.DataFrame, hidden: bool = False) -> pd.DataFrame:
         raw = raw[raw.layer != raw.layer.iloc[0]]
         raw = raw.groupby(key, sort=False).share.mean().reset_index()
     white = raw.multiplicity / raw.drop_duplicates("radius").multiplicity.sum()
-    return raw.assign(db=10 * np.log10(raw.share / white))
+    return raw.assign(db=db_against_white(raw.share, white))
 
 
 def _highest(levels: pd.DataFrame) -> pd.DataFrame:

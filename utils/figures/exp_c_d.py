@@ -10,6 +10,7 @@ from utils import configurations
 from utils import visualizer as vis
 from utils.evidence import paper
 from utils.figures.frequency_maps import frequency_figure
+from utils.frequency import db_against_white
 
 LEVELS = {  # what the level of a corruption means, whether a lower one is worse, and in short
     "Gaussian noise": ("sigma (pixel units)", False, "sigma {:g}"),
@@ -158,7 +159,7 @@ def sensitivity(maps: pd.DataFrame) -> Figure:
     """
     table = _both_halves(maps)
     mean = table.groupby(["configuration", "seed", "epoch"]).power.transform("mean")
-    figure = frequency_figure(table.assign(db=10 * np.log10(table.power / mean)), "sensitivity")
+    figure = frequency_figure(table.assign(db=db_against_white(table.power, mean)), "sensitivity")
     title = "Input sensitivity against white (circles: highest frequency of 3x3 kernels)"
     return vis.add_title_and_caption(figure, title, maps)
 

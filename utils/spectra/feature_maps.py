@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn.modules import batchnorm, conv, pooling
 from torch.utils._pytree import tree_leaves
 
-from ..frequency import radial_orbits, spectrum_from_power
+from ..frequency import db_against_white, radial_orbits, spectrum_from_power
 from .batchnorm import is_batchnorm
 from .modules import evaluation_mode, named_layers, unwrap
 
@@ -101,8 +101,7 @@ def feature_spectra(model: nn.Module, images, batch: int = 32) -> pd.DataFrame:
 def _feature_rows(name, images, power, log, module, channels) -> pd.DataFrame:
     """The rows of one layer from its sums over images and channels."""
     spectrum = spectrum_from_power(np.fft.fftshift(power) / (images * channels))
-    with np.errstate(divide="ignore", invalid="ignore"):  # layers without any signal
-        db = 10 * np.log10(spectrum.density / spectrum.density[1])
+    db = db_against_white(spectrum.density, spectrum.density[1])
     relative = np.full(len(db), np.nan)
     if power.shape[0] == power.shape[1]:
         places = radial_orbits(*power.shape)[2].diagonal()[: len(power) // 2 + 1]

@@ -118,6 +118,15 @@ def kernel_spectra(
     return table, correlations
 
 
+def by_offset(correlations: dict[str, np.ndarray]) -> pd.Series:
+    """Write autocorrelations by layer as one column with the index (layer, dy, dx)."""
+    columns = {}
+    for layer, values in correlations.items():
+        dy, dx = (np.arange(n) - n // 2 for n in values.shape)
+        columns[layer] = pd.DataFrame(values, dy, dx).stack()
+    return pd.concat(columns, names=["layer", "dy", "dx"])
+
+
 def raw_and_folded(model: nn.Module | Mapping, batchnorms: dict[str, str]) -> dict[str, np.ndarray]:
     """Autocorrelations of the kernels of every convolution, raw and folded, in one pass.
 
