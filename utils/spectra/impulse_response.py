@@ -10,9 +10,7 @@ from contextlib import ExitStack, contextmanager
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.nn.modules.utils import _pair
-from torch.overrides import TorchFunctionMode
 
 from .batchnorm import is_batchnorm
 
@@ -25,10 +23,9 @@ TOLERANCE = 1e-3  # of the largest response: the precision of a number in float1
 def kernels_of(layer: nn.Module) -> Tensor:
     """Find the kernels (out, in / groups, kh, kw) with which a layer convolves at inference.
 
-    A plain nn.Conv2d is read; any other layer, in evaluation mode, is run without its bias and
-    without a BatchNorm inside it. Its kernels are the weights of the one convolution that it calls,
-    if these, with a factor for each filter, explain its response to noise, else its response to
-    impulses. An activation f inside it does no harm if f(x) - f(-x) = x, as of ReLU, GELU, SiLU.
+    A plain nn.Conv2d is read; any other layer, in evaluation mode, is run on impulses, without its
+    bias and without a BatchNorm inside it. An activation f inside it does no harm if
+    f(x) - f(-x) = x, as of ReLU, GELU, SiLU.
 
     Raises:
         ValueError: the layer is not linear in its input, or no convolution of its kernel size.
@@ -41,8 +38,7 @@ def kernels_of(layer: nn.Module) -> Tensor:
         return layer.weight
     with _without_bias(layer):
         sizes = _sizes(layer)
-        kernels, respond = _explained_by_call(layer, **sizes)
-        return _impulse_response(respond, **sizes) if kernels is None else kernels
+        return _impulse_response(_linear_part(layer, **sizes), **sizes)
 
 
 def is_quantised(layer: nn.Module) -> bool:
@@ -81,34 +77,14 @@ def _sizes(layer: nn.Module) -> dict:
     return dict(zip(names, (stride, dilation, extent, margin, groups, empty)))
 
 
-class _Calls(TorchFunctionMode):
-    """Notes the weights, inputs and results of calls of conv2d."""
-
-    def __init__(self):
-        super().__init__()
-        self.noted = []
-
-    def __torch_function__(self, function, types, args=(), kwargs=None):
-        result = function(*args, **(kwargs or {}))
-        if function is F.conv2d:
-            names = dict(zip(("input", "weight"), args)) | (kwargs or {})
-            result_then = result.clone()  # before an activation changes it in place
-            self.noted.append((names["weight"], names["input"], result_then))
-        return result
-
-
-def _explained_by_call(layer, stride, empty: Tensor, **_) -> tuple[Tensor | None, Callable]:
-    """Weights of the one convolution that a layer calls, if these are all that it does to images.
-
-    Returns also the layer as a linear function of images: f(x) - f(-x), which frees it from what
-    bias is left and from activations inside.
-    """
+def _linear_part(layer: nn.Module, stride, empty: Tensor, **_) -> Callable:
+    """The layer as a function of images: f(x) - f(-x), which frees it from what bias is left and
+    from activations inside; noise shows that it is linear, and has the stride that it says."""
     random = torch.Generator().manual_seed(0)
     edges = [n + 5 * s for n, s in zip(empty.shape[2:], stride)]
     x, y = torch.randn(2, 1, empty.shape[1], *edges, generator=random, device="cpu").to(empty)
     images = torch.cat([x, y, x - 3 * y])
-    with _Calls() as calls:
-        plus, minus = layer(images), layer(-images)
+    plus, minus = layer(images), layer(-images)
     if not plus.isfinite().all():
         raise ValueError("its response to images is NaN or infinity")
     close = TOLERANCE * plus.abs().max()
@@ -121,17 +97,7 @@ def _explained_by_call(layer, stride, empty: Tensor, **_) -> tuple[Tensor | None
     smaller = layer(x[..., : -stride[0], : -stride[1]])
     if any(n - m != 1 for n, m in zip(plus.shape[2:], smaller.shape[2:])):
         raise ValueError(f"{type(layer).__name__} has another stride than {stride}")
-    kernels = None
-    if len(calls.noted) == 2:
-        (weight, given, above), (_, _, below) = calls.noted
-        called = (above - below) / 2
-        if called.shape == found.shape:
-            gain = (found * called).sum((0, 2, 3)) / called.square().sum((0, 2, 3))  # of a filter
-            gain = gain.nan_to_num()[:, None, None]
-            same = given.square().sum().allclose(images.square().sum(), rtol=TOLERANCE)
-            if same and (found - called * gain).abs().max() <= close:
-                kernels = weight * gain[..., None]
-    return kernels, lambda x: half * (layer(x) - layer(-x))
+    return lambda x: half * (layer(x) - layer(-x))
 
 
 def _impulse_response(respond: Callable, stride, dilation, extent, margin, groups, empty) -> Tensor:
