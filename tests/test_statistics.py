@@ -249,7 +249,7 @@ def test_what_is_told_of_a_claim():
     (row,) = claims[claims.quantity.str.startswith("ratio")].to_dict("records")
     assert (row["n"], row["not_defined"], row["direction"]) == (4, 1, "not judged")
     assert row["size"] == "not judged" and set(claims.judged[:9]) == {8}
-    assert "n = 4, not defined in 1 more" in verdicts.claim_text(claims)
+    assert "(not defined in 1 of 5 seeds), n = 4" in verdicts.claim_text(claims)
 
 
 def test_published_numbers_add_up():

@@ -13,7 +13,7 @@ rank 0 records and writes; the same lines do nothing on the others.
 
 import operator
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -145,27 +145,26 @@ class SpectrumRecorder:
 
 
 def checkpoint_table(
-    files: list[Path], part: str | None = None, steps: dict[Path, int] | None = None
+    files: Iterable[Path], part: str | None, steps: dict[Path, int]
 ) -> tuple[pd.DataFrame, dict[Path, str]]:
     """The same table after training, from files of weights: raw, as they do not say what follows.
 
     Args:
         part: which of several networks in the files.
-        steps: number of each file; else its place.
+        steps: number of each file.
 
     Returns the table with a column `file`, and the reason for each file that is left out: not to
     be read, or without the convolutions that most of the files have.
     """
     records, shapes, out = {}, {}, {}
-    for place, path in enumerate(files):
+    for path in files:
         try:
             weights = load_weights(path, part)
             rows = pd.DataFrame(spectrum_rows(weights, {})).query("weights == 'raw'")
         except (OSError, ValueError) as error:
             out[path] = str(error)
             continue
-        step = steps[path] if steps else place
-        records[path] = rows.assign(step=step, file=path.name)[["file", *COLUMNS]]
+        records[path] = rows.assign(step=steps[path], file=path.name)[["file", *COLUMNS]]
         shapes[path] = tuple((name, w.shape) for name, w in weights.items() if is_kernel(name, w))
     usual = Counter(shapes.values()).most_common(1)
     for path, found in shapes.items():

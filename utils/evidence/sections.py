@@ -99,6 +99,7 @@ def markdown(rows) -> str:
 def claims(name: str, results: Results) -> list[str]:
     """What was measured of every claim of the publication, about L2 of the published strength."""
     found = verdicts.claim_table(results.tables, results.labels)
+    found = found[(found.family == "publication") & (found.configuration == L2)]
     rows = [
         {
             f"{label(L2)} ...": row.claim,
@@ -106,19 +107,17 @@ def claims(name: str, results: Results) -> list[str]:
             "claimed": f"{row.claimed} {row.no_effect:g}",
             "published": _number(row.published),
             "baseline": _number(row.baseline),
-            "minus baseline, or ratio": _interval(row),
+            "minus baseline, or ratio": verdicts.measured(row),
             "p": _number(row.p, ".2g"),
             "adjusted": _number(row.p_adjusted, ".2g"),
             "direction": row.direction,
             "published run": _size(row),
         }
         for row in found.itertuples()
-        if (row.family, row.configuration) == ("publication", L2)
     ]
     if not rows:
         return []
-    judged = found[(found.family == "publication") & (found.configuration == L2)].judged.max()
-    title = f"{_title(name, results)}; {judged} claims judged together"
+    title = f"{_title(name, results)}; {found.judged.max()} claims judged together"
     return [title, markdown(rows), *_absent(paper.CLAIMS, rows)]
 
 
@@ -135,7 +134,7 @@ def tests(name: str, results: Results) -> list[str]:
                 first = {f"{label(row.configuration)} ...": row.claim, "quantity": row.quantity}
                 first |= {"predicted": f"{row.claimed} 0", "baseline": _number(row.baseline)}
                 p, adjusted = _number(row.p, ".2g"), _number(row.p_adjusted, ".2g")
-                text = f"{_interval(row)}; p = {p}, adjusted {adjusted}: {row.direction}"
+                text = f"{verdicts.measured(row)}; p = {p}, adjusted {adjusted}: {row.direction}"
                 cells = rows[row.configuration].setdefault(row.claim, first)
                 cells[f"{title}; {row.judged} judged together"] = text
     parts = []
@@ -208,7 +207,9 @@ def published(main: dict[str, Results]) -> list[str]:
             first["published"] = _number(row.published)
             said = "" if row.size == "not judged" else f"; {_size(row)}"
             title = f"`{name}`, n = {results.tables['training'].seed.nunique()}"
-            rows.setdefault((row.configuration, row.quantity), first)[title] = _interval(row) + said
+            rows.setdefault((row.configuration, row.quantity), first)[title] = (
+                verdicts.measured(row) + said
+            )
     parts = [markdown(rows.values())] if rows else []
     if not {"narrow", "wide"} & set(main):
         parts.append("The same recipe at other widths (`narrow`: 16, `wide`: 32) has not been run.")
@@ -216,7 +217,7 @@ def published(main: dict[str, Results]) -> list[str]:
         if len(learned := results.tables["learned"]) and learned.setting.iloc[0] == "demo":
             cells = [
                 {"experiment A": row.quantity, "published": _number(row.published)}
-                | {f"`{name}`, n = {row.n}": f"{_interval(row)}; {_size(row)}"}
+                | {f"`{name}`, n = {row.n}": f"{verdicts.measured(row)}; {_size(row)}"}
                 for row in verdicts.learned_claims(learned).itertuples()
             ]
             return [*parts, markdown(cells)]
@@ -317,14 +318,6 @@ def _number(value: float, digits: str = ".4g") -> str:
 def _ends(values) -> str:
     mean, low, high = interval(values)
     return f"{mean:.3g} [{low:.3g}, {high:.3g}]"
-
-
-def _interval(row) -> str:
-    if row.n == 0:
-        return "not defined"
-    text = f"{row.mean:.3g} [{row.low:.3g}, {row.high:.3g}]" if row.n > 1 else f"{row.mean:.3g}"
-    lost = f" (not defined in {row.not_defined} of {row.n + row.not_defined} seeds)"
-    return text + lost * (row.not_defined > 0)
 
 
 def _size(row) -> str:

@@ -142,11 +142,13 @@ def claim_table(tables: dict[str, pd.DataFrame], labels: dict, seeds=None) -> pd
             claim = Claim("published value", quantity, 0, number)
             about = {"family": "values", "configuration": name}
             rows.append(about | _measured(claim, values, name, labels, seeds))
-    table = pd.DataFrame([row for row in rows if row["n"] + row["not_defined"]])
-    if len(table):
-        groups = table.groupby(["family", "configuration"], sort=False).p
-        table["p_adjusted"], table["judged"] = groups.transform(holm), groups.transform("count")
-        table["direction"] = [verdict(row) for row in table.to_dict("records")]
+    rows = [row for row in rows if row["n"] + row["not_defined"]]
+    if not rows:
+        return pd.DataFrame(columns=["family", "configuration", "direction"])
+    table = pd.DataFrame(rows)
+    groups = table.groupby(["family", "configuration"], sort=False).p
+    table["p_adjusted"], table["judged"] = groups.transform(holm), groups.transform("count")
+    table["direction"] = [verdict(row) for row in table.to_dict("records")]
     return table
 
 
@@ -171,7 +173,7 @@ def claim_text(rows: pd.DataFrame) -> str:
 
     Of L2 in several strengths only the published one is told, where it is there.
     """
-    rows = rows[rows.direction != "-"] if len(rows) else rows
+    rows = rows[rows.direction != "-"]
     if rows.empty:
         return "No claim: none is about these configurations, or their baseline is missing."
     if (rows.configuration == paper.CONFIGURATIONS[1]).any():
@@ -180,16 +182,18 @@ def claim_text(rows: pd.DataFrame) -> str:
     return "\n".join(_sentences(row) for row in rows.itertuples())
 
 
+def measured(row) -> str:
+    """Mean and interval of a row of `claim_table`, and where it is not defined."""
+    if row.n == 0:
+        return "not defined"
+    text = f"{row.mean:.3g} [{row.low:.3g}, {row.high:.3g}]" if row.n > 1 else f"{row.mean:.3g}"
+    lost = f" (not defined in {row.not_defined} of {row.n + row.not_defined} seeds)"
+    return text + lost * (row.not_defined > 0)
+
+
 def _sentences(row) -> str:
     """A claim and its verdict, and on a second line the numbers."""
-    if row.n == 0:
-        here = "defined in no seed"
-    elif row.n == 1:
-        here = f"{row.mean:.3g}, one seed"
-    else:
-        here = f"{row.mean:.3g} [{row.low:.3g}, {row.high:.3g}], n = {row.n}"
-    if row.n and row.not_defined:
-        here += f", not defined in {row.not_defined} more, so not judged"
+    here = f"{measured(row)}, n = {row.n}"
     if pd.notna(row.baseline):
         here = f"{row.baseline + row.mean:.4g} minus {row.baseline:.4g} of the baseline: {here}"
     if pd.notna(row.p):
