@@ -25,6 +25,7 @@ from utils import visualizer as vis
 from utils.evidence import sections
 from utils.figures import exp_b, exp_b_ssr
 from utils.runtime.files import atomic_write
+from utils.runtime.results import write_figure
 
 MAIN = ("full", "wide", "narrow", "medium", "medium-bfloat16", "quick")  # largest first
 CONTROLS = {  # folder -> what it asks, and the one figure that answers
@@ -137,14 +138,12 @@ def write_page(folder: Path) -> Path:
     spectra = {name: sections.read_table(folder / name, "exp_b_spectrum") for name in names}
     spectra = {name: t for name, t in spectra.items() if len(t) and t.configuration.nunique() > 1}
     if spectra:
-        with atomic_write(folder / "scales.png") as temporary:
-            vis.save(exp_b.corner_over_steps(spectra), temporary)
+        write_figure(folder / "scales", exp_b.corner_over_steps(spectra), vis.save)
     complete = [n for n in MAIN if n in found and {"b", "c"} <= found[n].settings.keys()]
     if complete:
         ssr = sections.read_table(folder / complete[0], "exp_b_ssr")
         accuracy = sections.read_table(folder / complete[0], "exp_c_robustness")
-        with atomic_write(folder / "answer.png") as temporary:
-            vis.save(exp_b_ssr.overview(ssr, accuracy), temporary)
+        write_figure(folder / "answer", exp_b_ssr.overview(ssr, accuracy), vis.save)
     path = folder / "README.md"
     text = page(folder)
     with atomic_write(path) as temporary:

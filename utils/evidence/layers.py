@@ -9,4 +9,3 @@ STAGES = {  # of ResNet-18, unweighted means over the layers of some blocks
     "blocks 4 and 5 (mean)": "45",
     "blocks 6 and 7 (mean)": "67",
 }
-MODEL = [MEAN, POOLED, HIDDEN, *STAGES]  # what stands among the layers for several of them

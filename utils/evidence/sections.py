@@ -83,8 +83,6 @@ def read(folder: Path) -> Results:
     names = {"training": "exp_b_training", "ssr": "exp_b_ssr", "learned": "exp_a_learned"}
     names |= {"sensitivity": "exp_c_sensitivity_summary"}
     tables = {name: read_table(folder, file) for name, file in names.items()}
-    if len(tables["ssr"]):
-        tables["ssr"] = suppression.with_means(tables["ssr"])
     tested = ["exp_c_robustness", "exp_d_resolution_robustness"]
     tables["accuracy"] = pd.concat([read_table(folder, file) for file in tested])
     return Results(settings, tables)

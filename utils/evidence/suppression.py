@@ -5,7 +5,7 @@ import pandas as pd
 
 from utils import configurations
 from utils.evidence.intervals import interval_text, minus_baseline
-from utils.evidence.layers import FIRST, HIDDEN, MEAN, MODEL, POOLED, STAGES
+from utils.evidence.layers import FIRST, HIDDEN, MEAN, POOLED, STAGES
 from utils.frequency import relative_decrease
 
 RUN = ["configuration", "seed"]
@@ -90,7 +90,7 @@ def suppression_table(spectra: pd.DataFrame, cutoff: float) -> pd.DataFrame:
     ):
         defined = (sign * table[column] > 0) & (sign * baseline[column] > 0) & ~is_baseline
         table[name] = (baseline[column] / table[column]).where(defined)
-    return with_means(table.reset_index())
+    return _with_means(table.reset_index())
 
 
 def _ratio(above: pd.Series, below: pd.Series) -> pd.Series:
@@ -98,16 +98,16 @@ def _ratio(above: pd.Series, below: pd.Series) -> pd.Series:
     return above / below.where(below > 0)
 
 
-def with_means(table: pd.DataFrame) -> pd.DataFrame:
-    """Add the means over layers that a table has no rows of; ratios are averaged as logarithms."""
+def _with_means(table: pd.DataFrame) -> pd.DataFrame:
+    """Add the means over layers; ratios are averaged as logarithms."""
     ratios = ["share_ratio", "energy_ratio"]
-    single = table[~table.layer.isin(MODEL)]
+    single = table[table.layer != POOLED]
     logs = single.assign(**np.log(single[ratios]))
     block = single.layer.str.extract(r"blocks\.(\d+)\.", expand=False)
     members = {MEAN: single.layer.notna(), HIDDEN: single.layer != single.layer.iloc[0]}
     members |= {name: block.isin(list(blocks)) for name, blocks in STAGES.items()}
-    means, there = [], set(table.layer)
-    for name in [name for name in members if members[name].any() and name not in there]:
+    means = []
+    for name in [name for name in members if members[name].any()]:
         groups = logs[members[name]].groupby([*RUN, "weights"], sort=False)
         mean = groups.mean(numeric_only=True).reset_index().assign(layer=name)
         mean[ratios] = np.exp(mean[ratios])

@@ -2,7 +2,6 @@
 
 import re
 import textwrap
-from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
@@ -78,7 +77,7 @@ def kernels(table: pd.DataFrame, correlations: pd.DataFrame) -> Figure:
 
 def _chosen_layers(table: pd.DataFrame) -> dict[int, str]:
     """Up to four layers, and why they are shown; none that is white is called low-pass."""
-    white = is_white(table) if _against_white(table) else pd.Series(False, table.index)
+    white = is_white(table) & (table.reference == "white kernels")
     order = table.ssr[~white].dropna().sort_values().index
     places = [(0, "first"), (len(table) - 1, "last")] if len(table) > 1 else [(0, "the only layer")]
     if len(order) > 1:
@@ -88,10 +87,6 @@ def _chosen_layers(table: pd.DataFrame) -> dict[int, str]:
             places.append((number, "between"))
     places += [(number, "white") for number in dict(places) if white[number]]
     return {n: ", ".join(text for at, text in places if at == n) for n, _ in places}
-
-
-def _against_white(table: pd.DataFrame) -> bool:
-    return "white_error" in table and table.reference[0] == "white kernels"
 
 
 @vis.styled
@@ -171,7 +166,7 @@ def features(table: pd.DataFrame) -> Figure:
 
     Where the reference is a model, its maps stand beside, on the same scales.
     """
-    networks = [*_networks(table)]
+    networks = [*table.groupby("network", sort=False)]
     panels = []
     for _, of_one in networks:
         rings = {}
@@ -214,17 +209,11 @@ def _diagonals(ax, table: pd.DataFrame) -> None:
         ax.plot(given.radius / 2**0.5, given.relative_log_amplitude, **style)
 
 
-def _networks(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
-    """The rows of each network, under its name."""
-    name = "network" if "network" in table else "model"
-    return iter(table.groupby(name, sort=False))
-
-
 @vis.styled
 def sensitivity(spectrum: pd.DataFrame, power: pd.DataFrame) -> Figure:
     """Input sensitivity in two dimensions, and by radius; on one scale where there are two networks."""
     grids = {}
-    for name, rows in _networks(power):
+    for name, rows in power.groupby("network", sort=False):
         grid = rows.pivot(index="fy", columns="fx", values="power")
         grids[name] = db_against_white(grid, grid.to_numpy().mean())
     drawn = np.abs(np.concatenate([np.ravel(db) for db in grids.values()]))
@@ -241,7 +230,7 @@ def sensitivity(spectrum: pd.DataFrame, power: pd.DataFrame) -> Figure:
     cutoff = spectrum.cutoff[0]
     right.axvline(cutoff, color="0.3", linewidth=1, linestyle=":")
     shares = []
-    for color, (name, rows) in zip(["#0072B2", "#D55E00"], _networks(spectrum)):
+    for color, (name, rows) in zip(["#0072B2", "#D55E00"], spectrum.groupby("network", sort=False)):
         white = rows.energy.sum() / rows.multiplicity.sum()
         rings = _rings(rows, rows.density / white, min(len(grids[name]), 80))
         right.plot(rows.radius, rows.white_db, ".", color=color, alpha=0.15, markersize=2)
@@ -261,7 +250,7 @@ def fourier(table: pd.DataFrame) -> Figure:
     """Which frequencies a network cannot bear: error beyond that on clean images, with one Fourier
     mode added to them."""
     table = table.assign(beyond=table.error - table.clean_error)
-    networks = [*_networks(table)]
+    networks = [*table.groupby("network", sort=False)]
     figure = Figure(figsize=(vis.WIDTH, 4.4), layout="constrained")
     axes = figure.subplots(1, max(2, len(networks)), squeeze=False)[0]
     for ax in axes[len(networks) :]:

@@ -158,10 +158,8 @@ def _named(name: str, weights: str, default: str) -> tuple[tuple[str, ...], str]
     """Names for results on a model by name, and how captions call it."""
     plain = re.sub(r"[^\w-]+", "_", name)
     if weights in ("default", "random", "its own"):
-        return (
-            plain,
-            f"{plain}_{weights}",
-        ), f"{name}, {default if weights == 'default' else weights} weights"
+        about = f"{name}, {default if weights == 'default' else weights} weights"
+        return (plain, f"{plain}_{weights}"), about
     path = Path(weights).expanduser()
     return (plain, *file_names(path, plain)), f"{name}, weights {shown(path)}"
 
@@ -206,13 +204,11 @@ def choose(networks: dict[str, dict], part: str | None, path: Path) -> str:
     """Which network of a file is meant."""
     if part is None:
         return next(iter(networks))
-    found = [place for place in networks if place == part] or [
-        place for place in networks if place.startswith(f"{part}.")
-    ]
-    if not found:
-        listed = ", ".join(place or "(the file itself)" for place in networks)
-        raise WeightsError(f"{path.name} has no part {part!r}; it has: {listed}")
-    return found[0]
+    for found in networks:  # the shorter names first
+        if found == part or found.startswith(f"{part}."):
+            return found
+    listed = ", ".join(place or "(the file itself)" for place in networks)
+    raise WeightsError(f"{path.name} has no part {part!r}; it has: {listed}")
 
 
 def load_weights(path: Path, part: str | None = None) -> dict[str, Tensor]:
