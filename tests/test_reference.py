@@ -94,7 +94,7 @@ def test_claims_and_tests_of_the_conclusion(text):
 
     summary = table("full", "exp_c_sensitivity_summary")
     ssr = table("full", "exp_b_ssr")
-    raw = ssr[(ssr.weights == "raw") & ssr.layer.str.startswith("blocks")]
+    raw = ssr[(ssr.weights == "raw") & ssr.layer.str.startswith("blocks.")]
     block = raw.layer.str.split(".").str[1].astype(int)
     values = {
         "bears noise of the highest": at["band noise", 0.65],

@@ -87,11 +87,8 @@ def verdict(row) -> str:
         return "not judged"
     if not row["p_adjusted"] < LEVEL:
         return "undecided"
-    return (
-        "holds"
-        if (row["mean"] > row["no_effect"]) == (row["claimed"] == "above")
-        else "contradicted"
-    )
+    as_claimed = (row["mean"] > row["no_effect"]) == (row["claimed"] == "above")
+    return "holds" if as_claimed else "contradicted"
 
 
 def size(claim: Claim, seeds) -> dict:

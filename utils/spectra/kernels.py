@@ -22,10 +22,11 @@ from .modules import (
     WHOLE,
     class_name,
     evaluation_mode,
-    flat_state_dict,
     made_into_weight,
     named_layers,
+    networks_in,
     one_line,
+    plain_names,
 )
 
 COLUMNS = ["layer", "kernel_size", "kernels", "energy", "ssr", "high_share", "corner_share"]
@@ -212,7 +213,7 @@ def _layers(model) -> tuple[dict[str, Tensor], dict, dict[str, str], dict[str, s
     if not isinstance(model, Mapping):
         raise TypeError(f"model must be an nn.Module or a state dict, found {type(model)}")
     known, skipped, linear = {}, {}, 0
-    state = flat_state_dict(model)
+    state = plain_names(next(iter(networks_in(model).values()), {}))
     for name, values in state.items():
         layer, _, part = name.rpartition(".")
         if part == "running_var":

@@ -60,16 +60,6 @@ def evaluation_mode(model: nn.Module) -> Iterator[None]:
             module.training = True
 
 
-def flat_state_dict(content) -> dict[str, Tensor]:
-    """Find the tensors by name in a state dict, or in the first one inside a checkpoint.
-
-    Names lose `module.` and `_orig_mod.`, which wrappers and torch.compile add. Pruned, weight-
-    and spectrally normalised layers get the weight that they convolve with in place of its parts.
-    """
-    networks = networks_in(content)
-    return plain_names(next(iter(networks.values()), {}))
-
-
 def networks_in(content) -> dict[str, dict[str, Tensor]]:
     """State dicts with kernels of convolutions in a checkpoint, by place ("ema.module"; "" is the
     checkpoint itself), in order of preference; the first without kernels where there are none."""
@@ -81,7 +71,9 @@ def networks_in(content) -> dict[str, dict[str, Tensor]]:
 
 
 def plain_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors under names without `module.` and `_orig_mod.`, and without control characters."""
+    """The tensors under names without `module.` and `_orig_mod.`, which wrappers and torch.compile
+    add, and without control characters. Pruned, weight- and spectrally normalised layers get the
+    weight that they convolve with in place of its parts."""
     plain = {}
     for name, values in state.items():
         shown = "".join(c if c.isprintable() else "?" for c in name)
