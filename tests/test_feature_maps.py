@@ -130,7 +130,8 @@ def test_tokens_are_maps_of_the_grid_and_attention_is_none(size, patches, front,
     grid = (size[0] // 8, size[1] // 8)
     maps = kept[0][:, front:].double().unflatten(1, grid).permute(0, 3, 1, 2)
     sizes = table.groupby("layer")[["height", "width"]].first()
-    assert {"linear", "mixed"} <= {*sizes.index} and (sizes.loc["linear":"mixed"] == grid).all(None)
+    assert {"linear", "mixed"} <= {*sizes.index}
+    assert (sizes.loc["linear":"mixed"] == grid).to_numpy().all()
     rows = table[table.layer == "linear"]
     np.testing.assert_allclose(rows.power, by_radius(power(maps.numpy()).mean((0, 1))), rtol=1e-5)
     assert "attention" in table.attrs["skipped"]["weights"]
