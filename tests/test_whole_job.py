@@ -61,7 +61,8 @@ def finished(tmp_path_factory):
     """Results of the job, and its weights by (configuration, seed), their linear layers fitted to
     the test images, so that accuracies are far from chance and every corruption shows."""
     results = tmp_path_factory.mktemp("whole") / "results"
-    assert job.finish(results, line=B) == 0
+    locked = {"before": job.write_only_under_a_lock}
+    assert job.finish(results, line=B, **locked) == 0
     (folder,) = (results / "checkpoints").glob("planted-*")
     models, clean = {}, TEST.images.double() / 255
     for name, seed in itertools.product(("baseline", "l2=0.05"), (0, 1)):
@@ -74,7 +75,7 @@ def finished(tmp_path_factory):
         checkpoints.save(state, path)
         models[name, seed] = state["model"]
     for line in (C, D):
-        assert job.finish(results, line=line) == 0
+        assert job.finish(results, line=line, **locked) == 0
     return results / "data", folder, models
 
 
