@@ -207,6 +207,20 @@ def test_the_side_of_every_claim():
         assert corner.baseline == pytest.approx(mean["baseline"])
 
 
+def test_claims_of_a_family_are_judged_together():
+    """With noise in the accuracies: some claims would hold alone, and do not among the others."""
+    tables = tables_in_which_all_is(1)
+    noise = np.random.default_rng(0).normal(0, 6, len(tables["accuracy"]))
+    tables["accuracy"]["accuracy"] += noise
+    claims = verdicts.claim_table(tables, FULL)
+    for family in ("publication", "conclusion"):
+        rows = claims[claims.family == family].sort_values("p")
+        adjusted = np.maximum.accumulate(rows.p * np.arange(len(rows), 0, -1)).clip(upper=1)
+        np.testing.assert_allclose(rows.p_adjusted, adjusted)
+        assert ((rows.direction != "undecided") == (adjusted < 0.05)).all()
+        assert ((rows.p < 0.05) & (adjusted > 0.05)).any()
+
+
 def test_claims_of_some_seeds_settings_and_configurations():
     tables = tables_in_which_all_is(1)
     some = verdicts.claim_table(tables, FULL, seeds=[2, 3, 4, 9])
