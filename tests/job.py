@@ -180,6 +180,22 @@ def die_inside_a_figure() -> None:
     visualizer.save = save
 
 
+def write_only_under_a_lock() -> None:
+    """Results may be written only while no other start can lock their folder."""
+    from utils.runtime import files, results
+
+    original = results.write
+
+    def write(settings, *arguments, **named):
+        try:
+            files.lock(Path(settings.results_dir) / "lock")
+        except OSError:
+            return original(settings, *arguments, **named)
+        raise AssertionError("results are written without a lock")
+
+    results.write = write
+
+
 def small_files_only() -> None:
     """Writing more than 20 kB to a file fails, as on a full disk."""
     import resource

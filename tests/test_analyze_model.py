@@ -31,7 +31,7 @@ from models.resnet import ResNet18
 from utils.evidence.white import is_white, with_white
 from utils.frequency import spectrum_from_power
 from utils.recorder import COLUMNS, SpectrumRecorder
-from utils.runtime import settings
+from utils.runtime import results, settings
 from utils.spectra.external_models import WeightsError, find_model, load_weights
 from utils.spectra.input_sensitivity import input_sensitivity
 from utils.spectra.kernels import analyze_model
@@ -636,7 +636,9 @@ def test_without_a_network(tmp_path):
 
 
 def test_downloaded_weights(monkeypatch, tmp_path):
-    """Where torchvision has them already."""
+    """Where torchvision has them already; the results are written under their lock."""
+    monkeypatch.setattr(results, "write", results.write)  # as it is again afterwards
+    job.write_only_under_a_lock()
     folder = tmp_path / "hub" / "checkpoints"
     folder.mkdir(parents=True)
     torch.save(get_model("squeezenet1_1").state_dict(), folder / "squeezenet1_1-b8a52dc0.pth")

@@ -123,6 +123,10 @@ def test_low_resolution_and_blur_of_known_images():
     small = corruptions.downscale(image, 16, antialias=False)
     blocks = image.unfold(2, 2, 2).unfold(3, 2, 2).mean((-1, -2))
     np.testing.assert_allclose(small, blocks, atol=1e-6)
+    # Two pixels, 0 and 1, are enlarged to a ramp between their centres.
+    step = torch.arange(32).ge(16).float().expand(1, 3, 32, 32)
+    ramp = ((torch.arange(32) + 0.5) / 16 - 0.5).clamp(0, 1)
+    np.testing.assert_allclose(corruptions.low_resolution(step, 2, False)[0, 0, 5], ramp, atol=1e-6)
 
     assert torch.equal(corruptions.gaussian_blur(image, 0), image)
     for size in (3, 5, 11):  # a point becomes the normalised Gaussian kernel

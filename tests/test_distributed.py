@@ -66,6 +66,14 @@ def test_job_arrays(tmp_path):
         assert written["configurations"] == ["baseline", "l2=0.001"]
 
 
+def test_the_latest_start_is_killed(tmp_path):
+    """Right after it began: latest.json names what others have finished, too."""
+    few = ("--epochs", 1, "--width", 2, "--configurations", "baseline", "--seeds")
+    assert job.finish(tmp_path, *few, 0) == 0
+    assert job.finish(tmp_path, *few, 1, before=job.DieAtRename(2)) == -signal.SIGKILL
+    assert json.loads((tmp_path / "checkpoints" / "latest.json").read_text())["seeds"] == [0, 1]
+
+
 @pytest.mark.parametrize(
     "environment, found",
     [

@@ -146,7 +146,7 @@ def test_end_to_end_and_the_same_again(tmp_path):
     results = [tmp_path / "first", tmp_path / "second"]
     process = job.as_a_user(FEW, results[0], OMP_NUM_THREADS="1")
     assert process.returncode == 0, process.stderr
-    assert job.finish(results[1], line=FEW) == 0
+    assert job.finish(results[1], line=FEW, before=job.write_only_under_a_lock) == 0
     names = ["exp_a_fit.csv", "exp_a_frequency.csv", "exp_a_learned.csv"]
     found = sorted(p.name for p in (results[0] / "data").iterdir())
     assert found == [*names, "exp_a_settings.json"]

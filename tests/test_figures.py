@@ -148,8 +148,17 @@ def test_every_figure_can_be_read(name, shape):
     assert len(drawn) >= 4 or name == "d"
     for title, figure in drawn.items():
         figure = figure._fig if isinstance(figure, FuncAnimation) else figure
+        assert_looks(figure, names)
         assert_readable(figure, title)
         assert ("#C00000" == figure._supxlabel.get_color()) == (shape == "planted")
+
+
+def assert_looks(figure, names):
+    """Every line that is a configuration's has the configuration's colour and marker."""
+    looks = {configurations.label(name): visualizer.line_style(name) for name in names}
+    for line in itertools.chain(*(ax.lines for ax in figure.axes)):
+        if look := looks.get(line.get_label()):
+            assert (line.get_color(), line.get_marker()) == (look["color"], look["marker"])
 
 
 def assert_readable(figure, name):
@@ -428,6 +437,10 @@ def test_layers(b):
     figure = exp_b_ssr.layers(b["ssr"])
     below = (difference["l2=0.001"] < 0).sum()
     assert f"in {below} of 51 " in figure.axes[0].get_title()
+    for name, means in difference.groupby("layer").mean().loc[LAYERS].items():
+        lines = (x for x in figure.axes[0].lines if np.shape(x.get_ydata()) == (17,))
+        found = [line.get_color() for line in lines if np.allclose(line.get_ydata(), means)]
+        assert found == [visualizer.line_style(name)["color"]] * (name != "baseline")
     shown = [*difference.drop(columns="baseline").to_numpy().ravel()]
     shown += [*difference["l2=0.01"].groupby("layer").mean(), *share["l2=0.001"]]
     assert_shown(figure, [*shown, *share.groupby("layer").mean().to_numpy().ravel()])
@@ -437,7 +450,8 @@ def test_layers(b):
     figure = exp_b_ssr.overview(b["ssr"], accuracy)
     assert "42 points" in figure.legends[0].get_title().get_text()
     assert {"71 %", "29 %"} == {text.get_text() for text in figure.axes[1].texts}
-    assert_shown(figure, [*share[THREE[:2]].to_numpy().ravel(), 71, 29])
+    clean = accuracy[accuracy.corruption == "none"].groupby("configuration").accuracy.mean()
+    assert_shown(figure, [*share[THREE[:2]].to_numpy().ravel(), 71, 29, *clean[THREE[:2]]])
 
 
 def test_training(b):
@@ -502,6 +516,14 @@ def test_robustness():
         assert (curve.get_color(), curve.get_marker()) == (look["color"], look["marker"])
         levels = [x.get_ydata() for x in left.lines if x.get_linestyle() == ":"]
         assert any(np.allclose(level, clean[name]) for level in levels if len(level))
+    for name in THREE[1:]:
+        dotted = [
+            x for x in right.lines if x.get_linestyle() == ":" and len(set(x.get_ydata())) == 1
+        ]
+        dotted = [
+            x for x in dotted if np.isclose(x.get_ydata()[0], clean[name] - clean["baseline"])
+        ]
+        assert [x.get_color() for x in dotted] == [visualizer.line_style(name)["color"]]
     half = T3 * lead["l2=0.001"].unstack()[0.1].std() / 3**0.5
     bars = [line.get_ydata() for line in right.lines if line.get_marker() == "_"]
     assert len(bars) == 2 * 3 and any(np.isclose(np.ptp(bar), 2 * half) for bar in bars)

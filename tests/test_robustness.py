@@ -67,6 +67,8 @@ def test_killed_at_every_rename(tmp_path, precision):
     calm, results = tmp_path / "calm", tmp_path / "results"
     one = ("--configurations", "dropout", "--precision", precision)
     assert job.finish(calm, *one) == 0
+    table = pd.read_csv(calm / "data" / "exp_b_training.csv")
+    assert table.device.str.contains(f", {precision}, ").all()
     for n in itertools.count(1):
         code = job.finish(results, *one, before=job.DieAtRename(n), log=tmp_path / "log")
         if code == 0:

@@ -207,6 +207,20 @@ def test_the_side_of_every_claim():
         assert corner.baseline == pytest.approx(mean["baseline"])
 
 
+def test_claims_of_a_family_are_judged_together():
+    """With noise in the accuracies: some claims would hold alone, and do not among the others."""
+    tables = tables_in_which_all_is(1)
+    noise = np.random.default_rng(0).normal(0, 6, len(tables["accuracy"]))
+    tables["accuracy"]["accuracy"] += noise
+    claims = verdicts.claim_table(tables, FULL)
+    for family in ("publication", "conclusion"):
+        rows = claims[claims.family == family].sort_values("p")
+        adjusted = np.maximum.accumulate(rows.p * np.arange(len(rows), 0, -1)).clip(upper=1)
+        np.testing.assert_allclose(rows.p_adjusted, adjusted)
+        assert ((rows.direction != "undecided") == (adjusted < 0.05)).all()
+        assert ((rows.p < 0.05) & (adjusted > 0.05)).any()
+
+
 def test_claims_of_some_seeds_settings_and_configurations():
     tables = tables_in_which_all_is(1)
     some = verdicts.claim_table(tables, FULL, seeds=[2, 3, 4, 9])
@@ -259,15 +273,16 @@ def test_published_numbers_add_up():
         "low resolution, bilinear": (225.73 + 121.16, 240.06 + 129.31, 219.04 + 112.62),
         "Gaussian blur": (131.75, 124.92, 121.66),
     }
+    pixels = {28: 236.70, 24: 232.10, 20: 216.03, 16: 126.62, 12: 99.22, 10: 76.81, 8: 60.44}
     by_level = {
-        "Gaussian noise": (216.79, 93.16, 45.40),
-        "low resolution, bilinear": (236.70, 232.10, 216.03, 126.62, 99.22, 76.81, 60.44),
-        "Gaussian blur": (148.76, 66.13, 56.62, 53.67, 53.15),
+        "Gaussian noise": {0.05: 216.79, 0.1: 93.16, 0.15: 45.40},
+        "low resolution, bilinear": pixels,
+        "Gaussian blur": {3: 148.76, 5: 66.13, 7: 56.62, 9: 53.67, 11: 53.15},
     }
     for name, levels in paper.ACCURACY.items():
         cells = np.array(list(levels.values()))
         np.testing.assert_allclose(cells.sum(0), by_configuration[name])
-        np.testing.assert_allclose(cells.sum(1), by_level[name])
+        assert dict(zip(levels, cells.sum(1))) == pytest.approx(by_level[name])
     assert sum(paper.CLEAN_ACCURACY) == pytest.approx(278.14)
     assert paper.CLEAN_ACCURACY[1] - paper.CLEAN_ACCURACY[0] == pytest.approx(2.43)
     assert sum(paper.SSR) == pytest.approx(-7.458)
@@ -398,9 +413,17 @@ def test_means_over_the_stages_of_a_network():
     table = suppression.suppression_table(spectra(runs), 0.25)
     assert len(table) == 2 * (17 + 6)
     rows = table[table.weights == "raw"].set_index("layer").corner_final
+    halved = table.corner_final.where(table.weights == "raw", table.corner_final / 2)
+    history = pd.DataFrame([{"configuration": "baseline", "seed": 0, "epoch": 2}])
+    closing = suppression.closing_table(history, table.assign(corner_final=halved))
     for name, first, last in (("0 to 3", 1, 8), ("4 and 5", 9, 12), ("6 and 7", 13, 16)):
         mean = np.mean([i / (9 + i) for i in range(first, last + 1)])
         assert rows[f"blocks {name} (mean)"] == pytest.approx(mean)
+        told = closing.baseline.filter(like=f", blocks {name}")
+        assert dict(told) == {
+            f"corner share, raw, blocks {name}": f"{mean:.3f}",
+            f"corner share, folded, blocks {name}": f"{mean / 2:.3f}",
+        }
 
 
 def test_doses():

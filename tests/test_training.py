@@ -151,6 +151,23 @@ def test_fixed_norms_are_held_after_every_step(tmp_path, images, precision, monk
             np.testing.assert_allclose(norm, 0.5 * at_start, rtol=1e-6)
 
 
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_the_precision_of_training(tmp_path, images, precision):
+    """That of all convolutions and the linear layer; evaluation and weights stay float32."""
+    seen, settings = set(), SimpleNamespace(**vars(SETTINGS) | {"precision": precision})
+
+    def look(module, _, output):
+        if isinstance(module, (torch.nn.Conv2d, torch.nn.Linear)):
+            seen.add((module.training, output.dtype))
+
+    handle = torch.nn.modules.module.register_module_forward_hook(look)
+    list(train("baseline", images, tmp_path, settings))
+    handle.remove()
+    assert seen == {(True, getattr(torch, precision)), (False, torch.float32)}
+    weights = torch.load(tmp_path / "baseline-seed3" / "epoch-002.pt", weights_only=True)["model"]
+    assert {w.dtype for w in weights.values()} == {torch.float32, torch.int64}
+
+
 def test_a_filter_before_batchnorm_has_no_scale():
     """What fixed norms rest on: the logits in training do not depend on the filters' norms."""
     torch.manual_seed(0)
