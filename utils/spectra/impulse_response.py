@@ -52,7 +52,11 @@ def is_quantised(layer: nn.Module) -> bool:
 
 @contextmanager
 def _without_bias(layer: nn.Module) -> Iterator[None]:
-    """Take off the bias, and the BatchNorm that some classes have inside."""
+    """Take off the bias, and the BatchNorm that some classes have inside.
+
+    Afterwards weights that the layer itself has changed, as by a mask, are as before.
+    """
+    weights = [(weight, weight.clone()) for weight in layer.parameters()]
     bias = None if isinstance(layer, torch.jit.ScriptModule) else layer._parameters.get("bias")
     with ExitStack() as stack:
         for part in layer.modules():
@@ -66,6 +70,8 @@ def _without_bias(layer: nn.Module) -> Iterator[None]:
         finally:
             if bias is not None:
                 layer._parameters["bias"] = bias
+            for weight, before in weights:
+                weight.data.copy_(before)
 
 
 def _sizes(layer: nn.Module) -> dict:
