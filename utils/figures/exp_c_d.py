@@ -134,7 +134,8 @@ def fourier_heatmap(heatmap: pd.DataFrame) -> Figure:
     ]
     groups = [(titled[0], "error minus clean (points)", vis.one_sided(grids))]
     groups.append((titled[1], "difference (points)", vis.two_sided(change)))
-    figure, (part,) = vis.subfigures(2 * vis.heat_map_rows(len(grids)))
+    height = 3 if len(grids) < 3 else 2 * vis.heat_map_rows(len(grids))
+    figure, (part,) = vis.subfigures(height)
     vis.heat_map_grid(part, groups, vis.frequency_map, *vis.FREQUENCIES)
     counts = " or ".join(f"{n:,}" for n in sorted(set(heatmap.n_images)))
     says = f"mean, each on {counts} test images of its own"
