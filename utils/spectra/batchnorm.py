@@ -172,7 +172,7 @@ def _run(model: nn.Module, kinds: dict, example, problem: str) -> tuple[Counter,
     first = next(layer for layer in kinds if not is_batchnorm(layer))
     channels, random = getattr(first, "in_channels", 3), torch.Generator().manual_seed(0)
     noises = (torch.rand(1, channels, n, n, generator=random, device="cpu") for n in SIZES)
-    like = next(first.parameters(), torch.empty(0))
+    like = next(first.parameters(), torch.empty(0, device="cpu"))
     for given in (noise.to(like) for noise in noises) if example is None else [example]:
         args, kwargs = ((), given) if isinstance(given, Mapping) else (given, {})
         try:

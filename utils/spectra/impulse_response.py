@@ -162,7 +162,9 @@ def _impulse_response(respond: Callable, stride, dilation, extent, margin, group
         window.append(slice(first, first + extent[axis], dilation[axis]))
     if energy.sum() - energy[tuple(window)].sum() > TOLERANCE**2 * energy.sum():
         raise ValueError("its response to an impulse is larger than its kernel size")
-    one_each = torch.eye(channels // groups).repeat(1, groups).to(empty)  # a channel per group
+    one_each = (
+        torch.eye(channels // groups, device="cpu").repeat(1, groups).to(empty)
+    )  # a channel per group
     at_once = max(1, CHUNK // (channels + len(every[0])) // energy.numel())
     parts = [by_distance(part)[:, :, *window] for part in one_each.split(at_once)]
     return torch.cat(parts).transpose(0, 1).flip(2, 3)
