@@ -98,7 +98,7 @@ def fourier_modes(
     yield {}, lambda clean: clean
     generator = torch.Generator().manual_seed(seed)
     for u, v in modes:
-        signs = torch.randint(2, (*shape[:2], 1, 1), generator=generator) * 2 - 1
+        signs = torch.randint(2, (*shape[:2], 1, 1), generator=generator, device="cpu") * 2 - 1
         noise = norm / shape[1] ** 0.5 * signs * fourier_basis(u, v, shape[-1])
         yield {"u": u, "v": v}, partial(add_noise, noise=noise.to(device), clip=clip)
 

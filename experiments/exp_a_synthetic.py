@@ -121,9 +121,9 @@ def figures(tables: dict[str, pd.DataFrame]) -> dict:
     """Every figure of this script by name, from its tables."""
     frequency, learned = tables["frequency"], tables["learned"]
     return {
+        "spectral_bias": draw.spectral_bias(frequency),
         "frequency_curves": draw.frequency_curves(frequency),
         "frequency_decomp": draw.frequency_decomp(learned),
-        "spectral_bias": draw.spectral_bias(frequency),
         "comparison": draw.comparison(tables["fit"]),
     }
 

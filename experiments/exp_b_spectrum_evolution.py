@@ -191,7 +191,7 @@ def write_results(s, runs: list, folder: Path, labels: dict, problem: str) -> in
         tables["ssr"] = ssr.assign(cutoff=s.cutoff)
         tables |= {"dose_response": dose} if len(dose) else {}
         tables["claims"] = verdicts.claim_table({"training": history, "ssr": ssr}, labels)
-        say_results(history, ssr, tables["claims"], labels)
+        say_results(history, ssr, labels)
     problems = [problem, *(state["diverged"] for state in states.values())]
     lost = [r.name for r, state in states.items() if r not in finished and not state["diverged"]]
     if lost:
@@ -201,8 +201,14 @@ def write_results(s, runs: list, folder: Path, labels: dict, problem: str) -> in
         "seconds": sum(row["seconds"] for state in states.values() for row in state["times"]),
         "steps": s.epochs * steps_per_epoch(s),
     }
+    answer = verdicts.claim_text(tables["claims"]) if finished else ""
+    if finished and len(s.seeds) == 1:
+        more = results.command_with("--seeds", "0", "1", "2")
+        answer += (
+            f"\n\nOne seed: no verdict. Three give intervals, in three times the time:\n{more}"
+        )
     return results.write(
-        s, "exp_b", labels, tables, figures, visualizer.save, problems, **conditions
+        s, "exp_b", labels, tables, figures, visualizer.save, problems, answer, **conditions
     )
 
 
@@ -252,7 +258,7 @@ def say_plan(s, labels, notice: str, runs: list, states: dict, folder: Path, sta
     results.print_plan(plan)
 
 
-def say_results(history: pd.DataFrame, ssr: pd.DataFrame, claims, labels: dict) -> None:
+def say_results(history: pd.DataFrame, ssr: pd.DataFrame, labels: dict) -> None:
     """A line per number: mean over seeds and, from two seeds on, the 95 % interval."""
     print(
         f"\n{labels['dataset']}, scale {labels['scale']}, {labels['device']}, "
@@ -260,8 +266,7 @@ def say_results(history: pd.DataFrame, ssr: pd.DataFrame, claims, labels: dict) 
         "folded; in brackets: minus baseline"
     )
     print(closing_table(history, ssr).to_string())
-    print("corner: radius sqrt(2)/3, the highest of a 3x3 kernel; share in white kernels: 0.444\n")
-    print(verdicts.claim_text(claims))
+    print("corner: radius sqrt(2)/3, the highest of a 3x3 kernel; share in white kernels: 0.444")
 
 
 if __name__ == "__main__":

@@ -85,12 +85,12 @@ def main() -> int:
     shown = pd.DataFrame(evaluation.examples(some, list_noises(s, some.images), levels=2))
     summary = tables["sensitivity_summary"]
     claims = verdicts.claim_table({"accuracy": accuracy, "sensitivity": summary}, given.labels)
-    say_results(accuracy, summary, claims)
-    tables["claims"] = claims
+    say_results(accuracy, summary)
+    tables["claims"], answer = claims, verdicts.claim_text(claims)
     drawn = partial(figures, examples=results.with_columns(shown, given.labels))
     with results.one_at_a_time(s):
         return results.write(
-            s, "exp_c", given.labels, tables, drawn, visualizer.save, given.problems
+            s, "exp_c", given.labels, tables, drawn, visualizer.save, given.problems, answer
         )
 
 
@@ -170,8 +170,8 @@ def figures(tables: dict[str, pd.DataFrame], examples: pd.DataFrame | None = Non
     gaussian = "Accuracy under Gaussian noise"
     bands = f"Accuracy under noise in bands (equal energy, as Gaussian noise of sigma {sigma:.2f})"
     drawn = {
-        "robustness": draw.robustness(*tested, ["Gaussian noise"], gaussian),
         "band_noise": draw.robustness(*tested, ["band noise"], bands),
+        "robustness": draw.robustness(*tested, ["Gaussian noise"], gaussian),
         "fourier_heatmap": draw.fourier_heatmap(tables["fourier_heatmap"]),
         "sensitivity": draw.sensitivity(tables["sensitivity_map"]),
     }
@@ -180,14 +180,13 @@ def figures(tables: dict[str, pd.DataFrame], examples: pd.DataFrame | None = Non
     return drawn
 
 
-def say_results(accuracy: pd.DataFrame, summary: pd.DataFrame, claims: pd.DataFrame) -> None:
+def say_results(accuracy: pd.DataFrame, summary: pd.DataFrame) -> None:
     for corruption in ("Gaussian noise", "band noise"):
         print(f"\nAccuracy (%) under {corruption}, by {draw.LEVELS[corruption][0]}")
         print(robustness.level_table(accuracy, corruption).to_string())
     text = "share above the cutoff, mean radius in cycles/pixel, dB of the total"
     print(f"\nInput sensitivity: {text}")
     print(robustness.sensitivity_table(summary).to_string())
-    print(f"\n{verdicts.claim_text(claims)}")
 
 
 if __name__ == "__main__":

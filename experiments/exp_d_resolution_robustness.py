@@ -78,13 +78,14 @@ def main() -> int:
     difference = robustness.difference_to_baseline
     differences = pd.concat([difference(t).assign(comparison=name) for name, t in compared.items()])
     claims = verdicts.claim_table({"accuracy": last}, given.labels)
-    say_results(last, differences, claims, matched)
+    say_results(last, differences, matched)
     shown = evaluation.examples(given.sets["test"].first(3), list_degradations(s), levels=1)
     tables = {"resolution_robustness": accuracy, "lead": differences, "claims": claims}
     drawn = partial(figures, examples=results.with_columns(pd.DataFrame(shown), given.labels))
+    answer = verdicts.claim_text(claims)
     with results.one_at_a_time(s):
         return results.write(
-            s, "exp_d", given.labels, tables, drawn, visualizer.save, given.problems
+            s, "exp_d", given.labels, tables, drawn, visualizer.save, given.problems, answer
         )
 
 
@@ -132,7 +133,7 @@ def figures(tables: dict[str, pd.DataFrame], examples: pd.DataFrame | None = Non
     return drawn
 
 
-def say_results(accuracy: pd.DataFrame, differences: pd.DataFrame, claims, matched: dict) -> None:
+def say_results(accuracy: pd.DataFrame, differences: pd.DataFrame, matched: dict) -> None:
     for corruption in LOW_RESOLUTION + FILTERS:
         print(f"\nAccuracy (%): {corruption}, by {draw.LEVELS[corruption][0]}")
         print(robustness.level_table(accuracy, corruption).to_string())
@@ -149,7 +150,6 @@ def say_results(accuracy: pd.DataFrame, differences: pd.DataFrame, claims, match
         text = chosen.rename(columns=names).groupby(columns, sort=False)[list(names.values())]
         text = text.agg(lambda values: intervals.interval_text(values, ".2f", n))
         print(text.rename(index=label).to_string())
-    print(f"\n{verdicts.claim_text(claims)}")
 
 
 if __name__ == "__main__":

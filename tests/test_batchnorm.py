@@ -17,6 +17,13 @@ from utils.spectra.kernels import analyze_model
 from utils.training.evaluation import for_inference
 
 
+class Noise(nn.Module):
+    """A layer of somebody's that does nothing at inference."""
+
+    def forward(self, x):
+        return x + torch.randn_like(x) if self.training else x
+
+
 class Twice(nn.Module):
     """One convolution or BatchNorm in two places; `way` is the way of the data."""
 
@@ -24,7 +31,7 @@ class Twice(nn.Module):
         super().__init__()
         self.c, self.d = nn.Conv2d(4, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1)
         self.m, self.n, self.same = nn.BatchNorm2d(4), nn.BatchNorm2d(4), nn.Identity()
-        self.way, self.dropout = way, nn.Dropout(0.5)
+        self.way, self.dropout, self.noise = way, nn.Dropout(0.5), Noise()
 
     def forward(self, x):
         return self.way(self, x)
@@ -54,6 +61,9 @@ WAYS = {
     "through an activation": (lambda s, x: s.n(torch.relu(s.c(x))), {}),
     "its shape is asked for": (lambda s, x: s.n(y := s.c(x)).view(y.shape[0], -1), {"c": "n"}),
     "its size is asked for": (lambda s, x: s.n(y := s.c(x)).view(y.size(0), -1), {"c": "n"}),
+    "through a layer without effect": (lambda s, x: s.n(s.noise(s.c(x))), {"c": "n"}),
+    "through a copy": (lambda s, x: s.n(s.c(x).clone()), {"c": "n"}),
+    "through an activation in place": (lambda s, x: s.n(F.relu(s.c(x), inplace=True)), {}),
     "through what does nothing": (
         lambda s, x: s.n(F.dropout(s.c(x), 0.5, s.training).contiguous().float()),
         {"c": "n"},

@@ -161,6 +161,9 @@ def test_training_table_and_closing_words(finished):
     last = table[(table.epoch == 3) & (table.configuration == L2)]
     assert f"{last.test_accuracy.mean():.2f} ± " in printed
     assert "PLANTED" in printed and "for the training steps left" in printed
+    figure = results / "figures" / "exp_b_spectrum_evolution.png"
+    end = rf"\nFinished in 0:\d\d\. Look first at {re.escape(str(figure))}\n\n.*low-pass: .*\nWritten:"
+    assert re.search(end, printed, re.DOTALL) and "--seeds 0 1 2" not in printed
 
 
 def test_the_same_command_again_does_nothing_twice(finished, tmp_path):
@@ -236,6 +239,8 @@ def test_another_image_spectrum(finished, tmp_path):
     results, few = tmp_path / "results", "--seeds 0 --epochs 1 --configurations baseline"
     spectrum = ["--image-spectrum", "whitened"]
     assert job.finish(results, *few.split(), *spectrum, line=LINE, log=tmp_path / "log") == 0
+    end = re.search(r"One seed: no verdict.*\n(.*)", (tmp_path / "log").read_text())[1]
+    assert " --seeds 0 --" not in end and end.endswith(" --seeds 0 1 2")
     table = pd.read_csv(results / "data" / "exp_b_training.csv")
     assert table.dataset.str.endswith(", whitened").all()
     assert table.scale.str.contains("image_spectrum").all()

@@ -37,6 +37,14 @@ class Smoothed(nn.Conv2d):
         return F.conv2d(F.avg_pool2d(x, 2, 1), self.weight[..., :2, :2], self.bias, self.stride)
 
 
+class Masked(nn.Conv2d):
+    """The mask is applied to the parameter itself, as in PixelCNN."""
+
+    def forward(self, x):
+        self.weight.data[..., 1:, :] = 0
+        return super().forward(x)
+
+
 class Scaled(nn.Module):
     """Not a class of torch's; its output is scaled, activated and has an offset of its own."""
 
@@ -69,6 +77,12 @@ def difference(conv):
 def smoothed(conv):
     w = conv.weight.detach()[..., :2, :2]
     return sum(F.pad(w, (x, 1 - x, y, 1 - y)) for y in (0, 1) for x in (0, 1)) / 4
+
+
+def masked(conv):
+    w = conv.weight.detach().clone()
+    w[..., 1:, :] = 0
+    return w
 
 
 def standardised(conv):
@@ -111,6 +125,7 @@ def plain(conv):
 
 KINDS = {  # a layer from a plain one, and the kernels with which it convolves
     "standardised": (lambda c: Standardised(3, 4, 3, 2, 1), standardised),
+    "masked": (lambda c: Masked(3, 4, 3, 2, 1), masked),
     "two convolutions": (lambda c: Difference(3, 4, 3, 2, 1), difference),
     "smoothed": (lambda c: Smoothed(3, 4, 3, 2), smoothed),
     "of no class of torch's": (ScaledConv, lambda c: 5 * c.weight.detach()),

@@ -338,3 +338,18 @@ def test_torchvisions_families(name):
     levels = table.filter(like="db_").to_numpy()
     assert np.isfinite(levels).any(1).all() and not np.isinf(levels).any()
     assert (len(table), table.batchnorm.isna().sum()) == FAMILIES[name]
+
+
+def test_the_default_device_of_a_notebook_changes_nothing():
+    layer = nn.utils.parametrizations.weight_norm(nn.Conv2d(3, 4, 3))
+    model = nn.Sequential(layer, nn.Dropout(), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(144, 2))
+    images = np.random.default_rng(0).random((2, 3, 8, 8), np.float32)
+
+    def measured():
+        maps = feature_spectra(model, images).power
+        return [*analyze_model(model, folded=True).energy, *maps, *input_sensitivity(model, images)]
+
+    usual = measured()
+    with torch.device("meta"):
+        np.testing.assert_array_equal(np.stack(measured()[-8:]), np.stack(usual[-8:]))
+        assert measured()[:-8] == usual[:-8]

@@ -149,7 +149,10 @@ RESOLUTIONS = range(8, 11)
 RESULTS_DIR = ROOT / "\u65b0\u3057\u3044\u3000\u30d5\u30a9\u30eb\u30c0"
 TEMPERATURE = 0.5  # a constant that nobody has heard of
 RATES = [0.5, 1.5]
-FAST = False
+if torch is not None:
+    FAST = False
+else:
+    SLOW = True
 HEIGHT = None
 LOSS = torch.nn.MSELoss
 TEXT = "a"

@@ -258,6 +258,9 @@ def test_what_is_told_of_a_claim():
     tables = tables_in_which_all_is(1)
     text = verdicts.claim_text(verdicts.claim_table(tables, FULL))
     assert "among 9 claims judged together" in text and "among 6 claims" in text
+    one = verdicts.claim_text(verdicts.claim_table(tables, FULL, seeds=[2]))
+    assert one.count("one seed, so no verdict.") == 15
+    assert "undecided" not in one and "not judged" not in one
     tables["ssr"].loc[tables["ssr"].seed == 1, "published_ratio"] = math.nan
     claims = verdicts.claim_table(tables, FULL)
     (row,) = claims[claims.quantity.str.startswith("ratio")].to_dict("records")

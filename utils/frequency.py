@@ -135,7 +135,11 @@ def kernel_autocorrelation(weight, gains=None) -> np.ndarray:
     weight = _as_filters(weight)
     kh, kw = weight.shape[-2:]
     small = kh * kw <= SMALL
-    factors = torch.ones(1, len(weight)) if gains is None else torch.as_tensor(gains)
+    factors = (
+        torch.ones(1, len(weight), device="cpu")
+        if gains is None
+        else torch.as_tensor(gains, device="cpu")
+    )
     factors = factors.to(weight.device).to(torch.float64)
     total = 0.0
     for part, kernels in _parts(weight, kh * kw if small else 1):

@@ -115,6 +115,14 @@ def is_published_setting(labels: dict, configuration: str) -> bool:
     return same and configuration in paper.CONFIGURATIONS
 
 
+SAID = {  # after a claim, in the words of a terminal
+    "holds": "this holds",
+    "contradicted": "the opposite holds",
+    "undecided": "undecided, as chance may be the reason",
+    "not judged": "not judged, as it is not defined in every seed",
+}
+
+
 def claim_table(tables: dict[str, pd.DataFrame], labels: dict, seeds=None) -> pd.DataFrame:
     """A row per claim and configuration, and per published value: what was measured, the verdicts.
 
@@ -189,22 +197,25 @@ def measured(row) -> str:
 
 
 def _sentences(row) -> str:
-    """A claim and its verdict, and on a second line the numbers."""
-    here = f"{measured(row)}, n = {row.n}"
+    """A claim and its verdict as a sentence, and on further lines the numbers."""
+    said = SAID[row.direction]
+    if row.direction == "undecided" and row.n < 2:
+        said = "one seed, so no verdict" if row.n else "not defined in any seed, so no verdict"
+    here = f"{measured(row)}, {'one seed' if row.n == 1 else f'n = {row.n}'}"
     if pd.notna(row.baseline):
         here = f"{row.baseline + row.mean:.4g} minus {row.baseline:.4g} of the baseline: {here}"
     if pd.notna(row.p):
         here += f"; p = {row.p:.2g}, among {row.judged} claims judged together {row.p_adjusted:.2g}"
     lines = [
-        f"{configurations.label(row.configuration)} {row.claim}: {row.direction}",
+        f"{configurations.label(row.configuration)} {row.claim}: {said}.",
         f"  {row.quantity}: {here} (tested against {row.no_effect:g})",
     ]
     if pd.notna(row.published):
-        said = f"{row.size} (judged for {paper.DATASET} at {paper.SCALE} scale, from 3 seeds on)"
+        size = f"to judge its size takes {paper.DATASET} at {paper.SCALE} scale and 3 seeds or more"
         if row.size != "not judged":
             ends = f"{row.expected_low:.3g} to {row.expected_high:.3g}"
-            said = f"{row.size} with one further run here, expected within {ends}"
-        lines.append(f"  {paper.SOURCE}, one run: {row.published:g}: {said}")
+            size = f"{row.size} with one further run here, expected within {ends}"
+        lines.append(f"  {paper.SOURCE}, one run: {row.published:g}; {size}.")
     return "\n".join(lines)
 
 

@@ -1,6 +1,8 @@
 """Tables and figures of a script: written together, read to draw them again."""
 
+import shlex
 import sys
+import time
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import IO
 import pandas as pd
 
 from utils.runtime import files, provenance
+from utils.runtime.settings import STARTED
 
 FLOAT = "%.7g"  # numbers in tables: as many digits as float32 holds
 
@@ -46,6 +49,7 @@ def write(
     figures: Draw,
     save: Save,
     problems: list[str],
+    answer: str = "",
     **conditions,
 ) -> int:
     """Write what a script has found, and say where it is. To be called within `one_at_a_time`.
@@ -55,6 +59,7 @@ def write(
         labels: dataset, scale or setting, device: columns of every table.
         figures: of the script, drawn from the labelled tables.
         problems: what went wrong, a sentence each; "" is nothing.
+        answer: what the results say, printed between the figure to look at, the first, and files.
         conditions: more for <script>_settings.json, which says how the results arose.
 
     Returns the exit code.
@@ -65,11 +70,19 @@ def write(
         written.append(folder / "data" / f"{script}_{name}.csv")
         with files.atomic_write(written[-1]) as path:
             table.to_csv(path, index=False, float_format=FLOAT)
+    drawn = []
     for name, figure in figures(tables).items():
         path = folder / "figures" / f"{script}_{name}"
-        written += write_figure(path, figure, save, settings.figure_format)
+        drawn += write_figure(path, figure, save, settings.figure_format)
+    written += drawn
     written.append(folder / "data" / f"{script}_settings.json")
     provenance.write_conditions(written[-1], settings, labels | conditions)
+    minutes, seconds = divmod(round(time.monotonic() - STARTED), 60)
+    ended = "Ended, but see below," if any(problems) else "Finished"
+    look = f" Look first at {drawn[0]}" if drawn else ""
+    print(f"\n{ended} in {minutes}:{seconds:02}.{look}")
+    if answer:
+        print(f"\n{answer}")
     print("\nWritten:", *written, sep="\n  ")
     return report(problems)
 
@@ -122,6 +135,15 @@ def remove_old_temporary_files(settings: SimpleNamespace) -> None:
     """Remove what killed processes left half written among the results."""
     for place in ("checkpoints", "data", "figures"):
         files.remove_old_temporary_files(Path(settings.results_dir, place))
+
+
+def command_with(flag: str, *values: str) -> str:
+    """The command line of this start, with other values of a flag."""
+    kept, left_out = [], False
+    for word in sys.argv:
+        left_out = word.split("=")[0] == flag or left_out and not word.startswith("-")
+        kept += [] if left_out else [word]
+    return shlex.join([sys.executable, *kept, flag, *values])
 
 
 def report(problems: list[str]) -> int:

@@ -17,6 +17,7 @@ import io
 import numbers
 import os
 import sys
+import time
 import tokenize
 from collections.abc import Sequence
 from pathlib import Path
@@ -36,6 +37,8 @@ NOT_NAMED = {
     "FIGURE_FORMAT",
 }
 NOT_NAMED |= {"DATA_ROOT", "RESULTS_DIR", "REDRAW", "RUN", "TRAINING_FLAGS"}
+APART = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)  # names in them are others
+STARTED = time.monotonic()
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -68,14 +71,13 @@ def find_constants(script: dict) -> dict[str, str]:
             break
         if isinstance(node, ast.ImportFrom) and node.module == __name__.rpartition(".")[0]:
             begun = True
-        if not begun or not isinstance(node, (ast.Assign, ast.AnnAssign)):
-            continue
-        comment = comments.get(node.lineno) or comments.get(node.end_lineno, "")
-        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-        for part in (part for target in targets for part in ast.walk(target)):
-            name = getattr(part, "id", "")
-            if name.isupper() and not isinstance(script.get(name, {}), dict):  # SCALES is a table
-                found[name] = comment
+        for part in ast.walk(node) if begun else []:  # an assignment may be inside an "if"
+            if isinstance(part, (ast.Assign, ast.AnnAssign)) and not isinstance(node, APART):
+                comment = comments.get(part.lineno) or comments.get(part.end_lineno, "")
+                targets = part.targets if isinstance(part, ast.Assign) else [part.target]
+                for name in (getattr(n, "id", "") for t in targets for n in ast.walk(t)):
+                    if name.isupper() and not isinstance(script.get(name, {}), dict):  # no table
+                        found[name] = comment or found.get(name, "")
     return found
 
 

@@ -22,7 +22,7 @@ def batchnorm_after_convolution(model: nn.Module, example=None, traced: bool = F
 
     Layers that do nothing at inference may stand between them. A layer that is used more than
     once has no pair. torch.fx follows the data where it can trace the model; else, in a forward
-    pass, a pair is a BatchNorm whose input is the very tensor that a convolution returned.
+    pass, a pair is a BatchNorm whose input is the tensor that a convolution returned, or a copy.
 
     Args:
         example: input for that pass: a tensor, a tuple of arguments, or a dictionary of keyword
@@ -116,7 +116,8 @@ def _trace(model: nn.Module, kinds: dict[nn.Module, str]) -> tuple[Counter, dict
         for user in node.users:
             if (user.args[1] if user.target is getattr else user.target) in SHAPES:
                 continue
-            through = user.args[:1] == (node,) and _does_nothing(user, modules)
+            layer = modules.get(user.target)
+            through = user.args[:1] == (node,) and layer not in kinds and _does_nothing(user, layer)
             found |= read_by(user) if through else {name(user)}
         return found
 
@@ -131,16 +132,24 @@ def _trace(model: nn.Module, kinds: dict[nn.Module, str]) -> tuple[Counter, dict
     return calls, readers
 
 
-def _does_nothing(node: fx.Node, modules: dict[str, nn.Module]) -> bool:
+def _does_nothing(node: fx.Node, layer: nn.Module | None) -> bool:
     """Say whether a step of the graph returns its input at inference."""
     if node.op == "call_module":
-        layer = modules[node.target]
-        dropout = isinstance(layer, (nn.Identity, nn.modules.dropout._DropoutNd))
-        return dropout or type(layer).__name__ in ("DropPath", "StochasticDepth")
+        return _returns_noise(layer)
     name = getattr(node.target, "__name__", node.target)
     if node.op == "call_function" and "dropout" in name:
         return not node.kwargs.get("training", [*node.args, True, True][2])
     return node.op in ("call_function", "call_method") and name in SAME.split()
+
+
+def _returns_noise(layer: nn.Module) -> bool:
+    """Say whether a layer returns noise of all magnitudes as it is."""
+    random, magnitudes = torch.Generator().manual_seed(0), torch.logspace(-9, 9, 8, device="cpu")
+    noise = torch.randn(1, 16, 8, 8, generator=random, device="cpu") * magnitudes
+    try:
+        return torch.equal(layer(noise.clone()), noise)
+    except Exception:  # noqa: BLE001 (other people's layers, of other sizes)
+        return False
 
 
 class _Tracer(fx.Tracer):
@@ -163,7 +172,7 @@ def _run(model: nn.Module, kinds: dict, example, problem: str) -> tuple[Counter,
     first = next(layer for layer in kinds if not is_batchnorm(layer))
     channels, random = getattr(first, "in_channels", 3), torch.Generator().manual_seed(0)
     noises = (torch.rand(1, channels, n, n, generator=random, device="cpu") for n in SIZES)
-    like = next(first.parameters(), torch.empty(0))
+    like = next(first.parameters(), torch.empty(0, device="cpu"))
     for given in (noise.to(like) for noise in noises) if example is None else [example]:
         args, kwargs = ((), given) if isinstance(given, Mapping) else (given, {})
         try:
@@ -175,16 +184,20 @@ def _run(model: nn.Module, kinds: dict, example, problem: str) -> tuple[Counter,
 
 def _watch(model: nn.Module, kinds: dict, args: tuple, kwargs: dict) -> tuple[Counter, dict]:
     """As `_trace`, but of the readers only BatchNorms are seen."""
-    calls, readers, written = Counter(), defaultdict(set), {}
+    calls, readers, written = Counter(), defaultdict(set), []
 
     def note(layer, inputs, output):
         calls[kinds[layer]] += 1
         if is_batchnorm(layer):
-            conv, tensor, version = written.get(id(inputs[0]), (None, None, None))
-            if conv and tensor._version == version:  # not changed in place since
-                readers[conv].add(kinds[layer])
+            for conv, tensor, version in reversed(written):
+                same = tensor is inputs[0] or (
+                    tensor.shape == inputs[0].shape and torch.equal(tensor, inputs[0].to(tensor))
+                )
+                if same and tensor._version == version:  # not changed in place since
+                    readers[conv].add(kinds[layer])
+                    break
         else:
-            written[id(output)] = kinds[layer], output, output._version
+            written.append((kinds[layer], output, output._version))
 
     with ExitStack() as stack:
         for layer in kinds:

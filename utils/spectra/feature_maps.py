@@ -197,7 +197,7 @@ def amplitudes(maps: Tensor) -> Iterator[Tensor]:
 
 def image_batches(model: nn.Module, images, size: int) -> Iterator[Tensor]:
     """Yield copies of the images as the model takes them, on its device."""
-    images = torch.as_tensor(images) if isinstance(images, np.ndarray) else images
+    images = torch.from_numpy(images) if isinstance(images, np.ndarray) else images
     found = f"{getattr(images, 'dtype', type(images).__name__)} {(*getattr(images, 'shape', ()),)}"
     right = isinstance(images, Tensor) and images.ndim == 4 and len(images)
     if not right or not (images.is_floating_point() or images.dtype == torch.uint8):

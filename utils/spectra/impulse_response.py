@@ -48,7 +48,11 @@ def is_quantised(layer: nn.Module) -> bool:
 
 @contextmanager
 def _without_bias(layer: nn.Module) -> Iterator[None]:
-    """Take off the bias, and the BatchNorm that some classes have inside."""
+    """Take off the bias, and the BatchNorm that some classes have inside.
+
+    Afterwards weights that the layer itself has changed, as by a mask, are as before.
+    """
+    weights = [(weight, weight.clone()) for weight in layer.parameters()]
     bias = None if isinstance(layer, torch.jit.ScriptModule) else layer._parameters.get("bias")
     with ExitStack() as stack:
         for part in layer.modules():
@@ -62,6 +66,8 @@ def _without_bias(layer: nn.Module) -> Iterator[None]:
         finally:
             if bias is not None:
                 layer._parameters["bias"] = bias
+            for weight, before in weights:
+                weight.data.copy_(before)
 
 
 def _sizes(layer: nn.Module) -> dict:
@@ -122,7 +128,9 @@ def _impulse_response(respond: Callable, stride, dilation, extent, margin, group
         window.append(slice(first, first + extent[axis], dilation[axis]))
     if energy.sum() - energy[tuple(window)].sum() > TOLERANCE**2 * energy.sum():
         raise ValueError("its response to an impulse is larger than its kernel size")
-    one_each = torch.eye(channels // groups).repeat(1, groups).to(empty)  # a channel per group
+    one_each = (
+        torch.eye(channels // groups, device="cpu").repeat(1, groups).to(empty)
+    )  # a channel per group
     at_once = max(1, CHUNK // (channels + len(every[0])) // energy.numel())
     parts = [by_distance(part)[:, :, *window] for part in one_each.split(at_once)]
     return torch.cat(parts).transpose(0, 1).flip(2, 3)

@@ -66,7 +66,9 @@ def input_sensitivity(
             done += len(pixels)
             for number in range(count):  # a direction at a time: maps have a million outputs
                 if exact:
-                    direction = F.one_hot(torch.tensor(number), classes).expand_as(logits)
+                    direction = F.one_hot(torch.tensor(number, device="cpu"), classes).expand_as(
+                        logits
+                    )
                 else:
                     bits = (
                         torch.randint(2, (classes,), generator=g, device="cpu") for g in generators

@@ -165,7 +165,7 @@ def _fold(weight: Tensor, known: dict, bn: str | None, note: str) -> tuple[Tenso
             note = f"without {bn}: it has {len(scale)} channels, not {len(weight)}"
         except ValueError as error:
             note = f"without {bn}: {error}"
-    return torch.ones(len(weight)), None, note
+    return torch.ones(len(weight), device="cpu"), None, note
 
 
 def measurable_convolutions(model: nn.Module) -> tuple[dict[str, nn.Module], dict[str, str]]:
