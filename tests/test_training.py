@@ -135,7 +135,6 @@ def test_fixed_norms_are_held_in_bfloat16(tmp_path, images):
 
 def test_a_filter_before_batchnorm_has_no_scale():
     """What fixed norms rest on: the logits in training do not depend on the filters' norms."""
-    torch.manual_seed(0)
     model, images = ResNet18(4).double().train(), torch.rand(6, 3, 16, 16, dtype=torch.float64)
     for module in model.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
