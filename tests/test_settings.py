@@ -231,6 +231,8 @@ def test_what_was_changed_is_named(scripts):
     assert provenance.scale_label(s) == "full, changed: learning_rate"
     s = settings.read_settings(scripts[A], ["--strengths", "0", "0.001", "0.01"])
     assert s.changed == []
+    s = settings.read_settings(scripts[B], ["--figure-format", "pdf", "--precision", "bfloat16"])
+    assert s.changed == []  # no result depends on the first, the device's label has the other
     s = settings.read_settings(scripts[C] | {"CLIP": False}, [], recipe=paper.RECIPE)
     assert provenance.scale_label(s, "full") == "full, changed: clip"
     s.changed.append("test_images")  # as in experiment B, and changed once more
