@@ -5,7 +5,6 @@ import pytest
 import torch
 
 from data import corruptions
-from data.images import to_float
 
 
 def grating(u, v, size=32, mean=0.5, amplitude=0.25):
@@ -15,54 +14,35 @@ def grating(u, v, size=32, mean=0.5, amplitude=0.25):
     return torch.from_numpy(wave).expand(1, 3, size, size).clone()
 
 
-@pytest.mark.parametrize("u, v", [(1, 0), (0, 5), (3, 4), (-6, 8), (8, 8), (0, 16)])
-def test_ideal_filters_keep_or_remove_gratings(u, v):
-    image, radius = grating(u, v), np.hypot(u, v) / 32
-    for cutoff in (0.02, 0.1, 0.15625, 0.3, 0.3125, 0.36, 0.5, 0.6):
-        low = corruptions.low_pass(image, cutoff)
-        high = corruptions.high_pass(image, cutoff)
-        kept, removed = (low, high) if radius <= cutoff else (high, low)
-        assert (kept - image).abs().max() < 1e-6
-        assert (removed - image.mean()).abs().max() < 1e-6  # the mean colour stays
-
-
-def test_filters_split_the_energy_exactly():
-    image = torch.rand(2, 3, 32, 32, dtype=torch.float64)
-    low, high = corruptions.low_pass(image, 0.2), corruptions.high_pass(image, 0.2)
-    mean = image.mean((2, 3), keepdim=True)
-    np.testing.assert_allclose(low + high - mean, image, atol=1e-12)
-    spectrum = np.abs(np.fft.fft2(low.numpy()))
-    f = np.fft.fftfreq(32)
-    radius = np.hypot(f[:, None], f)
-    assert spectrum[..., radius > 0.2].max() < 1e-9 < spectrum[..., radius <= 0.2].min()
+def test_ideal_filters_keep_or_remove_gratings():
+    for u, v in [(1, 0), (0, 5), (3, 4), (-6, 8), (0, 16)]:
+        image, radius = grating(u, v), np.hypot(u, v) / 32
+        for cutoff in (0.02, 0.15625, 0.3, 0.3125, 0.5, 0.6):
+            low = corruptions.low_pass(image, cutoff)
+            high = corruptions.high_pass(image, cutoff)
+            kept, removed = (low, high) if radius <= cutoff else (high, low)
+            assert (kept - image).abs().max() < 1e-6
+            assert (removed - image.mean()).abs().max() < 1e-6  # the mean colour stays
 
 
 def test_gaussian_noise_has_its_standard_deviation():
+    """The same for everyone who asks with its seed."""
     white = corruptions.white_noise((200, 3, 32, 32), seed=1)
+    torch.manual_seed(99)
+    assert torch.equal(white, corruptions.white_noise((200, 3, 32, 32), seed=1))
+    assert not torch.equal(white[:9], corruptions.white_noise((9, 3, 32, 32), seed=4))
     images = torch.full_like(white, 0.5)
     for sigma in (0.0, 0.05, 0.3):
-        noise = corruptions.gaussian_noise(images, sigma, white, clip=False) - images
-        assert abs(noise.double().std() - sigma) < 0.003 * max(sigma, 1e-4)
-        assert abs(noise.double().mean()) < 0.005 * sigma + 1e-9
+        free = corruptions.gaussian_noise(images, sigma, white, clip=False)
+        assert abs((free - images).double().std() - sigma) < 0.003 * max(sigma, 1e-4)
+        assert abs((free - images).double().mean()) < 0.005 * sigma + 1e-9
     clipped = corruptions.gaussian_noise(images, 0.3, white)
-    assert clipped.min() == 0 and clipped.max() == 1
-    free = corruptions.gaussian_noise(images, 0.3, white, clip=False)
     np.testing.assert_array_equal(clipped, free.clamp(0, 1))
-    assert free.min() < 0 and free.max() > 1
     # Two-sided tails of a normal distribution beyond 0.5 / 0.3 standard deviations.
-    outside = ((free < 0) | (free > 1)).double().mean()
-    assert abs(outside - 0.09558) < 0.002
+    assert abs(((free < 0) | (free > 1)).double().mean() - 0.09558) < 0.002
 
 
-def test_noise_is_the_same_for_everyone():
-    first = corruptions.white_noise((10, 3, 32, 32), seed=3)
-    torch.manual_seed(99)
-    torch.randn(5)
-    assert torch.equal(first, corruptions.white_noise((10, 3, 32, 32), seed=3))
-    assert not torch.equal(first, corruptions.white_noise((10, 3, 32, 32), seed=4))
-
-
-@pytest.mark.parametrize("centre", [0.05, 0.25, 0.45, 0.65])
+@pytest.mark.parametrize("centre", [0.05, 0.45])
 def test_band_noise_lies_in_its_band_with_its_norm(centre):
     white = corruptions.white_noise((20, 3, 32, 32), seed=0)
     noise = corruptions.band_noise(white, centre, width=0.1, norm=5.5).double().numpy()
@@ -92,11 +72,7 @@ def test_fourier_basis_is_orthonormal_and_complete(size):
         assert found == {(u % size, v % size), (-u % size, -v % size)}
 
 
-@pytest.mark.parametrize(
-    "size, plain, antialiased",
-    [(24, 0.22, 0.046), (20, 0.27, 0.026), (16, 0.10, 0.009), (12, 0.34, 0.007)]
-    + [(8, 0.20, 0.002)],
-)
+@pytest.mark.parametrize("size, plain, antialiased", [(24, 0.22, 0.046), (12, 0.34, 0.007)])
 def test_alias_energy_of_both_reductions(size, plain, antialiased):
     """Share of white images' content above the new Nyquist frequency that survives."""
     white = np.random.default_rng(0).standard_normal((300, 3, 32, 32))
@@ -142,24 +118,6 @@ def test_low_resolution_and_blur_of_known_images():
         assert abs(found.sum() - 1) < 1e-5
 
 
-@pytest.mark.parametrize(
-    "corrupt, text",
-    [
-        (lambda x: corruptions.gaussian_noise(x, -0.1, x), "sigma is -0.1"),
-        (lambda x: corruptions.low_resolution(x, 0, True), "resolution is 0.*1 to 32"),
-        (lambda x: corruptions.low_resolution(x, 33, False), "resolution is 33"),
-        (lambda x: corruptions.gaussian_blur(x, 4), "blur size is 4.*odd"),
-        (lambda x: corruptions.gaussian_blur(x, -1), "blur size is -1"),
-        (lambda x: corruptions.low_pass(x, -0.1), "cutoff is -0.1"),
-        (lambda x: corruptions.high_pass(x, float("nan")), "cutoff is nan"),
-        (lambda x: corruptions.band_noise(x, 0.9, 0.1, 1), "band is 0.9"),
-    ],
-)
-def test_levels_outside_the_valid_range(corrupt, text):
-    with pytest.raises(ValueError, match=text):
-        corrupt(torch.rand(1, 3, 32, 32))
-
-
 EVERY = {
     "add_noise": lambda x: corruptions.add_noise(x, torch.zeros(1)),
     "gaussian_noise": lambda x: corruptions.gaussian_noise(x, 0.1, torch.zeros(1)),
@@ -171,43 +129,40 @@ EVERY = {
 }
 
 
-@pytest.mark.parametrize("corrupt", EVERY.values(), ids=EVERY)
-def test_images_of_any_kind_are_converted_or_refused(corrupt):
+def test_images_of_any_kind_are_converted_or_refused():
     bytes_ = torch.randint(256, (2, 3, 8, 8), dtype=torch.uint8)
     images = bytes_.float() / 255
-    expected = corrupt(images)
-    assert torch.equal(corrupt(bytes_), expected) and expected.dtype == torch.float32
-    grey = corrupt(images[:, :1])
-    torch.testing.assert_close(grey, expected[:, :1])
-    half = corrupt(images.half())
-    torch.testing.assert_close(half.float(), expected, atol=2e-3, rtol=0)
-    corrupt(images * 1.00001)  # rounding is no reason to refuse
-    for wrong, text in (
-        (bytes_.float(), "range of the images is 0 to 255.*0 to 1, or uint8"),
-        (images - 0.5, "range of the images is -0.5"),
-        (images * torch.nan, "range of the images is nan"),
-        (bytes_.int(), "type of the images is torch.int32.*uint8 or float"),
-        (images[0], r"images is Tensor \(3, 8, 8\).*N, 3, H, W"),
-        (images[0, 0], r"images is Tensor \(8, 8\)"),
-        (images[:, 0], r"images is Tensor \(2, 8, 8\)"),
-        (images.permute(0, 2, 3, 1), r"images is Tensor \(2, 8, 8, 3\)"),
-        (images.numpy(), "images is ndarray"),
+    for name, corrupt in EVERY.items():
+        before, expected = images.clone(), corrupt(images)
+        assert torch.equal(images, before)
+        assert torch.equal(corrupt(bytes_), expected) and expected.dtype == torch.float32, name
+        torch.testing.assert_close(corrupt(images[:, :1]), expected[:, :1])
+        torch.testing.assert_close(corrupt(images.half()).float(), expected, atol=2e-3, rtol=0)
+        corrupt(images * 1.00001)  # rounding is no reason to refuse
+        for wrong, text in (
+            (bytes_.float(), "range of the images is 0 to 255.*0 to 1, or uint8"),
+            (images * torch.nan, "range of the images is nan"),
+            (bytes_.int(), "type of the images is torch.int32.*uint8 or float"),
+            (images[0], r"images is Tensor \(3, 8, 8\).*N, 3, H, W"),
+            (images.permute(0, 2, 3, 1), r"images is Tensor \(2, 8, 8, 3\)"),
+            (images.numpy(), "images is ndarray"),
+        ):
+            with pytest.raises(ValueError, match=text):
+                corrupt(wrong)
+
+
+def test_levels_outside_the_valid_range():
+    x = torch.rand(1, 3, 32, 32)
+    for corrupt, text in (
+        (lambda: corruptions.gaussian_noise(x, -0.1, x), "sigma is -0.1"),
+        (lambda: corruptions.gaussian_noise(x[:, :1], 0.1, x), r"noise is \(1, 3, 32, 32\)"),
+        (lambda: corruptions.low_resolution(x, 0, True), "resolution is 0.*1 to 32"),
+        (lambda: corruptions.low_resolution(x, 33, False), "resolution is 33"),
+        (lambda: corruptions.gaussian_blur(x, 4), "blur size is 4.*odd"),
+        (lambda: corruptions.gaussian_blur(x, -1), "blur size is -1"),
+        (lambda: corruptions.low_pass(x, -0.1), "cutoff is -0.1"),
+        (lambda: corruptions.high_pass(x, float("nan")), "cutoff is nan"),
+        (lambda: corruptions.band_noise(x, 0.9, 0.1, 1), "band is 0.9"),
     ):
         with pytest.raises(ValueError, match=text):
-            corrupt(wrong)
-
-
-def test_noise_of_another_shape_does_not_make_other_images():
-    grey, white = torch.rand(2, 1, 8, 8), torch.rand(2, 3, 8, 8)
-    with pytest.raises(ValueError, match=r"shape of the noise is \(2, 3, 8, 8\)"):
-        corruptions.gaussian_noise(grey, 0.1, white)
-
-
-def test_inputs_stay_as_they_are():
-    image = torch.rand(2, 3, 32, 32)
-    copy, white = image.clone(), torch.randn_like(image)
-    corruptions.gaussian_noise(image, 0.2, white)
-    corruptions.low_pass(image, 0.2)
-    corruptions.gaussian_blur(image, 0).zero_()
-    assert torch.equal(image, copy)
-    assert torch.equal(to_float(image), copy)
+            corrupt()

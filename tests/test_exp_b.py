@@ -1,21 +1,17 @@
 """Experiment B through its command line: from start to figures, interrupted, misused."""
 
-import functools
 import gzip
-import importlib.util
 import json
+import os
 import re
 import shutil
-from types import SimpleNamespace
 
 import job
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import ROOT, tables
-
-from utils.runtime import results
+from conftest import tables
 
 SCRIPT = "exp_b_spectrum_evolution.py"
 TINY = "--dataset planted --scale quick --device cpu --width 4 --epochs 3 "
@@ -58,9 +54,6 @@ def test_files(finished):
         assert sorted(p.name for p in run.iterdir()) == sorted(files)
     settings = json.loads((job / f"{L2}-seed1" / "settings.json").read_text())
     assert settings["settings"]["epochs"] == 3
-    assert "--checkpoint-every 2" in settings["command"]
-    for path in (job / f"{L2}-seed1" / "settings.json", results / "data" / "exp_b_settings.json"):
-        assert str(results) not in path.read_text()  # no folder of this machine
     settings = json.loads((results / "data" / "exp_b_settings.json").read_text())
     assert len(settings["starts"]) == 6 and settings["device"].startswith("cpu, 1 thread, ")
 
@@ -104,49 +97,6 @@ def test_spectrum_table(finished):
     assert (seeds[0] != seeds[1]).all()
 
 
-def test_ssr_table_follows_from_the_spectrum_table(finished):
-    """Everything computed again from the spectrum table, by the formulas, in plain pandas."""
-    spectra = pd.read_csv(finished[0] / "data" / "exp_b_spectrum.csv")
-    ssr = pd.read_csv(finished[0] / "data" / "exp_b_ssr.csv")
-    index = ["configuration", "seed", "weights", "layer"]
-    assert not ssr.duplicated(index).any()
-    ssr = ssr.set_index(index)
-    spectra = spectra[spectra.epoch.isin([0, 1, 2, 3])]
-    wide = spectra.pivot(index=[*index, "epoch"], columns="radius", values="energy")
-    dc, middle, corner = (wide[r] for r in wide)
-    eta = ((middle + corner) / (dc + middle + corner)).unstack("epoch")
-    expected = (eta[0] - eta[3]) / eta[0]
-    np.testing.assert_allclose(ssr.ssr.reindex(expected.index), expected, atol=1e-5)
-
-    mean = expected.groupby(index[:3]).mean()
-    found = ssr.ssr.xs("all (mean)", level="layer").reindex(mean.index)
-    np.testing.assert_allclose(found, mean, atol=1e-5)
-    pooled = wide.groupby([*index[:3], "epoch"]).sum()
-    pooled = (1 - pooled[0.0] / pooled.sum(axis=1)).unstack("epoch")
-    found = ssr.ssr.xs("all (energy-weighted)", level="layer").reindex(pooled.index)
-    np.testing.assert_allclose(found, (pooled[0] - pooled[3]) / pooled[0], atol=1e-5)
-
-    ratio = eta[3].xs("baseline").div(eta[3].xs(L2))
-    found = ssr.share_ratio.xs(L2).reindex(ratio.index)
-    np.testing.assert_allclose(found, ratio, rtol=1e-4)
-    high = (middle + corner).unstack("epoch")
-    growth = high[3] / high[0]
-    ratio = growth.xs("baseline").div(growth.xs("dropout=0.5"))
-    found = ssr.energy_ratio.xs("dropout=0.5").reindex(ratio.index)
-    np.testing.assert_allclose(found, ratio, rtol=1e-4)
-
-    h = ((middle / 4 + corner / 4) / dc).unstack("epoch").xs("conv1", level="layer")
-    h = h.xs("raw", level="weights")
-    published = (h[1] - h[3]) / h[1]
-    found = ssr.published_ssr.xs("conv1", level="layer").xs("raw", level="weights")
-    np.testing.assert_allclose(found.reindex(published.index), published, rtol=1e-3, atol=1e-5)
-    assert ssr.published_ssr.notna().sum() == 6
-    ratio = published.xs("baseline") / published.xs(L2)
-    found = ssr.published_ratio.xs((L2, "raw", "conv1"), level=(0, 2, 3))
-    both = (published.xs("baseline") < 0) & (published.xs(L2) < 0)
-    np.testing.assert_allclose(found.reindex(ratio.index), ratio.where(both), rtol=1e-2)
-
-
 def test_training_table_and_closing_words(finished):
     results, printed = finished
     table = pd.read_csv(results / "data" / "exp_b_training.csv")
@@ -166,53 +116,45 @@ def test_training_table_and_closing_words(finished):
     assert re.search(end, printed, re.DOTALL) and "--seeds 0 1 2" not in printed
 
 
+def on_a_larger_machine():
+    torch.set_num_threads(2)
+    os.sched_getaffinity, os.getloadavg = lambda _: range(8), lambda: (7.0, 0, 0)
+
+
 def test_the_same_command_again_does_nothing_twice(finished, tmp_path):
-    results, _ = finished
-    before = tables(results)
-    checkpoints = {p: p.stat().st_mtime_ns for p in results.rglob("*.pt")}
-    assert job.finish(results, line=LINE, log=tmp_path / "log") == 0
-    assert "6 of 6 here are finished" in (tmp_path / "log").read_text()
-    assert tables(results) == before
-    assert {p: p.stat().st_mtime_ns for p in results.rglob("*.pt")} == checkpoints
+    """Elsewhere too: tables name the device of the epochs. What would be faster is told."""
+    results = shutil.copytree(finished[0], tmp_path / "results")
+    kept = {p: p.stat().st_mtime_ns for p in results.rglob("*.pt")}
+    log, before = tmp_path / "log", on_a_larger_machine
+    assert job.finish(results, line=LINE, before=before, log=log) == 0
+    printed = log.read_text()
+    assert "6 of 6 here are finished" in printed and "Device   cpu, 2 threads" in printed
+    flags = re.escape(TINY.removeprefix("--dataset "))
+    assert re.search(f"torchrun --nproc-per-node=6 .*{flags}.* 8 cores", printed)
+    assert re.search(f"Busy .*: OMP_NUM_THREADS=1 python .*{flags}", printed)
+    assert tables(results) == tables(finished[0])
+    assert {p: p.stat().st_mtime_ns for p in results.rglob("*.pt")} == kept
+    table = pd.read_csv(results / "data" / "exp_b_ssr.csv")
+    assert table.device.str.startswith("cpu, 1 thread, ").all()
 
 
-def save_nothing(_, path, kind):
-    path.touch()
-
-
-def without_a_column(table):
-    return table.drop(columns="epoch").to_csv(index=False).encode()
-
-
-@pytest.mark.parametrize(
-    "content, said",
-    [
-        (lambda _: None, "lack 'spectrum'"),
-        (lambda _: b"", "exp_b_spectrum.csv is no table .No columns"),
-        (lambda _: b"\xff\xfe\x00", "exp_b_spectrum.csv is no table"),
-        (lambda table: table.head(0).to_csv(index=False).encode(), "cannot be drawn"),
-        (without_a_column, "lack 'epoch'"),
-    ],
-    ids=["missing", "empty", "no text", "no rows", "a column less"],
-)
-def test_what_cannot_be_drawn_again_is_told_in_a_sentence(
-    finished, tmp_path, capsys, content, said
-):
-    spec = importlib.util.spec_from_file_location("b", ROOT / "experiments" / SCRIPT)
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
+def test_what_cannot_be_drawn_again_is_told_in_a_sentence(finished, tmp_path):
+    """A table that is missing, empty, no text, without rows, without a column."""
     shutil.copy(finished[0] / "data" / "exp_b_training.csv", tmp_path)
-    table = content(pd.read_csv(finished[0] / "data" / "exp_b_spectrum.csv", nrows=100))
-    if table is not None:
-        (tmp_path / "exp_b_spectrum.csv").write_bytes(table)
-    asked = SimpleNamespace(redraw=str(tmp_path), results_dir=str(ROOT / "results"))
-    try:
-        assert results.redraw(asked, "exp_b", script.figures, save_nothing) == 1
-        line = capsys.readouterr().err
-    except OSError as error:  # which a script tells in the same way
-        line = f"error: {error}"
-    assert re.match(f"error: REDRAW: .*{said}", line) and line.strip().count("\n") == 0
-    assert not list(tmp_path.glob("*.png"))
+    table, log = pd.read_csv(finished[0] / "data" / "exp_b_spectrum.csv", nrows=100), tmp_path / "x"
+    for content, said in (
+        (None, "lack 'spectrum'"),
+        (b"", "exp_b_spectrum.csv is no table .No columns"),
+        (b"\xff\xfe\x00", "exp_b_spectrum.csv is no table"),
+        (table.head(0).to_csv(index=False).encode(), "cannot be drawn"),
+        (table.drop(columns="epoch").to_csv(index=False).encode(), "lack 'epoch'"),
+    ):
+        if content is not None:
+            (tmp_path / "exp_b_spectrum.csv").write_bytes(content)
+        redraw = ("--redraw", tmp_path)
+        assert job.finish(tmp_path / "no", *redraw, line=SCRIPT, log=log, pictures=True) == 1
+        assert re.fullmatch(f"error: REDRAW: .*{said}.*\n", log.read_text())
+    assert not list(tmp_path.glob("**/*.png"))
 
 
 def test_a_sweep_finds_its_baseline(finished, tmp_path):
@@ -251,14 +193,3 @@ def test_another_image_spectrum(finished, tmp_path):
     assert accuracy.dataset.str.endswith(", whitened").all()
     clean = accuracy[(accuracy.corruption == "none") & (accuracy.images == "test")]
     assert clean.accuracy.item() == table.test_accuracy.iloc[-1]
-
-
-def test_nothing_says_that_a_start_was_another(finished, tmp_path):
-    """Tables name the device of the epochs, also after a start that trained nothing."""
-    results = shutil.copytree(finished[0], tmp_path / "results")
-    two = functools.partial(torch.set_num_threads, 2)
-    assert job.finish(results, line=LINE, before=two, log=tmp_path / "log") == 0
-    assert "Device   cpu, 2 threads" in (tmp_path / "log").read_text()
-    assert tables(results) == tables(finished[0])
-    table = pd.read_csv(results / "data" / "exp_b_ssr.csv")
-    assert table.device.str.startswith("cpu, 1 thread, ").all()

@@ -3,39 +3,29 @@
 import errno
 import os
 import re
-import shutil
 import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
 
-import job
 import pytest
 import test_training
-import torch
-from conftest import tables
-from matplotlib.figure import Figure
 
 from data import planted
-from utils import visualizer
-from utils.runtime import files, results
+from utils.runtime import files
 from utils.training import checkpoints, runs
 from utils.training import loop as training
 
 
-def without_locks(number=errno.ENOLCK, patch=setattr):
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EACCES])
+def test_work_goes_on_without_locks(tmp_path, monkeypatch, capsys, number):
     """Locking a file fails, as on many network disks."""
 
     def flock(*_):
         raise OSError(number, os.strerror(number))
 
-    patch(files.fcntl, "flock", flock)
-
-
-@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EACCES, errno.EIO])
-def test_work_goes_on_without_locks(tmp_path, monkeypatch, capsys, number):
-    without_locks(number, monkeypatch.setattr)
+    monkeypatch.setattr(files.fcntl, "flock", flock)
     files.warn_once.cache_clear()
     for wait in (False, True):
         with files.lock(tmp_path / "lock", wait):
@@ -44,13 +34,6 @@ def test_work_goes_on_without_locks(tmp_path, monkeypatch, capsys, number):
         assert (tmp_path / "x.csv").read_text() == "whole"
     (said,) = capsys.readouterr().err.splitlines()
     assert "no locks" in said and os.strerror(number) in said
-
-
-def test_a_job_without_locks(tmp_path):
-    place = tmp_path / "results"
-    assert job.finish(place, before=without_locks, log=tmp_path / "log") == 0
-    assert (tmp_path / "log").read_text().count("warning:") == 1
-    assert len(tables(place)) > 2 and not list(place.rglob(".*"))
 
 
 def test_a_lock_is_waited_for(tmp_path):
@@ -96,51 +79,36 @@ def test_which_temporary_files_are_removed(tmp_path, monkeypatch):
 
 
 def test_writers_and_cleaners_do_not_disturb_each_other(tmp_path):
-    """Figures that are written at once do not mix, and no file goes before it is whole."""
-    path, wholes, errors, stop = tmp_path / "x.png", [], [], threading.Event()
-    figures = [Figure(figsize=(2, 2)) for _ in range(2)]
-    figures[1].subplots().plot([0, 1])
-    for figure in figures:
-        (made,) = results.write_figure(tmp_path / "x", figure, visualizer.save)
-        wholes.append(made.read_bytes())
+    """Files that are written at once do not mix, and none goes before it is whole."""
+    path, wholes, errors, stop = tmp_path / "x.csv", ["a" * 50_000, "b" * 20_000], [], []
 
     def repeat(action, *arguments):
         try:
-            while not stop.is_set():
+            while not stop:
                 action(*arguments)
         except OSError as error:
             errors.append(error)
 
-    draw = (results.write_figure, tmp_path / "x")
-    actions = [(*draw, figure, visualizer.save) for figure in figures]
+    write(path, wholes[0])
+    actions = [(write, path, whole) for whole in wholes]
     actions.append((files.remove_old_temporary_files, tmp_path))
     threads = [threading.Thread(target=repeat, args=action) for action in actions]
     for thread in threads:
         thread.start()
-    end = time.monotonic() + 1
+    end = time.monotonic() + 0.5
     while time.monotonic() < end:
-        assert path.read_bytes() in wholes
-    stop.set()
+        assert path.read_text() in wholes
+    stop.append(True)
     for thread in threads:
         thread.join()
-    assert not errors and [p.name for p in tmp_path.iterdir()] == ["x.png"]
+    assert not errors and [p.name for p in tmp_path.iterdir()] == ["x.csv"]
 
 
-def test_checkpoints_are_plain_torch_files(tmp_path):
-    """`torch.load` reads them without this project."""
-    state = {"identity": "a/b", "model": {"weight": torch.arange(3.0)}}
-    checkpoints.save(state, tmp_path / "x.pt")
-    loaded = torch.load(tmp_path / "x.pt", weights_only=True)
-    assert torch.equal(loaded["model"]["weight"], torch.arange(3.0))
-    assert checkpoints.load(tmp_path / "x.pt", "a/b").keys() == state.keys()
-    with pytest.raises(checkpoints.CheckpointError, match="belongs to a/b, not to a/c"):
-        checkpoints.load(tmp_path / "x.pt", "a/c")
-    with pytest.raises(checkpoints.CheckpointError, match="y.pt is missing"):
-        checkpoints.load(tmp_path / "y.pt", "a/b")
-
-
-def windows(patch=setattr):
+@pytest.fixture
+def on_windows(monkeypatch):
     """Windows in two rules: no fcntl; an open file can be neither deleted nor renamed."""
+    if not os.path.isdir("/proc/self/fd"):
+        pytest.skip("the system does not tell which files are open")
 
     def guarded(original):
         def guard(*paths, **options):
@@ -153,15 +121,8 @@ def windows(patch=setattr):
         return guard
 
     for name in ("unlink", "replace", "rename"):
-        patch(Path, name, guarded(getattr(Path, name)))
-    patch(files, "fcntl", None)
-
-
-@pytest.fixture
-def on_windows(monkeypatch):
-    if not os.path.isdir("/proc/self/fd"):
-        pytest.skip("the system does not tell which files are open")
-    windows(monkeypatch.setattr)
+        monkeypatch.setattr(Path, name, guarded(getattr(Path, name)))
+    monkeypatch.setattr(files, "fcntl", None)
 
 
 def write(path, text="new", **options):
@@ -226,36 +187,3 @@ def test_training_goes_on_where_a_file_of_the_run_is_open(on_windows, tmp_path, 
     assert path.read_bytes() == before
     assert "previous.pt stays as it was" in capsys.readouterr().err
     assert training.load_state(runs.Run("baseline", 3), tmp_path)["epoch"] == 2
-
-
-class Viewers:
-    """Before a job: Windows, with the tables and figures of its results open."""
-
-    def __init__(self, place):
-        self.place = place
-
-    def __call__(self):
-        paths = [path for name in ("data", "figures") for path in (self.place / name).glob("*")]
-        files.opened = [open(path) for path in paths]  # noqa: SIM115 (stay open)
-        files.time.sleep = lambda _: None
-        windows()
-
-
-def test_a_job_on_windows(tmp_path):
-    """Whatever is open stays as it was, what a killed start left is no hindrance, all is trained;
-    the next start writes what was open."""
-    place, log = tmp_path / "results", tmp_path / "log"
-    assert job.finish(place, "--configurations", "baseline") == 0
-    before = tables(place)
-    left = place / "figures" / ".x.png.tmp-00c0ffee.png"
-    left.touch()
-    assert job.finish(place, before=Viewers(place), log=log) == 0, log.read_text()
-    names = ["exp_b_spectrum_evolution.png", "exp_b_training.png", *before]
-    text = log.read_text()
-    assert all(re.search(f"warning: .*{name} stays as it was", text) for name in names)
-    assert before.items() <= tables(place).items()
-    assert len(list(place.glob("checkpoints/*/*/epoch-002.pt"))) == 3
-    assert [path.name for path in place.rglob(".*")] == [left.name]
-    shutil.rmtree(place / "figures")
-    assert job.finish(place) == 0
-    assert before["exp_b_training.csv"] in tables(place)["exp_b_training.csv"]

@@ -1,5 +1,6 @@
 """Spectra against closed forms and against a brute-force float64 FFT."""
 
+import itertools
 import warnings
 
 import numpy as np
@@ -23,12 +24,12 @@ def brute_force(weight):
     return radii, np.array([power[radius == r].sum() for r in radii])
 
 
-SIZES = [(1, 1), (2, 2), (3, 3), (5, 5), (7, 7), (8, 8), (1, 7), (4, 6), (9, 2)]
+SIZES = [(1, 1), (2, 2), (3, 3), (5, 5), (8, 8), (1, 7), (9, 2)]
 
 
-@pytest.mark.parametrize("size", SIZES)
-def test_energies_agree_with_brute_force(size):
-    for dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64):
+def test_energies_agree_with_brute_force():
+    kinds = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+    for size, dtype in itertools.product(SIZES, kinds):
         weight = torch.from_numpy(RNG.normal(size=(5, 4, *size))).to(dtype)
         radii, energy = brute_force(weight.double())
         for given in (weight, weight.numpy()) if dtype != torch.bfloat16 else (weight,):
@@ -39,50 +40,41 @@ def test_energies_agree_with_brute_force(size):
             assert spectrum.total == pytest.approx(total, rel=1e-12)  # Parseval
 
 
-@pytest.mark.parametrize("scale", [1e-30, 1e30])
+@pytest.mark.parametrize("scale", [1e-30, 1, 1e30])
 def test_scale_changes_energies_but_not_shares(scale):
-    weight = (RNG.normal(size=(7, 3, 3, 3)) * scale).astype(np.float32)
+    """Of a layer so large that it is taken in parts."""
+    weight = (RNG.normal(size=(300, 200, 3, 3)) * scale).astype(np.float32)
+    assert weight.size > 2 * fq.CHUNK
     spectrum = fq.radial_spectrum(weight)
     _, energy = brute_force(weight)
     np.testing.assert_allclose(spectrum.energy, energy, rtol=1e-6)
     np.testing.assert_allclose(spectrum.share, energy / energy.sum(), rtol=1e-6)
 
 
-@pytest.mark.parametrize("spread", [1e-3, 3e-8])
-def test_energies_are_exact_to_1e12_of_the_total(spread):
-    """Nearly constant kernels, down to a share of 1e-15 above zero frequency: relative to itself
-    such an energy cannot be had from second moments, relative to the total it can."""
-    weight = (1 + spread * RNG.normal(size=(64, 64, 3, 3))).astype(np.float32)
+def test_energies_are_exact_to_1e12_of_the_total():
+    """Nearly constant kernels, a share of 1e-15 above zero frequency: relative to itself such an
+    energy cannot be had from second moments, relative to the total it can."""
+    weight = (1 + 3e-8 * RNG.normal(size=(64, 64, 3, 3))).astype(np.float32)
     _, energy = brute_force(weight)
     found = fq.radial_spectrum(weight).energy
     np.testing.assert_allclose(found, energy, rtol=0, atol=1e-12 * energy.sum())
 
 
-def test_large_layers_in_parts_agree_with_brute_force():
-    weight = RNG.normal(size=(300, 200, 3, 3)).astype(np.float32)
-    assert weight.size > 2 * fq.CHUNK
-    _, energy = brute_force(weight)
-    np.testing.assert_allclose(fq.radial_spectrum(weight).energy, energy, rtol=1e-6)
-
-
-@pytest.mark.parametrize(
-    "size, radii, multiplicities",
-    [
+def test_orbits():
+    for size, radii, multiplicities in (
         ((1, 1), [0], [1]),
-        ((2, 2), [0, 1 / 2, 2**0.5 / 2], [1, 2, 1]),
         ((3, 3), [0, 1 / 3, 2**0.5 / 3], [1, 4, 4]),
         ((5, 5), [0, 0.2, 0.2 * 2**0.5, 0.4, 0.2 * 5**0.5, 0.4 * 2**0.5], [1, 4, 4, 4, 8, 4]),
-        ((1, 3), [0, 1 / 3], [1, 2]),
         ((2, 4), [0, 1 / 4, 1 / 2, 5**0.5 / 4, 2**0.5 / 2], [1, 2, 2, 2, 1]),
-    ],
-)
-def test_orbits(size, radii, multiplicities):
-    found, counts, orbit = fq.radial_orbits(*size)
-    np.testing.assert_allclose(found, radii, rtol=1e-15)
-    assert counts.tolist() == multiplicities
-    assert (found.dtype, counts.dtype, orbit.dtype) == (np.float64, np.int64, np.int64)
-    assert orbit.shape == size and orbit[0, 0] == 0
-    assert np.bincount(orbit.ravel()).tolist() == multiplicities
+    ):
+        found, counts, orbit = fq.radial_orbits(*size)
+        np.testing.assert_allclose(found, radii, rtol=1e-15)
+        assert counts.tolist() == multiplicities
+        assert (found.dtype, counts.dtype, orbit.dtype) == (np.float64, np.int64, np.int64)
+        assert orbit.shape == size and orbit[0, 0] == 0
+        assert np.bincount(orbit.ravel()).tolist() == multiplicities
+    with pytest.raises(ValueError, match="kh and kw"):
+        fq.radial_orbits(0, 3)
 
 
 # Energies of the radii 0, 1/3 and sqrt(2)/3 by hand. With c = cos(2 pi / 3) = -1/2 the transforms
@@ -99,29 +91,13 @@ HAND = {
 }
 
 
-@pytest.mark.parametrize("name", HAND)
-def test_known_kernels(name):
-    kernel, energy = HAND[name]
-    spectrum = fq.radial_spectrum(np.array(kernel, dtype=np.float32))
-    np.testing.assert_allclose(spectrum.energy, energy, atol=1e-12)
-
-
-def test_a_delta_is_flat():
-    spectrum = fq.radial_spectrum(torch.eye(25)[7].view(5, 5))
-    np.testing.assert_allclose(spectrum.density, 1 / 25, rtol=1e-12)
-    np.testing.assert_allclose(spectrum.white_db, 0, atol=1e-9)
-
-
-def test_symmetries():
-    weight = RNG.normal(size=(2, 3, 5, 5))
-    energy = fq.radial_spectrum(weight).energy
-    for changed in (
-        np.roll(weight, (2, 1), (-2, -1)),
-        -weight,
-        np.rot90(weight, axes=(-2, -1)),
-        weight[..., ::-1, :],
-    ):
-        np.testing.assert_allclose(fq.radial_spectrum(changed).energy, energy)
+def test_known_kernels():
+    for name, (kernel, energy) in HAND.items():
+        spectrum = fq.radial_spectrum(np.array(kernel, dtype=np.float32))
+        np.testing.assert_allclose(spectrum.energy, energy, atol=1e-12, err_msg=name)
+    white = fq.radial_spectrum(torch.eye(25)[7].view(5, 5))  # one pixel
+    np.testing.assert_allclose(white.density, 1 / 25, rtol=1e-12)
+    np.testing.assert_allclose(white.white_db, 0, atol=1e-9)
 
 
 def test_views_and_memory_layouts():
@@ -141,9 +117,9 @@ def test_views_and_memory_layouts():
 
 @pytest.mark.parametrize(  # on both sides of fq.SMALL
     "size, filters, n",
-    [((7, 7), 2, 160), ((8, 6), 40, 1), ((31, 31), 3, 30), ((51, 5), 2, 160), ((1, 64), 40, 1)],
+    [((1, 1), 4, 3), ((3, 2), 4, 3), ((8, 6), 40, 1), ((31, 31), 3, 30), ((51, 5), 2, 160)],
 )
-def test_large_kernels_and_gains_agree_with_brute_force(size, filters, n):
+def test_autocorrelations_and_gains_agree_with_brute_force(size, filters, n):
     weight = RNG.normal(size=(filters, n, *size)).astype(np.float32)
     gains = RNG.uniform(0.1, 3, size=(2, filters))
     found = fq.kernel_autocorrelation(weight, gains)
@@ -159,13 +135,6 @@ def test_large_kernels_and_gains_agree_with_brute_force(size, filters, n):
     np.testing.assert_allclose(
         fq.kernel_autocorrelation(weight), expected, atol=1e-9 * expected.max()
     )
-
-
-def test_per_filter():
-    weight = RNG.normal(size=(4, 3, 2, 3))
-    for found, kernels in zip(fq.kernel_autocorrelation(weight, np.eye(4)), weight):
-        expected = sum(signal.correlate2d(k, k) for k in kernels)
-        np.testing.assert_allclose(found, expected, atol=1e-12)
 
 
 def test_high_share_of_white_kernels_and_cutoff():
@@ -192,10 +161,9 @@ def response(kernels, size):
     return fq.response_from_autocorrelation(fq.kernel_autocorrelation(kernels), size)
 
 
-@pytest.mark.parametrize("shape", [(3, 5), (4, 2)])
-def test_responses_follow_the_definition(shape):
-    kernels = RNG.normal(size=(6, *shape))
-    for size in (1, 2, 3, 16, 21):
+def test_responses_follow_the_definition():
+    for size, shape in itertools.product((1, 2, 3, 16, 21), ((3, 5), (4, 2))):
+        kernels = RNG.normal(size=(6, *shape))
         axis = np.fft.fftshift(np.fft.fftfreq(size))
         expected = sum(
             np.abs(transform(k, *np.meshgrid(axis, axis, indexing="ij"))) ** 2 for k in kernels
@@ -203,17 +171,8 @@ def test_responses_follow_the_definition(shape):
         image = response(kernels, size)
         np.testing.assert_allclose(image, expected, rtol=1e-9, atol=1e-9)
         assert image[size // 2, size // 2] == pytest.approx((kernels.sum((-2, -1)) ** 2).sum())
-
-
-@pytest.mark.parametrize("shape", [(1, 1), (4, 2)])
-def test_autocorrelation(shape):
-    kernels = RNG.normal(size=(6, *shape))
-    found = fq.kernel_autocorrelation(kernels)
-    expected = sum(signal.correlate2d(k, k) for k in kernels)
-    assert found.shape == (2 * shape[0] - 1, 2 * shape[1] - 1)
-    np.testing.assert_allclose(found, expected, atol=1e-12)
     with pytest.raises(ValueError, match="size"):
-        fq.response_from_autocorrelation(found, 0)
+        response(kernels, 0)
 
 
 def spectrum(*energy):
@@ -248,28 +207,17 @@ def test_no_energy_is_nan_and_a_warning():
         assert fq.spectral_suppression_ratio(spectrum(1, 1, 1), spectrum(1, 1, 1)) == 0
 
 
-@pytest.mark.parametrize(
-    "weight, found",
-    [
+def test_wrong_weights_are_named():
+    for weight, found in (
         (np.zeros(3), "dimensions"),
         (torch.tensor(1.0), "dimensions"),
-        (np.zeros((0, 3, 3)), "empty"),
         (torch.zeros(2, 3, 0), "empty"),
-        (np.ones((3, 3), complex), "complex"),
         (torch.ones(3, 3, dtype=torch.cfloat), "complex"),
         (np.ones((3, 3), int), "int64"),
         (torch.ones(3, 3, dtype=torch.bool), "bool"),
-        (np.full((3, 3), np.nan), "NaN"),
         (torch.tensor([[1.0, np.inf]]), "NaN or infinity"),
         (np.full((3, 3), 1e200), "overflow"),
         (np.array([["a"]]), "numbers"),
-    ],
-)
-def test_wrong_weights_are_named(weight, found):
-    with pytest.raises(ValueError, match=f"weight.*{found}"):
-        fq.radial_spectrum(weight)
-
-
-def test_other_wrong_arguments_are_named():
-    with pytest.raises(ValueError, match="kh and kw"):
-        fq.radial_orbits(0, 3)
+    ):
+        with pytest.raises(ValueError, match=f"weight.*{found}"):
+            fq.radial_spectrum(weight)

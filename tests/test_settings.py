@@ -18,52 +18,29 @@ C, D = "exp_c_robustness", "exp_d_resolution_robustness"
 BAD = [  # a row for each rule: script, arguments, what the line must say
     (B, ["--epochs", "0"], "EPOCHS .--epochs. is 0; allowed: a whole number from 1 "),
     (B, ["--epochs", "2.5"], "'2.5'.*a whole number from 1"),
-    (B, ["--epochs", "ten"], "epochs.*'ten'.*whole number"),
-    (B, ["--epochs", ""], "epochs.*''.*whole number"),
     (B, ["--epochs", "1_0"], "'1_0'.*whole number"),
     (B, ["--epochs", "９"], "'９'.*whole number"),
     (B, ["--epochs", "9" * 5000], "'9+'.*100000"),
     (B, ["--epochs"], "epochs.*expected one argument"),
     (B, ["--epochs", "3", "4"], "unrecognized.*4; allowed: --scale"),
     (B, ["--epoch", "3"], "--epoch 3; did you mean --epochs.$"),
-    (B, ["--Weight_Decay=0.1"], "did you mean --weight-decay.$"),
-    (B, ["\u2014seeds", "1"], "did you mean --seeds.$"),
-    (B, ["--colour", "red"], "--colour red; allowed: --scale.*--epochs"),
+    (B, ["\u2014Weight_Decay=1"], "did you mean --weight-decay.$"),
     (B, ["a\r\nb"], r"unrecognized.*a\\r\\nb"),
-    (B, ["--weight-decay", "-0.1"], "WEIGHT_DECAY.*-0.1.*a number from 0"),
-    (B, ["--weight-decay", "nan"], "WEIGHT_DECAY.*nan"),
-    (B, ["--weight-decay", "1e400"], "WEIGHT_DECAY.*inf"),
-    (B, ["--learning-rate", "1e-400"], "LEARNING_RATE.*0.0.*from 1e-09"),
-    (B, ["--momentum", "1"], "MOMENTUM.*from 0 to 0.9999"),
-    (B, ["--cutoff", "0.5"], "CUTOFF.*0.5"),
-    (B, ["--width", "2048"], "WIDTH.*2048.*from 1 to 1024"),
-    (B, ["--train-images", "1"], "TRAIN_IMAGES.*from 2"),
+    (B, ["--weight-decay", "nan"], "WEIGHT_DECAY.*nan; allowed: a number from 0"),
     (B, ["--seeds", "1", "-0", "0"], "SEEDS.*'1 0 0'.*distinct"),
     (B, ["--seeds", "1", "-2", "3"], "SEEDS .--seeds. is -2; allowed"),
     (B, ["--seeds", "1", "two"], "'two'.*each a whole number"),
     (B, ["--seeds"], "seeds.*expected at least one"),
-    (B, ["--configurations", "baseline", "l3", "l2"], "is 'l3'; allowed: .*l2, conv-l2.*dropout"),
-    (B, ["--configurations", "l2=", "dropout=1"], "is 'l2= dropout=1'; allowed"),
-    (B, ["--configurations", "l2", "l2"], "'l2 l2'.*distinct"),
+    (B, ["--configurations", "l2=", "l2", "dropout=1"], "is 'l2= dropout=1'; allowed: .*conv-l2"),
     (B, ["--scale", "QUICK"], "SCALE.*'QUICK'.*one of quick, medium, full"),
-    (B, ["--precision", "float16"], "PRECISION.*auto, bfloat16, float32"),
-    (B, ["--dataset", "a\nb"], r"DATASET.*'a\\nb'.*planted"),
     (B, ["--device", "cpu "], "DEVICE.*'cpu '.*mps"),
-    (B, ["--data-root", "/no/such/place"], "DATA_ROOT.*/no/such/place.*existing folder"),
     (B, ["--data-root", "~no-such-user/x"], "DATA_ROOT.*existing folder"),
     (B, ["--results-dir", f"{__file__}/results"], "RESULTS_DIR.*a folder"),
     (B, ["--results-dir", "a" * 300], "RESULTS_DIR.*aaa.*a folder"),
     (B, ["--results-dir", ""], "RESULTS_DIR.*''.*a folder"),
     (B, ["--results-dir", "a\tb"], r"RESULTS_DIR.*'a\\tb'.*a folder"),
     (B, ["--results-dir", "x\udcff"], "RESULTS_DIR.*udcff"),
-    (A, ["--setting", "other"], "SETTING.*other.*one of demo, rahaman"),
-    (A, ["--strengths", "0", "nan"], "STRENGTHS.*nan"),
-    (
-        A,
-        ["--amplitudes", "1", "-1", "1"],
-        "AMPLITUDES.*-1; allowed: a list of some, each a number from 1e-06",
-    ),
-    (C, ["--band-width", "0"], "BAND_WIDTH.*0.05"),
+    (A, ["--amplitudes", "1", "-1", "1"], "-1; allowed: a list of some, each a number from 1e-06"),
     (C, ["--run", ".."], "RUN.*name of a folder"),
     (C, ["--training-flags='--epochs"], "TRAINING_FLAGS.*flags of experiment B"),
     (D, ["--blur-sizes", "3", "4"], "BLUR_SIZES.*4; .*one of 0, 1, 3"),
@@ -82,48 +59,38 @@ def scripts():
     return {name: module for name, module in modules.items() if "main" in module}
 
 
-@pytest.mark.parametrize("script, line, named", BAD)
-def test_bad_settings_end_with_one_line(scripts, capsys, script, line, named):
-    with pytest.raises(SystemExit) as end:
-        settings.read_settings(scripts[script], line)
-    printed = capsys.readouterr()
-    assert end.value.code == 2 and printed.out == ""
-    assert printed.err.startswith("error: ") and printed.err.count("\n") == 1
-    assert re.search(named, printed.err), printed.err
+def test_bad_settings_end_with_one_line(scripts, capsys):
+    for script, line, named in BAD:
+        with pytest.raises(SystemExit) as end:
+            settings.read_settings(scripts[script], line)
+        printed = capsys.readouterr()
+        assert end.value.code == 2 and printed.out == ""
+        assert printed.err.startswith("error: ") and printed.err.count("\n") == 1
+        assert re.search(named, printed.err), printed.err
 
 
 def test_refused_before_anything_is_touched(tmp_path):
     results, log = tmp_path / "results", tmp_path / "log"
-    (results / "data").mkdir(parents=True)
-    (results / "data" / "exp_b_ssr.csv").write_text("precious")
     assert job.finish(results, "--epochs", "0", log=log) == 2
-    assert re.fullmatch("error: EPOCHS .*\n", log.read_text())
-    assert [p.name for p in results.rglob("*")] == ["data", "exp_b_ssr.csv"]
-    assert (results / "data" / "exp_b_ssr.csv").read_text() == "precious"
+    assert re.fullmatch("error: EPOCHS .*\n", log.read_text()) and not results.exists()
 
 
-@pytest.mark.parametrize(
-    "name, value, named",
-    [
+def test_constants_edited_at_the_top_are_checked_too(scripts, capsys):
+    for name, value, named in (
         ("EPOCHS", 2.5, "2.5; allowed: a whole number"),
         ("EPOCHS", True, "True; allowed: a whole number"),
         ("EPOCHS", "3", "'3'; allowed: a whole number"),
-        ("SEEDS", 3, "3; allowed: a list of"),
         ("SEEDS", (), r"\[\]; allowed: a list of"),
         ("SEEDS", {0, 1}, "{0, 1}; allowed: a list of"),
         ("CONFIGURATIONS", "l2", "'l2'; allowed: a list of"),
-        ("CONFIGURATIONS", None, "None; allowed: a list of"),
         ("WEIGHT_DECAY", None, "None; allowed: a number"),
-        ("SCALE", None, "None; allowed: one of quick"),
         ("DATASET", 7, "7; allowed: one of auto"),
-    ],
-)
-def test_constants_edited_at_the_top_are_checked_too(scripts, capsys, name, value, named):
-    with pytest.raises(SystemExit) as end:
-        settings.read_settings(scripts[B] | {name: value}, [])
-    assert end.value.code == 2
-    printed = capsys.readouterr().err
-    assert re.fullmatch(f"error: {name} .* is {named}.*\n", printed), printed
+    ):
+        with pytest.raises(SystemExit) as end:
+            settings.read_settings(scripts[B] | {name: value}, [])
+        assert end.value.code == 2
+        printed = capsys.readouterr().err
+        assert re.fullmatch(f"error: {name} .* is {named}.*\n", printed), printed
 
 
 SCRIPT = '''"""What it does."""
@@ -248,12 +215,11 @@ def test_values_of_flags(scripts, tmp_path):
     assert settings.read_settings(edited, ["--epochs", "8"]).epochs == 8
     s = settings.read_settings(scripts[C], ["--no-clip", "--sigmas", "0", "1e-3"])
     assert s.clip is False and s.sigmas == [0, 0.001] and s.training_flags == ""
-    for name in ("新しい　フォルダ", "a\u00a0b", "👩\u200d🔬", "\ue000", "a\u2028b"):
-        folder = tmp_path / name
-        folder.mkdir()
-        line = ["--data-root", str(folder), "--results-dir", str(folder / name)]
-        s = settings.read_settings(scripts[B], line)
-        assert s.data_root == str(folder) and s.results_dir == str(folder / name)
+    folder = tmp_path / "新しい　フォルダ a\u00a0b 👩\u200d🔬 \ue000 a\u2028b"
+    folder.mkdir()
+    line = ["--data-root", str(folder), "--results-dir", str(folder / "x")]
+    s = settings.read_settings(scripts[B], line)
+    assert s.data_root == str(folder) and s.results_dir == str(folder / "x")
 
 
 def test_what_was_changed_is_named(scripts):
@@ -268,6 +234,8 @@ def test_what_was_changed_is_named(scripts):
     assert provenance.scale_label(s) == "full, changed: learning_rate"
     s = settings.read_settings(scripts[A], ["--strengths", "0", "0.001", "0.01"])
     assert s.changed == []
+    s = settings.read_settings(scripts[B], ["--figure-format", "pdf", "--precision", "bfloat16"])
+    assert s.changed == []  # no result depends on the first, the device's label has the other
     s = settings.read_settings(scripts[C] | {"CLIP": False}, [], recipe=paper.RECIPE)
     assert provenance.scale_label(s, "full") == "full, changed: clip"
     s.changed.append("test_images")  # as in experiment B, and changed once more
@@ -275,13 +243,13 @@ def test_what_was_changed_is_named(scripts):
     assert label == "full, changed: width, test_images, clip"
 
 
-@pytest.mark.parametrize("script", [A, B, C, D, "analyze_model"])
-def test_a_python_without_the_packages(script, tmp_path):
+def test_a_python_without_the_packages(tmp_path):
     """One sentence that names the right one; settings are read before it."""
-    line = [sys.executable, "-S", "-I", ROOT / "experiments" / f"{script}.py"]
-    done = job.run(line, tmp_path)
-    assert done.returncode == 1 and done.stdout == ""
     python = r"\.venv.Scripts.python" if sys.platform == "win32" else r"\.venv/bin/python"
-    assert re.fullmatch(rf"error: .* has no torch, .*{python}.*\n", done.stderr), done.stderr
+    for script in (A, B, C, D, "analyze_model"):
+        line = [sys.executable, "-S", "-I", ROOT / "experiments" / f"{script}.py"]
+        done = job.run(line, tmp_path)
+        assert done.returncode == 1 and done.stdout == ""
+        assert re.fullmatch(rf"error: .* has no torch, .*{python}.*\n", done.stderr), done.stderr
     assert job.run([*line, "--device", "x"], tmp_path).returncode == 2
     assert "--device X" in job.run([*line, "--help"], tmp_path).stdout

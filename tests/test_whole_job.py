@@ -193,7 +193,9 @@ def test_errors_under_fourier_modes(finished):
 def test_input_sensitivity(finished):
     """Share above --cutoff, by one Jacobian after the other."""
     data, _, models = finished
-    table = pd.read_csv(data / "exp_c_sensitivity_summary.csv")
+    table, maps = (
+        pd.read_csv(data / f"exp_c_sensitivity_{name}.csv") for name in ("summary", "map")
+    )
     pixels = TEST.images[:6].double() / 255
     for (name, seed), weights in models.items():
         outputs = lambda image, w=weights: logits(w, image[None])[0]
@@ -207,6 +209,8 @@ def test_input_sensitivity(finished):
         assert row.total.item() == pytest.approx(power.sum(), rel=1e-3)
         mean = (power * RADIUS).sum() / power.sum()
         assert row.mean_radius.item() == pytest.approx(mean, rel=1e-3)
+        modes = maps[(maps.configuration == name) & (maps.seed == seed) & (maps.epoch == 1)]
+        np.testing.assert_allclose(modes.power, power[modes.u, modes.v], rtol=2e-3)
 
 
 def test_suppression(finished):

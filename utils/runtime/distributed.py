@@ -34,13 +34,13 @@ def alone(script: str) -> None:
 
 
 def rank_zero_first(work: Callable, choice):
-    """Rank 0 does the work and chooses; then one process of each machine, then all others.
+    """Do a work that chooses: in rank 0, then in one process of each machine, then in all others.
 
     Args:
-        work: function of a choice; returns the choice that was made, first of a tuple.
+        work: function(choice) -> tuple, the choice that was made first.
 
-    Returns what the work of this process has. Who comes later works with the choice of rank 0.
-    Where it fails in one process, that one raises what went wrong; the others end without a word.
+    Returns what the work of this process has; all after rank 0 work with its choice. Where it
+    fails in one process, that one raises what went wrong; the others end without a word.
     """
     if WORLD == 1:
         return work(choice)
@@ -72,16 +72,11 @@ def wait_for_others() -> str:
 
 def _read_environment() -> tuple[int, int]:
     """Rank and number of processes; without a WORLD_SIZE above 1 there is one, whatever its RANK."""
-    world, rank = (os.environ.get(name, "") for name in ("WORLD_SIZE", "RANK"))
+    names = ("WORLD_SIZE", "RANK", "MASTER_ADDR", "MASTER_PORT")
+    world, rank, *address = (os.environ.get(name, "") for name in names)
     if world in ("", "0", "1"):
         return 0, 1
-    said = f"WORLD_SIZE is {world!r} in the environment"
-    if not world.isdecimal():
-        raise OSError(f"{said}; a whole number, or unset it")
-    for name in ("MASTER_ADDR", "MASTER_PORT", "RANK"):
-        if name not in os.environ:
-            text = "so torchrun did not start this process; unset WORLD_SIZE"
-            raise OSError(f"{said}, but {name} is not there, {text}")
-    if not rank.isdecimal() or int(rank) >= int(world):
-        raise OSError(f"{said} and RANK is {rank!r}; a whole number below WORLD_SIZE")
-    return int(rank), int(world)
+    if world.isdecimal() and rank.isdecimal() and int(rank) < int(world) and all(address):
+        return int(rank), int(world)
+    said = ", ".join(f"{name} {os.environ.get(name)!r}" for name in names)
+    raise OSError(f"the environment has {said}, not as torchrun sets them; unset WORLD_SIZE")

@@ -23,20 +23,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
-from utils.runtime.ranges import kind_of, one_of
+from utils.runtime.ranges import Kind, kind_of, one_of
 
 # Constants that no label has to name: results say these in other ways, or do not depend on them.
-NOT_NAMED = {
-    "SCALE",
-    "SETTING",
-    "DATASET",
-    "CONFIGURATIONS",
-    "SEEDS",
-    "DEVICE",
-    "PRECISION",
-    "FIGURE_FORMAT",
-}
-NOT_NAMED |= {"DATA_ROOT", "RESULTS_DIR", "REDRAW", "RUN", "TRAINING_FLAGS"}
+NOT_NAMED = {"SCALE", "SETTING", "DATASET", "CONFIGURATIONS", "SEEDS", "DEVICE", "PRECISION"}
+NOT_NAMED |= {"FIGURE_FORMAT", "DATA_ROOT", "RESULTS_DIR", "REDRAW", "RUN", "TRAINING_FLAGS"}
 APART = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)  # names in them are others
 STARTED = time.monotonic()
 
@@ -118,22 +109,7 @@ def read_settings(
         if name in ("SCALE", "SETTING"):
             kind = one_of(*next(iter(scales.values())))
         kinds |= {name: kind} if kind else {}
-    parser = OneLineParser(
-        description=script["__doc__"],
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    for name, kind in kinds.items():
-        default = script[name]
-        if default is None and name.lower() in scales:
-            default = ", ".join(f"{scale} {v}" for scale, v in scales[name.lower()].items())
-        default = "none" if isinstance(default, str) and default == "" else default
-        options = {"nargs": "+" if kind.several else None, "metavar": "X", "type": kind.read}
-        if kind.types == (bool,) and not kind.several:
-            options = {"action": argparse.BooleanOptionalAction}
-        options["help"] = f"{comments[name]} (default: {default})".replace("%", "%%")
-        parser.add_argument(_flag(name), dest=name.lower(), default=argparse.SUPPRESS, **options)
-    given = vars(parser.parse_args(arguments))
+    given = vars(_parser(script, comments, scales, kinds).parse_args(arguments))
     settings = SimpleNamespace(**constants | given, changed=[])
     compared = constants | {k: v for k, v in (recipe or {}).items() if k in constants}
     fill_from_scale(settings, {name: v for name, v in compared.items() if v is not None})
@@ -147,6 +123,23 @@ def read_settings(
         if name in ("REDRAW", "RESULTS_DIR") and value:
             setattr(settings, name.lower(), str(Path(value).expanduser()))
     return settings
+
+
+def _parser(script: dict, comments: dict, scales: dict, kinds: dict[str, Kind]) -> OneLineParser:
+    """The command line: a flag for each constant, its comment and value as help."""
+    style = {"formatter_class": argparse.RawDescriptionHelpFormatter, "allow_abbrev": False}
+    parser = OneLineParser(description=script["__doc__"], **style)
+    for name, kind in kinds.items():
+        default = script[name]
+        if default is None and name.lower() in scales:
+            default = ", ".join(f"{scale} {v}" for scale, v in scales[name.lower()].items())
+        default = "none" if isinstance(default, str) and default == "" else default
+        options = {"nargs": "+" if kind.several else None, "metavar": "X", "type": kind.read}
+        if kind.types == (bool,) and not kind.several:
+            options = {"action": argparse.BooleanOptionalAction}
+        options["help"] = f"{comments[name]} (default: {default})".replace("%", "%%")
+        parser.add_argument(_flag(name), dest=name.lower(), default=argparse.SUPPRESS, **options)
+    return parser
 
 
 def fill_from_scale(settings: SimpleNamespace, values: dict, scale: str | None = None) -> None:

@@ -116,31 +116,27 @@ def train(
             step = as_cuda_graph(step, model, optimizer, train_set.first(settings.batch_size))
 
     for epoch in range(state["epoch"] + 1, settings.epochs + 1):
-        start = time.perf_counter()
-        key = {"configuration": run.configuration, "seed": run.seed, "epoch": epoch}
-        title = f"{run.name} epoch {epoch}/{settings.epochs}"
+        start, title = time.perf_counter(), f"{run.name} epoch {epoch}/{settings.epochs}"
         progress.set_description(title)
+        key = {"configuration": run.configuration, "seed": run.seed, "epoch": epoch}
         numbers, spectra = NOT_TRAINED, []
         if epoch > 0:
+            batches = training_batches(
+                windows, train_set.labels, settings.batch_size, run.seed, epoch
+            )
+            torch.manual_seed(run.seed * 1_000_003 + epoch + DROPOUT_SEEDS)  # also after a resume
             try:
                 numbers, spectra = _train_epoch(
-                    model, optimizer, step, train_set, windows, batchnorms, key, settings, progress
+                    model, optimizer, step, batches, batchnorms, key, settings, progress
                 )
             except DivergedError as error:  # the state keeps the weights of the epoch before
-                problem = (
-                    f"{run.name} diverged: {error} in epoch {epoch} is not a finite number "
-                    f"(LEARNING_RATE {settings.learning_rate:g}; a lower one may train)"
-                )
-                state["history"].append(key | NOT_TRAINED | {"diverged": problem})
-                state["diverged"] = problem
-                _save(state, folder)
-                raise DivergedError(problem) from None
+                raise _note_divergence(run, state, key, error, settings, folder) from None
         tested = _test(model, test_sets)
-        kept = epoch in (0, 1, settings.epochs) or epoch % settings.checkpoint_every == 0
         state["history"].append(key | numbers | {"diverged": ""} | tested)
-        now = key | {"step": epoch * steps_per_epoch(settings)}
-        spectra += [now | row for row in recording.spectrum_rows(model, batchnorms)]
-        state["spectra"] += spectra
+        state["spectra"] += spectra + _spectra(
+            model, batchnorms, key, epoch * steps_per_epoch(settings)
+        )
+        kept = epoch in (0, 1, settings.epochs) or epoch % settings.checkpoint_every == 0
         if kept:
             rows = recording.autocorrelation_rows(model, batchnorms)
             state["autocorrelation"] += [key | row for row in rows]
@@ -151,6 +147,23 @@ def train(
         _save(state, folder, kept)
         progress.epoch(f"{title}: test {tested['test_accuracy']:.1f} %, {seconds:.1f} s")
         yield epoch
+
+
+def _spectra(model: nn.Module, batchnorms: dict[str, str], key: dict, step: int) -> list[dict]:
+    """Rows of the spectra after a step."""
+    return [key | {"step": step} | row for row in recording.spectrum_rows(model, batchnorms)]
+
+
+def _note_divergence(run, state: dict, key: dict, error, settings, folder: Path) -> DivergedError:
+    """Mark the run on the disk, so that it is not tried again; returns what to raise."""
+    problem = (
+        f"{run.name} diverged: {error} in epoch {key['epoch']} is not a finite number "
+        f"(LEARNING_RATE {settings.learning_rate:g}; a lower one may train)"
+    )
+    state["history"].append(key | NOT_TRAINED | {"diverged": problem})
+    state["diverged"] = problem
+    _save(state, folder)
+    return DivergedError(problem)
 
 
 def build(
@@ -270,16 +283,14 @@ def steps_per_epoch(settings: SimpleNamespace) -> int:
 
 
 def _train_epoch(
-    model, optimizer, step, train_set, windows, batchnorms, key, settings, progress
+    model, optimizer, step, batches, batchnorms, key, settings, progress
 ) -> tuple[dict, list[dict]]:
     """One pass over the training images.
 
     Returns loss, accuracy and last learning rate, and spectra after steps 1, 2, 4, 8, ... of the
     first epoch.
     """
-    seed, epoch, steps = key["seed"], key["epoch"], steps_per_epoch(settings)
-    batches = training_batches(windows, train_set.labels, settings.batch_size, seed, epoch)
-    torch.manual_seed(seed * 1_000_003 + epoch + DROPOUT_SEEDS)  # also after a resume
+    epoch, steps = key["epoch"], steps_per_epoch(settings)
     model.train()
     losses, correct, count, spectra = [], 0, 0, []
     for number, (images, labels) in enumerate(batches, 1):
@@ -292,8 +303,7 @@ def _train_epoch(
         correct += right
         if epoch == 1 and number < steps and number & (number - 1) == 0:  # 1, 2, 4, 8, ...
             _check_weights(model, number)
-            now = {"epoch": number / steps, "step": number}
-            spectra += [key | now | row for row in recording.spectrum_rows(model, batchnorms)]
+            spectra += _spectra(model, batchnorms, key | {"epoch": number / steps}, number)
         shown = {}
         if number % 20 == 0 or number == steps:  # now and then, as reading waits for the device
             finite = torch.stack(losses).isfinite()
