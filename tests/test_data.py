@@ -324,6 +324,8 @@ def test_another_default_device():
         yield corruptions.gaussian_noise(pixels, 0.1, white)
         yield corruptions.band_noise(white, 0.25, 0.1, 5.5)
         yield corruptions.fourier_basis(1, 2, 32)
+        *_, (_, add) = corruptions.fourier_modes([(1, 2)], pixels.shape, 4.0, 0, "cpu")
+        yield add(pixels)
         yield corruptions.low_resolution(pixels, 8, True)
         yield corruptions.gaussian_blur(pixels, 3)
         yield corruptions.low_pass(pixels, 0.2)
