@@ -48,19 +48,21 @@ lines.color: much too much: # H\xf6he
 
 def test_figures_are_the_same_everywhere(tmp_path):
     """Under a notebook's backend and a matplotlibrc of the user's, byte for byte."""
-    results, again = tmp_path / "results", tmp_path / "results" / "tables"
+    results = tmp_path / "results"
     assert job.finish(results, line=A, pictures=True) == 0
     (tmp_path / "matplotlibrc").write_text(HOSTILE, "latin-1")
-    (results / "matplotlibrc").write_text(HOSTILE, "utf-8")  # the current folder's comes first
-    shutil.copytree(results / "data", again)
+    (results / "matplotlibrc").write_text(HOSTILE, "utf-8")
     environment = dict.fromkeys(["MATPLOTLIBRC", "MPLCONFIGDIR"], str(tmp_path))
     environment["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"
-    process = job.as_a_user(f"exp_a_synthetic.py --redraw {again}", again, **environment)
-    assert process.returncode == 0 and process.stderr == ""
-    figures = list((results / "figures").iterdir())
-    assert len(figures) == 4
-    for figure in figures:
-        assert (again / "figures" / figure.name).read_bytes() == figure.read_bytes()
+    for place in (tmp_path / "elsewhere", results):  # the current folder's file comes first
+        again = place / "tables"
+        shutil.copytree(results / "data", again)
+        process = job.as_a_user(f"exp_a_synthetic.py --redraw {again}", again, **environment)
+        assert process.returncode == 0 and (place == results or process.stderr == "")
+        figures = list((results / "figures").iterdir())
+        assert len(figures) == 4
+        for figure in figures:
+            assert (again / "figures" / figure.name).read_bytes() == figure.read_bytes()
 
 
 def test_older_pythons_get_a_sentence(tmp_path):

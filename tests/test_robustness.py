@@ -68,7 +68,7 @@ def test_killed_at_every_rename(tmp_path):
     one = ("--configurations", "dropout", "--precision", "bfloat16")
     assert job.finish(calm, *one) == 0
     table = pd.read_csv(calm / "data" / "exp_b_training.csv")
-    assert table.device.str.contains(f", {precision}, ").all()
+    assert table.device.str.contains(", bfloat16, ").all()
     for n in itertools.count(1):
         code = job.finish(results, *one, before=job.DieAtRename(n), log=tmp_path / "log")
         if code == 0:

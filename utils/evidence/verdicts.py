@@ -160,7 +160,7 @@ def claim_table(tables: dict[str, pd.DataFrame], labels: dict, seeds=None) -> pd
 def _measured(claim: Claim, values: pd.Series, name: str, labels: dict, seeds) -> dict:
     """What was measured of a claim about a configuration, and the levels of a difference."""
     row = {"claim": claim.text, "quantity": claim.quantity.text, "published": claim.published}
-    row |= {"claimed": {1: "above", -1: "below", 0: ""}[claim.side]}
+    row |= {"claimed": {1: "above", -1: "below", 0: ""}[claim.side], "baseline": np.nan}
     found = of(values, name)
     found = found if seeds is None else found[found.index.isin(seeds)]
     if claim.side and not claim.ratio:
