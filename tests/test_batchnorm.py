@@ -78,20 +78,19 @@ ELSEWHERE = ("kernels used elsewhere", "norm's numbers used")
 
 
 @pytest.mark.parametrize("traceable", [True, False])
-@pytest.mark.parametrize("name", WAYS)
-def test_what_is_used_twice_is_not_folded(name, traceable):
-    way, expected = WAYS[name]
-    checked = lambda s, x: way(s, x) if x.shape[1] == 4 else None
-    model = randomize(Twice(way if traceable else checked))
-    if not traceable and name in ("bare and normalised", "output and norm", *ELSEWHERE):
-        expected = {"c": "n"}  # where hooks watch, what functions read is not seen
-    assert batchnorm_after_convolution(model) == expected
-    table = analyze_model(model, folded=True).set_index("layer")
-    assert table.batchnorm.dropna().to_dict() == expected
-    if not expected and "activation" not in name:
-        assert table.note.str.contains("used|elsewhere|goes to").any(), table.note.tolist()
-    x = torch.randn(2, 4, 8, 8)
-    torch.testing.assert_close(for_inference(model)(x), model(x), rtol=1e-4, atol=1e-4)
+def test_what_is_used_twice_is_not_folded(traceable):
+    for name, (way, expected) in WAYS.items():
+        checked = lambda s, x, way=way: way(s, x) if x.shape[1] == 4 else None
+        model = randomize(Twice(way if traceable else checked))
+        if not traceable and name in ("bare and normalised", "output and norm", *ELSEWHERE):
+            expected = {"c": "n"}  # where hooks watch, what functions read is not seen
+        assert batchnorm_after_convolution(model) == expected, name
+        table = analyze_model(model, folded=True).set_index("layer")
+        assert table.batchnorm.dropna().to_dict() == expected
+        if not expected and "activation" not in name:
+            assert table.note.str.contains("used|elsewhere|goes to").any(), (name, table.note)
+        x = torch.randn(2, 4, 8, 8)
+        torch.testing.assert_close(for_inference(model)(x), model(x), rtol=1e-4, atol=1e-4)
 
 
 def test_dropout_that_stays_at_inference_is_no_way_through():
@@ -122,45 +121,44 @@ def doubled(layer):
     return layer
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda c, n: nn.Sequential(Halved(4, 4, 3), n),
-        lambda c, n: nn.Sequential(c, Active(4)),
-        lambda c, n: nn.Sequential(c, nn.BatchNorm2d(4, track_running_stats=False)),
-        lambda c, n: nn.Sequential(c, nn.BatchNorm2d(4, affine=False)),
-        lambda c, n: nn.Sequential(c, nn.SyncBatchNorm(4)),
-        lambda c, n: nn.Sequential(c, FrozenBatchNorm2d(4)),
-        lambda c, n: nn.Sequential(nn.utils.parametrizations.weight_norm(c), n),
-        lambda c, n: nn.Sequential(c, nn.Identity(), n),
-        lambda c, n: nn.Sequential(doubled(c), n),
-        lambda c, n: nn.Sequential(c, doubled(n)),
-        lambda c, n: nn.DataParallel(nn.Sequential(c, n)),
-    ],
-)
-def test_for_inference_never_changes_the_function(change):
-    model = randomize(change(nn.Conv2d(4, 4, 3), nn.BatchNorm2d(4)))
-    x = torch.randn(3, 4, 8, 8)
-    torch.testing.assert_close(for_inference(model)(x), model(x), rtol=1e-4, atol=1e-4)
-
-
 class Aliases(nn.Module):
     """A convolution under two names, called by the second."""
 
-    def __init__(self):
+    def __init__(self, conv, norm):
         super().__init__()
-        self.first = nn.Conv2d(4, 4, 3)
-        self.second, self.norm = self.first, nn.BatchNorm2d(4)
+        self.first, self.norm = conv, norm
+        self.second = self.first
 
     def forward(self, x):
         return self.norm(self.second(x))
 
 
-def test_a_layer_of_two_names_is_folded_under_both():
-    model, x = randomize(Aliases()), torch.randn(3, 4, 8, 8)
-    folded = for_inference(model)
-    assert not any(isinstance(layer, nn.BatchNorm2d) for layer in folded.modules())
-    torch.testing.assert_close(folded(x), model(x), rtol=1e-4, atol=1e-4)
+CHANGES = {  # a network of a convolution and a BatchNorm, and whether it is one layer afterwards
+    "plain": (nn.Sequential, True),
+    "two names": (Aliases, True),
+    "convolution of another class": (lambda c, n: nn.Sequential(Halved(4, 4, 3), n), False),
+    "BatchNorm of another class": (lambda c, n: nn.Sequential(c, Active(4)), False),
+    "no statistics": (
+        lambda c, n: nn.Sequential(c, nn.BatchNorm2d(4, track_running_stats=False)),
+        False,
+    ),
+    "no weights": (lambda c, n: nn.Sequential(c, nn.BatchNorm2d(4, affine=False)), True),
+    "synchronised": (lambda c, n: nn.Sequential(c, nn.SyncBatchNorm(4)), True),
+    "frozen": (lambda c, n: nn.Sequential(c, FrozenBatchNorm2d(4)), False),
+    "weight norm": (lambda c, n: nn.Sequential(nn.utils.parametrizations.weight_norm(c), n), False),
+    "identity between": (lambda c, n: nn.Sequential(c, nn.Identity(), n), True),
+    "hook of the convolution": (lambda c, n: nn.Sequential(doubled(c), n), False),
+    "hook of the BatchNorm": (lambda c, n: nn.Sequential(c, doubled(n)), False),
+    "wrapped": (lambda c, n: nn.DataParallel(nn.Sequential(c, n)), True),
+}
+
+
+def test_for_inference_never_changes_the_function():
+    for name, (change, folded) in CHANGES.items():
+        model = randomize(change(nn.Conv2d(4, 4, 3), nn.BatchNorm2d(4)))
+        x, found = torch.randn(3, 4, 8, 8), for_inference(model)
+        torch.testing.assert_close(found(x), model(x), rtol=1e-4, atol=1e-4)
+        assert any("Norm" in type(layer).__name__ for layer in found.modules()) != folded, name
 
 
 class Conv2d(nn.Conv2d):
@@ -211,14 +209,14 @@ def replaced(model, make):
     return model
 
 
-@pytest.mark.parametrize("make", [nn.SyncBatchNorm, FrozenBatchNorm2d, DetrFrozenBatchNorm2d])
-def test_other_batchnorms_are_batchnorms(make):
-    model = randomize(ResNet18(4))
+def test_other_batchnorms_are_batchnorms():
+    model = randomize(ResNet18(2))
     right = analyze_model(model, folded=True)
-    for other in (replaced(model, make), nn.DataParallel(replaced(model, make))):
-        found = analyze_model(other, folded=True)
-        assert found.batchnorm.notna().all()
-        np.testing.assert_allclose(found.energy, right.energy, rtol=1e-12)
+    for make in (nn.SyncBatchNorm, FrozenBatchNorm2d, DetrFrozenBatchNorm2d):
+        for other in (replaced(model, make), nn.DataParallel(replaced(model, make))):
+            found = analyze_model(other, folded=True)
+            assert found.batchnorm.notna().all()
+            np.testing.assert_allclose(found.energy, right.energy, rtol=1e-12)
 
 
 WRAPPED = {
@@ -231,20 +229,15 @@ WRAPPED = {
 }
 
 
-@pytest.mark.parametrize("name", WRAPPED)
-def test_wrapped_models_are_looked_through(name):
-    model = randomize(ResNet18(4))
+def test_wrapped_models_and_parts_are_looked_through():
+    model = randomize(ResNet18(2))
     right = analyze_model(model, folded=True)
-    found = analyze_model(WRAPPED[name](copy.deepcopy(model)), folded=True)
-    assert found.layer.tolist() == right.layer.tolist()
-    assert found.batchnorm.tolist() == right.batchnorm.tolist()
-    assert (found.energy == right.energy).all()
-
-
-def test_wrapped_parts_are_looked_through():
+    for name, wrap in WRAPPED.items():
+        found = analyze_model(wrap(copy.deepcopy(model)), folded=True)
+        assert found.equals(right), name
     for wrap in (torch.compile, nn.DataParallel):
-        model = nn.Sequential(nn.Conv2d(3, 3, 3), wrap(ResNet18(2)))
-        assert len(batchnorm_after_convolution(model, traced=True)) == 20
-        found = analyze_model(model, folded=True)
+        whole = nn.Sequential(nn.Conv2d(3, 3, 3), wrap(model))
+        assert len(batchnorm_after_convolution(whole, traced=True)) == 20
+        found = analyze_model(whole, folded=True)
         assert found.batchnorm.notna().sum() == 17, found.note.unique()
         assert not found.layer.str.contains("_orig_mod").any()

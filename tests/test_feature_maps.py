@@ -118,20 +118,26 @@ class Transformer(nn.Module):
         return self.mixed((self.weights(scores) @ x[:, None])[:, 0])
 
 
-@pytest.mark.parametrize("size", [(64, 64), (32, 72)])
-@pytest.mark.parametrize("patches", ["convolution", "by hand"])
-@pytest.mark.parametrize("front, heads", [(0, 3), (5, 1)])
-def test_tokens_are_maps_of_the_grid_and_attention_is_none(size, patches, front, heads):
-    model, images = Transformer(patches, front, heads), torch.rand(2, 3, *size)
+def outputs(model, images, names):
+    """What layers return, by name."""
+    found = {}
+    for name in names:
+        layer = model.get_submodule(name)
+        layer.register_forward_hook(lambda *a, name=name: found.update({name: a[2].detach()}))
     model(images)
-    kept = []
-    model.linear.register_forward_hook(lambda *a: kept.append(a[2].detach()))
+    return {name: values.double() for name, values in found.items()}
+
+
+@pytest.mark.parametrize("size", [(64, 64), (32, 72)])
+@pytest.mark.parametrize("front, heads, patches", [(0, 3, "convolution"), (5, 1, "by hand")])
+def test_tokens_are_maps_of_the_grid_and_attention_is_none(size, front, heads, patches):
+    model, images = Transformer(patches, front, heads), torch.rand(2, 3, *size)
+    tokens = outputs(model, images, ["linear"])["linear"]
     table = feature_spectra(model, images)
     grid = (size[0] // 8, size[1] // 8)
-    maps = kept[0][:, front:].double().unflatten(1, grid).permute(0, 3, 1, 2)
-    sizes = table.groupby("layer")[["height", "width"]].first()
-    assert {"linear", "mixed"} <= {*sizes.index}
-    assert (sizes.loc["linear":"mixed"] == grid).to_numpy().all()
+    maps = tokens[:, front:].unflatten(1, grid).permute(0, 3, 1, 2)
+    sizes = table.groupby("layer")[["height", "width"]].first().loc[["linear", "mixed"]]
+    assert sizes.to_numpy().tolist() == [[*grid], [*grid]]
     rows = table[table.layer == "linear"]
     np.testing.assert_allclose(rows.power, by_radius(power(maps.numpy()).mean((0, 1))), rtol=1e-5)
     assert "attention" in table.attrs["skipped"]["weights"]
@@ -142,11 +148,8 @@ class ChannelsLast(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.conv, self.permute, self.norm = (
-            nn.Conv2d(3, 8, 2, 2),
-            Permute([0, 2, 3, 1]),
-            nn.LayerNorm(8),
-        )
+        self.conv, self.permute = nn.Conv2d(3, 8, 2, 2), Permute([0, 2, 3, 1])
+        self.norm = nn.LayerNorm(8)
         self.block, self.merged = nn.Identity(), nn.Identity()
 
     def forward(self, x):
@@ -156,13 +159,9 @@ class ChannelsLast(nn.Module):
 
 def test_channels_last_where_all_edges_are_equal():
     model, images = ChannelsLast(), torch.rand(2, 3, 16, 16)
-    kept = {}
-    for name in ("permute", "norm", "block", "merged"):
-        layer = model.get_submodule(name)
-        layer.register_forward_hook(lambda *a, name=name: kept.update({name: a[2].detach()}))
     table = feature_spectra(model, images)
-    for name, output in kept.items():
-        maps = output.double().permute(0, 3, 1, 2).numpy()
+    for name, output in outputs(model, images, ["permute", "norm", "block", "merged"]).items():
+        maps = output.permute(0, 3, 1, 2).numpy()
         found = table[table.layer == name].power
         np.testing.assert_allclose(found, by_radius(power(maps).mean((0, 1))), rtol=1e-5)
 
@@ -184,11 +183,9 @@ def test_every_use_of_a_layer_and_every_block_has_rows():
 )
 def test_transformers(name, layer, size):
     model, images = get_model(name, weights=None).eval(), torch.rand(1, 3, size, size)
-    kept = []
-    model.get_submodule(layer).register_forward_hook(lambda *a: kept.append(a[2].detach()))
+    output = outputs(model, images, [layer])[layer]
     rows = feature_spectra(model, images)
     rows = rows[rows.layer == layer]
-    output = kept[0].double()
     output = output[:, 1:].reshape(1, 7, 7, -1) if output.ndim == 3 else output
     expected = by_radius(power(output.permute(0, 3, 1, 2).numpy()).mean((0, 1)))
     np.testing.assert_allclose(rows.power, expected, rtol=1e-6)

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from torchvision.models import resnet18
 
 from models.resnet import Dropout, ResNet18
-from utils.spectra.kernels import measurable_convolutions
+from utils.spectra.kernels import analyze_model
 from utils.training.evaluation import for_inference
 
 
@@ -18,10 +18,9 @@ def test_parameters_and_kernels():
     """Counts of He et al.'s network with a 3x3 stem and ten classes."""
     model = ResNet18()
     assert sum(p.numel() for p in model.parameters()) == 11_173_962
-    convolutions = measurable_convolutions(model)[0].values()
-    assert len(convolutions) == 17
-    assert {conv.kernel_size for conv in convolutions} == {(3, 3)}
-    assert sum(c.weight.shape[:2].numel() for c in convolutions) == 1_220_800
+    convolutions = analyze_model(model)
+    assert convolutions.kernel_size.tolist() == 17 * ["3x3"]
+    assert convolutions.kernels.sum() == 1_220_800
     assert sum(p.numel() for p in ResNet18(16).parameters()) == 701_466
 
 

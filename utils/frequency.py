@@ -16,16 +16,15 @@ with energies summed over all kernels of a layer. A 3x3 kernel has the radii 0, 
 sqrt(2)/3 with multiplicities 1, 4 and 4. Nothing is binned or interpolated: rounding the
 radii to integers would merge the last two.
 
-Every one of these numbers is quadratic in the kernels, so it follows from their summed
-autocorrelation, (2 kh - 1) x (2 kw - 1) numbers. The weights are read once: small kernels
-through their second moments G = sum_n w_n w_n^T, as vectors of k = kh kw numbers, large ones
-by FFT. Pixels are kernel taps: with dilation d, a radius r lies at r / d of the image's.
+All this follows from the summed autocorrelation of the kernels, (2 kh - 1) x (2 kw - 1) numbers.
+The weights are read once: small kernels through their second moments G = sum_n w_n w_n^T, as
+vectors of kh kw numbers, large ones by FFT. Pixels are kernel taps: with dilation d, a radius r
+lies at r / d of the image's.
 
 This file needs torch, numpy and pandas only and can be copied into another project as it is.
 """
 
 import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -64,15 +63,12 @@ def radial_orbits(kh: int, kw: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]
 class RadialSpectrum:
     """The discrete radial profile of a set of kernels of one size.
 
-    Attributes:
-        radius: (R,) cycles/pixel, ascending.
-        energy: (R,) energy at each radius, summed over the kernels; adds up to ||w||^2.
-        multiplicity: (R,) number of DFT coefficients at each radius.
+    Of its R radii every array has the values, in ascending order.
     """
 
-    radius: np.ndarray
-    energy: np.ndarray
-    multiplicity: np.ndarray
+    radius: np.ndarray  # cycles/pixel
+    energy: np.ndarray  # summed over the kernels
+    multiplicity: np.ndarray  # number of DFT coefficients
 
     @property
     def total(self) -> float:
@@ -81,12 +77,12 @@ class RadialSpectrum:
 
     @property
     def density(self) -> np.ndarray:
-        """(R,) energy per DFT coefficient: flat for white kernels."""
+        """Energy per DFT coefficient: flat for white kernels."""
         return self.energy / self.multiplicity
 
     @property
     def share(self) -> np.ndarray:
-        """(R,) fraction of the total energy; NaN and a warning where there is no energy."""
+        """Fraction of the total energy; NaN and a warning where there is no energy."""
         if self.total == 0:
             warnings.warn("kernels without energy have no shares: NaN", stacklevel=2)
             return np.full(len(self.energy), np.nan)
@@ -99,7 +95,7 @@ class RadialSpectrum:
 
     @property
     def white_db(self) -> np.ndarray:
-        """(R,) density relative to white kernels of the same energy, in dB (0 = no preference)."""
+        """Density relative to white kernels of the same energy, in dB (0 = no preference)."""
         return db_against_white(self.share, self.multiplicity / self.multiplicity.sum())
 
     @property
@@ -133,33 +129,33 @@ def kernel_autocorrelation(weight, gains=None) -> np.ndarray:
         ValueError: fewer than two dimensions, empty, not floating point, NaN or infinity.
     """
     weight = _as_filters(weight)
-    kh, kw = weight.shape[-2:]
-    small = kh * kw <= SMALL
-    factors = (
-        torch.ones(1, len(weight), device="cpu")
-        if gains is None
-        else torch.as_tensor(gains, device="cpu")
-    )
-    factors = factors.to(weight.device).to(torch.float64)
+    filters, n, kh, kw = weight.shape
+    numbers, padded = kh * kw, (2 * kh, 2 * kw)  # zeros keep the ends of a correlation apart
+    small, like = numbers <= SMALL, {"dtype": torch.float64, "device": weight.device}
+    factors = torch.as_tensor(np.ones((1, filters)) if gains is None else gains, **like)
+    most = max(1, CHUNK // numbers)  # kernels at a time, of `step` filters
+    step = max(1, most // max(n, numbers if small else 1))
+    buffer = torch.empty(step * min(n, most) * numbers, **like)  # fresh memory costs time
     total = 0.0
-    for part, kernels in _parts(weight, kh * kw if small else 1):
-        if small:
-            power = kernels.mT @ kernels  # second moments of each filter
-        else:  # zeros around a kernel keep the ends of its correlation apart
-            padded = (2 * kh, 2 * kw)
-            power = torch.fft.rfft2(kernels.unflatten(2, (kh, kw)), padded).abs().square().sum(1)
-        total = total + (factors[:, part] @ power.flatten(1)).unflatten(1, power.shape[1:])
+    for start in range(0, filters, step):
+        for part in weight[start : start + step].split(most, dim=1):
+            kernels = buffer[: part.numel()].view(part.shape).copy_(part)
+            if small:  # second moments of each filter
+                power = kernels.flatten(2).mT @ kernels.flatten(2)
+            else:
+                power = torch.fft.rfft2(kernels, padded).abs().square().sum(1)
+            total = total + factors[:, start : start + step] @ power.flatten(1)
     if not torch.isfinite(total).all():
-        if all(torch.isfinite(kernels).all() for _, kernels in _parts(weight, 1)):
+        if torch.isfinite(weight.to(torch.float64)).all():
             raise ValueError("weight is so large that its energy overflows float64")
         raise ValueError("weight must be finite, found NaN or infinity")
     if small:  # the moments summed along equal offsets
-        y, x = np.divmod(np.arange(kh * kw), kw)
+        y, x = np.divmod(np.arange(numbers), kw)
         offset = (y[:, None] - y + kh - 1) * (2 * kw - 1) + x[:, None] - x + kw - 1
-        sums = [np.bincount(offset.ravel(), moments) for moments in total.flatten(1).cpu().numpy()]
+        sums = [np.bincount(offset.ravel(), moments) for moments in total.cpu().numpy()]
         found = np.reshape(sums, (-1, 2 * kh - 1, 2 * kw - 1))
     else:
-        found = torch.fft.irfft2(total, padded).cpu().numpy()
+        found = torch.fft.irfft2(total.unflatten(1, power.shape[1:]), padded).cpu().numpy()
         found = np.fft.fftshift(found, axes=(1, 2))[:, 1:, 1:]
     return found[0] if gains is None else found
 
@@ -171,13 +167,11 @@ def spectrum_from_autocorrelation(correlation) -> RadialSpectrum:
 
 
 def spectrum_from_power(power) -> RadialSpectrum:
-    """Compute the radial profile of a power spectrum, for instance of images.
+    """Compute the radial profile of a power spectrum, for instance of images: sums as its energy,
+    means as its density.
 
     Args:
         power: (H, W), not negative, zero frequency at index (H // 2, W // 2) as after fftshift.
-
-    Returns the spectrum whose energy is the sum of the power at each radius, and whose density
-    is its mean.
     """
     power = np.asarray(power, dtype=np.float64)
     radii, multiplicities, orbit = radial_orbits(*power.shape)
@@ -186,15 +180,14 @@ def spectrum_from_power(power) -> RadialSpectrum:
 
 
 def response_from_autocorrelation(correlation, height: int, width: int | None = None) -> np.ndarray:
-    """Compute the response |H|^2, summed over the kernels, on a grid of height x width frequencies.
+    """Compute the response |H|^2, summed over the kernels, at height x width frequencies.
 
     H(fu, fv) is the transform of a kernel at any frequency. |H|^2 is the DFT of the
-    autocorrelation (Wiener-Khinchin), whose offsets count modulo the size of the grid, which is
-    square without `width`.
+    autocorrelation (Wiener-Khinchin), whose offsets count modulo the size of the grid. Of a
+    multiple of the kernel's size, the kernel's own DFT coefficients are among the samples.
 
-    Returns float64 (height, width), frequencies fftshift(fftfreq(n)) cycles/pixel along both
-    axes, zero frequency at index n // 2. At a size that is a multiple of the kernel's, the DFT
-    coefficients of the kernel are among the samples.
+    Returns float64 (height, width or else height), frequencies fftshift(fftfreq(n)) cycles/pixel
+    along both axes, zero frequency at index n // 2.
     """
     width = height if width is None else width
     if min(height, width) < 1:
@@ -209,10 +202,8 @@ def response_from_autocorrelation(correlation, height: int, width: int | None = 
 def db_against_white(power, white):
     """10 log10(power / white) in dB of numbers, arrays or tables; -inf without power, NaN without both.
 
-    Args:
-        power: at some frequencies, not negative.
-        white: power that white kernels or images of the same energy have there: the mean over a
-            grid of frequencies, ||w||^2 for a response |H|^2, multiplicity / (kh kw) for a share.
+    `white` is the power of white kernels or images of the same energy: the mean over a grid of
+    frequencies, ||w||^2 for a response |H|^2, multiplicity / (kh kw) for a share.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         return 10 * np.log10(power / white)
@@ -222,7 +213,7 @@ def radial_spectrum(weight) -> RadialSpectrum:
     """Compute the discrete radial profile of all kernels of a (..., kh, kw) tensor or array.
 
     The energies agree with a float64 FFT of every kernel to rounding, about 1e-15 of their
-    sum, whatever the scale. Arguments and errors as in `kernel_autocorrelation`.
+    sum. Arguments and errors as of `kernel_autocorrelation`.
     """
     return spectrum_from_autocorrelation(kernel_autocorrelation(weight))
 
@@ -232,8 +223,7 @@ def spectral_suppression_ratio(
 ) -> float:
     """Compute SSR = (eta(0) - eta(T)) / eta(0), eta the energy share above `cutoff` cycles/pixel.
 
-    Positive: the high-frequency share fell; negative: it grew. NaN and a warning where the
-    share before is 0 or undefined.
+    Positive where the share fell. NaN and a warning where that before is 0 or undefined.
     """
     if not np.array_equal(before.radius, after.radius):
         raise ValueError("before and after must have the same radii")
@@ -249,35 +239,16 @@ def relative_decrease(before, after):
 
 
 def _as_filters(weight) -> Tensor:
-    """Check and shape weights to (filters, n, kh, kw); numpy arrays of any layout pass."""
+    """Check weights, and shape them to (filters, n, kh, kw)."""
     if not isinstance(weight, Tensor):
         weight = np.asarray(weight)
-        if weight.dtype.kind == "f":
+        if weight.dtype.kind == "f":  # of any memory layout and byte order
             weight = torch.from_numpy(np.array(weight, dtype=np.float64, order="C"))
     if not (isinstance(weight, Tensor) and weight.is_floating_point()):
         raise ValueError(f"weight must be real floating-point numbers, found {weight.dtype}")
     if weight.ndim < 2 or weight.numel() == 0:
         shape = tuple(weight.shape)
         raise ValueError(f"weight must have 2 dimensions or more, and not be empty, found {shape}")
-    weight = weight.detach()
-    weight = weight.cpu() if weight.device.type == "mps" else weight  # no float64 there
+    weight = weight.detach().cpu() if weight.device.type == "mps" else weight.detach()  # no float64
     n = weight.shape[-3] if weight.ndim > 2 else 1
     return weight.reshape(-1, n, *weight.shape[-2:])
-
-
-def _parts(weight: Tensor, room: int) -> Iterator[tuple[slice, Tensor]]:
-    """Yield a bounded number of filters at a time: where, and kernels (filters, n, k), float64.
-
-    The kernels lie in one buffer, as fresh memory would cost more time: use them at once.
-
-    Args:
-        room: how many times k numbers a filter needs at least.
-    """
-    filters, n, kh, kw = weight.shape
-    most = max(1, CHUNK // (kh * kw))
-    step = max(1, most // max(n, room))
-    buffer = torch.empty(step * min(n, most) * kh * kw, dtype=torch.float64, device=weight.device)
-    for start in range(0, filters, step):
-        for part in weight[start : start + step].split(most, dim=1):
-            kernels = buffer[: part.numel()].view(part.shape)
-            yield slice(start, start + step), kernels.copy_(part).flatten(2)

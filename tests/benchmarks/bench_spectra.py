@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from models.resnet import ResNet18
 from utils.spectra.batchnorm import batchnorm_after_convolution
 from utils.spectra.input_sensitivity import DEFAULT_PROBES, MAX_EXACT_OUTPUTS, input_sensitivity
-from utils.spectra.kernels import analyze_model, measurable_convolutions
+from utils.spectra.kernels import analyze_model
 from utils.training.evaluation import for_inference
 from utils.training.recording import spectrum_rows
 
@@ -45,7 +45,7 @@ def median_ms(function, repeats: int = 15) -> float:
 def kernels() -> None:
     model = ResNet18()
     batchnorms = batchnorm_after_convolution(model)
-    layers = measurable_convolutions(model)[0].values()
+    layers = [layer for layer in model.modules() if isinstance(layer, torch.nn.Conv2d)]
     weights = [conv.weight.detach() for conv in layers if conv.kernel_size == (3, 3)]
     count = sum(w.shape[:2].numel() for w in weights)
     sample = torch.cat([w.flatten(0, 1) for w in weights])[:SAMPLE].numpy()

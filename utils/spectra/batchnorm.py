@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn.parameter import is_lazy
 
-from .modules import class_name, evaluation_mode, named_layers, one_line, unwrap
+from .modules import class_name, evaluation_mode, named_layers, noise, one_line, unwrap
 
 SIZES = (64, 224, 32)  # pixels of the noise image that is tried where no example is given
-SHAPES = ("shape", "size", "dim", "ndim", "dtype", "device")  # no use of a tensor's values
+SHAPES = "shape size dim ndim dtype device"  # no use of a tensor's values
 # Functions and methods after which the values of a tensor are still the same.
 SAME = "clone contiguous detach cpu cuda to type type_as float double half bfloat16"
 
@@ -114,7 +114,7 @@ def _trace(model: nn.Module, kinds: dict[nn.Module, str]) -> tuple[Counter, dict
     def read_by(node: fx.Node) -> set[str]:
         found = set()
         for user in node.users:
-            if (user.args[1] if user.target is getattr else user.target) in SHAPES:
+            if (user.args[1] if user.target is getattr else user.target) in SHAPES.split():
                 continue
             layer = modules.get(user.target)
             through = user.args[:1] == (node,) and layer not in kinds and _does_nothing(user, layer)
@@ -133,23 +133,17 @@ def _trace(model: nn.Module, kinds: dict[nn.Module, str]) -> tuple[Counter, dict
 
 
 def _does_nothing(node: fx.Node, layer: nn.Module | None) -> bool:
-    """Say whether a step of the graph returns its input at inference."""
+    """Say whether a step of the graph returns its input at inference, a layer noise of all scales."""
     if node.op == "call_module":
-        return _returns_noise(layer)
+        values = noise(1, 16, 8, 8) * torch.logspace(-9, 9, 8, device="cpu")
+        try:
+            return torch.equal(layer(values.clone()), values)
+        except Exception:  # noqa: BLE001 (other people's layers, of other sizes)
+            return False
     name = getattr(node.target, "__name__", node.target)
     if node.op == "call_function" and "dropout" in name:
         return not node.kwargs.get("training", [*node.args, True, True][2])
     return node.op in ("call_function", "call_method") and name in SAME.split()
-
-
-def _returns_noise(layer: nn.Module) -> bool:
-    """Say whether a layer returns noise of all magnitudes as it is."""
-    random, magnitudes = torch.Generator().manual_seed(0), torch.logspace(-9, 9, 8, device="cpu")
-    noise = torch.randn(1, 16, 8, 8, generator=random, device="cpu") * magnitudes
-    try:
-        return torch.equal(layer(noise.clone()), noise)
-    except Exception:  # noqa: BLE001 (other people's layers, of other sizes)
-        return False
 
 
 class _Tracer(fx.Tracer):
@@ -166,14 +160,14 @@ class _Tracer(fx.Tracer):
 
 
 def _run(model: nn.Module, kinds: dict, example, problem: str) -> tuple[Counter, dict]:
-    """As `_trace`, from one forward pass."""
+    """As `_trace`, from one forward pass, of an example or of the first noise image that fits."""
     if any(map(is_lazy, [*model.parameters(), *model.buffers()])):
         raise ValueError(f"{problem}; some of its layers are not initialised yet")
     first = next(layer for layer in kinds if not is_batchnorm(layer))
-    channels, random = getattr(first, "in_channels", 3), torch.Generator().manual_seed(0)
-    noises = (torch.rand(1, channels, n, n, generator=random, device="cpu") for n in SIZES)
+    channels = getattr(first, "in_channels", 3)
     like = next(first.parameters(), torch.empty(0, device="cpu"))
-    for given in (noise.to(like) for noise in noises) if example is None else [example]:
+    images = (noise(1, channels, n, n).sigmoid().to(like) for n in SIZES)
+    for given in images if example is None else [example]:
         args, kwargs = ((), given) if isinstance(given, Mapping) else (given, {})
         try:
             return _watch(model, kinds, args if isinstance(args, tuple) else (args,), kwargs)
@@ -188,16 +182,14 @@ def _watch(model: nn.Module, kinds: dict, args: tuple, kwargs: dict) -> tuple[Co
 
     def note(layer, inputs, output):
         calls[kinds[layer]] += 1
-        if is_batchnorm(layer):
-            for conv, tensor, version in reversed(written):
-                same = tensor is inputs[0] or (
-                    tensor.shape == inputs[0].shape and torch.equal(tensor, inputs[0].to(tensor))
-                )
-                if same and tensor._version == version:  # not changed in place since
-                    readers[conv].add(kinds[layer])
-                    break
-        else:
+        if not is_batchnorm(layer):
             written.append((kinds[layer], output, output._version))
+            return
+        for conv, tensor, version in reversed(written):
+            same = tensor.shape == inputs[0].shape and torch.equal(tensor, inputs[0].to(tensor))
+            if same and tensor._version == version:  # not changed in place since
+                readers[conv].add(kinds[layer])
+                break
 
     with ExitStack() as stack:
         for layer in kinds:

@@ -16,7 +16,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import redirect_stderr, redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .modules import is_kernel, networks_in, one_line, plain_names
+from .modules import is_kernel, networks_in, one_line
 
 ROOT = Path(__file__).resolve().parent.parent.parent  # of the project
 SUFFIXES = r"(\.(pt|pth|tar|ckpt|bin|safetensors))+$"  # of files of weights
@@ -66,8 +66,7 @@ def find_model(source: str, weights: str, part: str | None = None) -> Source:
     """
     path = Path(source).expanduser()
     if path.exists() or re.search(SUFFIXES, path.name):
-        networks = load_networks(path)
-        chosen = choose(networks, part, path)
+        networks, chosen = load_networks(path, part)
         about, note = f"{shown(path)}{f', {part}' if part else ''}", ""
         if len(networks) > 1:
             listed = ", ".join(n + " (measured)" * (n == chosen) for n in networks)
@@ -76,7 +75,8 @@ def find_model(source: str, weights: str, part: str | None = None) -> Source:
     if source.startswith("timm/"):
         return _timm(source, weights)
     if re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", source):
-        return _function(source, weights)
+        build = partial(_call, *source.split(":"))
+        return _built(build, source, "its own" if weights in ("default", "random") else weights)
     names = _torchvision_part("models").list_models()
     if source in names:
         return _torchvision(source, weights)
@@ -107,66 +107,47 @@ def _torchvision(name: str, weights: str) -> Source:
     options = {"weights": default if weights == "default" else None}
     if "weights_backbone" in inspect.signature(models.get_model_builder(name)).parameters:
         options["weights_backbone"] = None
-    model = _built(lambda: models.get_model(name, **options), name, weights, downloads=True)
-    names, about = _named(name, weights, default.name)
+    source = _built(partial(models.get_model, name, **options), name, weights, default.name)
     try:
         pixels, preset = default.transforms(**AS_PIXELS), default.transforms()
     except TypeError:  # a model for another task than classification
-        return Source(names, about, model)
+        return source
     transforms = _torchvision_part("transforms")  # models for segmentation do not crop themselves
     crop = transforms.CenterCrop(getattr(preset, "crop_size", preset.resize_size))
+    prepare = transforms.Compose([pixels, crop])
     normalize = transforms.Normalize(preset.mean, preset.std)
     classes = tuple(default.meta.get("categories", ()))
-    return Source(names, about, model, transforms.Compose([pixels, crop]), normalize, classes)
+    return replace(source, prepare=prepare, normalize=normalize, classes=classes)
 
 
-def _timm(source: str, weights: str) -> Source:
+def _timm(name: str, weights: str) -> Source:
     try:
         import timm
     except ImportError:
-        raise WeightsError(f"{source} needs the package timm") from None
-    name, pretrained = source.removeprefix("timm/"), weights == "default"
-    build = partial(timm.create_model, name, pretrained=pretrained)
-    model = _built(build, source, weights, downloads=True)
-    config = timm.data.resolve_model_data_config(model)
+        raise WeightsError(f"{name} needs the package timm") from None
+    options = {"pretrained": weights == "default"}
+    build = partial(timm.create_model, name.removeprefix("timm/"), **options)
+    source = _built(build, name, weights, "default")
+    config = timm.data.resolve_model_data_config(source.model)
     size = config["input_size"][-1]
     prepare = pixels_of_size(size, round(size / config["crop_pct"]))
     normalize = _torchvision_part("transforms").Normalize(config["mean"], config["std"])
-    names, about = _named(source, weights, "default")
-    return Source(names, about, model, prepare, normalize)
+    return replace(source, prepare=prepare, normalize=normalize)
 
 
-def _function(source: str, weights: str) -> Source:
-    module, function = source.split(":")
-    here = os.getcwd()  # as `python -m` looks there first
-
-    def build() -> nn.Module:
-        if here not in sys.path:
-            sys.path.insert(0, here)
-        model = getattr(importlib.import_module(module), function)()
-        if not isinstance(model, nn.Module):
-            raise TypeError(f"it returns a {type(model).__name__}, no nn.Module")
-        return model
-
-    model = _built(build, source, weights)
-    built = "its own" if weights in ("default", "random") else weights
-    names, about = _named(source, built, built)
-    return Source(names, about, model)
+def _call(module: str, function: str) -> nn.Module:
+    if os.getcwd() not in sys.path:  # as `python -m` looks there first
+        sys.path.insert(0, os.getcwd())
+    model = getattr(importlib.import_module(module), function)()
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"it returns a {type(model).__name__}, no nn.Module")
+    return model
 
 
-def _named(name: str, weights: str, default: str) -> tuple[tuple[str, ...], str]:
-    """Names for results on a model by name, and how captions call it."""
-    plain = re.sub(r"[^\w-]+", "_", name)
-    if weights in ("default", "random", "its own"):
-        about = f"{name}, {default if weights == 'default' else weights} weights"
-        return (plain, f"{plain}_{weights}"), about
-    path = Path(weights).expanduser()
-    return (plain, *file_names(path, plain)), f"{name}, weights {shown(path)}"
-
-
-def _built(build: Callable, name: str, weights: str, downloads: bool = False) -> nn.Module:
-    """A model by its function, with a file's weights where `weights` is one."""
-    words = io.StringIO()  # about a download
+def _built(build: Callable, name: str, weights: str, default: str = "") -> Source:
+    """A model by its function, with a file's weights where `weights` is one. Default weights are
+    downloaded, and called `default` in captions."""
+    words, plain = io.StringIO(), re.sub(r"[^\w-]+", "_", name)
     torch.manual_seed(0)
     try:
         with warnings.catch_warnings(), redirect_stdout(words), redirect_stderr(words):
@@ -174,16 +155,19 @@ def _built(build: Callable, name: str, weights: str, downloads: bool = False) ->
             model = build()
     except Exception as error:  # noqa: BLE001 (no network, an unknown name, the user's own code)
         text = f"{name} cannot be built"
-        if downloads and weights == "default":
+        if weights == "default":
             text = f"the weights of {name} are not here and cannot be downloaded; "
             text += "--weights random needs none"
         raise WeightsError(f"{text} ({one_line(error)})") from None
-    if weights not in ("default", "random"):
-        try:
-            model.load_state_dict(load_weights(Path(weights).expanduser()))
-        except RuntimeError as error:
-            raise WeightsError(f"{weights} does not fit {name} ({one_line(error)})") from None
-    return model
+    if weights in ("default", "random", "its own"):
+        about = f"{name}, {default if weights == 'default' else weights} weights"
+        return Source((plain, f"{plain}_{weights}"), about, model)
+    path = Path(weights).expanduser()
+    try:
+        model.load_state_dict(load_weights(path))
+    except RuntimeError as error:
+        raise WeightsError(f"{weights} does not fit {name} ({one_line(error)})") from None
+    return Source((plain, *file_names(path, plain)), f"{name}, weights {shown(path)}", model)
 
 
 def pixels_of_size(size: int, larger: int) -> Callable:
@@ -200,29 +184,19 @@ def _torchvision_part(name: str):
         raise WeightsError(f"torchvision cannot be used ({one_line(error)})") from None
 
 
-def choose(networks: dict[str, dict], part: str | None, path: Path) -> str:
-    """Which network of a file is meant."""
-    if part is None:
-        return next(iter(networks))
-    for found in networks:  # the shorter names first
-        if found == part or found.startswith(f"{part}."):
-            return found
-    listed = ", ".join(place or "(the file itself)" for place in networks)
-    raise WeightsError(f"{path.name} has no part {part!r}; it has: {listed}")
-
-
 def load_weights(path: Path, part: str | None = None) -> dict[str, Tensor]:
     """The weights of one network, as `load_networks`."""
-    networks = load_networks(path)
-    return networks[choose(networks, part, Path(path))]
+    networks, chosen = load_networks(path, part)
+    return networks[chosen]
 
 
-def load_networks(path: Path) -> dict[str, dict[str, Tensor]]:
-    """The networks in a .pt, .pth, .pt.tar or .safetensors file: as `modules.networks_in`.
+def load_networks(path: Path, part: str | None) -> tuple[dict[str, dict[str, Tensor]], str]:
+    """The networks in a .pt, .pth, .pt.tar or .safetensors file as `modules.networks_in`, and which
+    is meant: the first, or that of a place, or the first inside it.
 
     Raises:
         WeightsError: missing, damaged, more than plain containers of tensors, or without weights
-            of a convolution.
+            of a convolution, or without that part.
     """
     path = Path(path)
     try:
@@ -250,10 +224,14 @@ def load_networks(path: Path) -> dict[str, dict[str, Tensor]]:
         ) from None
     if not isinstance(content, Mapping):
         raise WeightsError(f"{path} holds a {type(content).__name__}, no state dict")
-    networks = {place: plain_names(state) for place, state in networks_in(content).items()}
+    networks = networks_in(content)
     if not any(is_kernel(*pair) for state in networks.values() for pair in state.items()):
         raise WeightsError(f"{path} holds no weights of convolutions (four-dimensional)")
-    return networks
+    meant = [p for p in networks if part is None or p == part or p.startswith(f"{part}.")]
+    if not meant:
+        listed = ", ".join(place or "(the file itself)" for place in networks)
+        raise WeightsError(f"{path.name} has no part {part!r}; it has: {listed}")
+    return networks, meant[0]
 
 
 def checkpoint_files(names: list[str]) -> list[Path]:
@@ -269,10 +247,14 @@ def checkpoint_files(names: list[str]) -> list[Path]:
         found = ([f for f in some if re.search(SUFFIXES, f.name) or f == path] for some in inside)
         files += next(filter(None, found), [])
     if not files:
-        raise WeightsError(
-            f"{' '.join(names)} holds no file of weights (.pt, .pth, .safetensors, ...)"
-        )
-    return sorted(dict.fromkeys(files), key=lambda path: _words_and_numbers(path.as_posix()))
+        text = "holds no file of weights (.pt, .pth, .safetensors, ...)"
+        raise WeightsError(f"{' '.join(names)} {text}")
+
+    def words_and_numbers(path: Path) -> list[tuple[str, int]]:
+        pairs = re.findall(r"(\D*)(\d*)", path.as_posix())
+        return [(word, int(number or 0)) for word, number in pairs]
+
+    return sorted(dict.fromkeys(files), key=words_and_numbers)
 
 
 def numbered(files: list[Path]) -> tuple[dict[Path, int], dict[Path, str]]:
@@ -288,7 +270,3 @@ def numbered(files: list[Path]) -> tuple[dict[Path, int], dict[Path, str]]:
             if len(set(numbers)) == len(left):
                 return dict(zip(left, numbers)), out
     return dict(zip(files, range(len(files)))), {}
-
-
-def _words_and_numbers(text: str) -> list:
-    return [(int(part), "") if part.isdecimal() else (0, part) for part in re.split(r"(\d+)", text)]

@@ -52,14 +52,13 @@ def feature_spectra(model: nn.Module, images, batch: int = 32) -> pd.DataFrame:
         batch: images at a time. The result does not depend on it; a warning tells where it does.
 
     Returns a row per layer, in the order of their use, and exact radius (cycles per pixel of the
-    map): layer, module (its class), channels, height, width, radius, multiplicity, power (mean
-    |DFT|^2 of an orthonormal DFT over images, channels and the radius), db (power relative to the
-    lowest radius above zero) and, on the diagonal of square maps, relative_log_amplitude: mean
-    over images and channels of log(|DFT| + 1e-6), minus that at zero frequency, as in
-    arXiv:2202.06709. `.attrs["skipped"]` maps layers without a map to the reason.
+    map), with power, the mean of |DFT|^2 (orthonormal) over images, channels and the radius; db,
+    relative to the lowest radius above zero; and, on the diagonal of square maps,
+    relative_log_amplitude: mean of log(|DFT| + 1e-6) over images and channels, minus that at zero
+    frequency, as in arXiv:2202.06709. `.attrs["skipped"]`: layer -> why it has no map.
     """
     warn_of_batches(model)
-    inside, found, skipped = unwrap(model), {}, {}
+    layers, found, skipped = named_layers(model), {}, {}
     seen, last = Counter(), []
 
     def note(name: str, module: nn.Module, args, kwargs, output) -> None:
@@ -69,7 +68,7 @@ def feature_spectra(model: nn.Module, images, batch: int = 32) -> pd.DataFrame:
         last[:] = [version, output]  # kept, so that no other has its id
         seen[name] += 1
         name = name if seen[name] == 1 else f"{name} #{seen[name]}"
-        maps = grids.maps(module, first_tensor((args, kwargs)), output)
+        maps = grids.maps(module, first_tensor((args, kwargs)), first_tensor(output))
         if isinstance(maps, str) or name in skipped:  # in the first batch already
             skipped.setdefault(name, maps)
             return
@@ -81,15 +80,15 @@ def feature_spectra(model: nn.Module, images, batch: int = 32) -> pd.DataFrame:
         found[name] = (power, log, type(module).__name__, maps.shape[1])
 
     with ExitStack() as stack:
-        stack.enter_context(evaluation_mode(inside))
-        for name, module in named_layers(model).items():
+        stack.enter_context(evaluation_mode(unwrap(model)))
+        for name, module in layers.items():
             hook = module.register_forward_hook(partial(note, name), with_kwargs=True)
             stack.enter_context(hook)
-        for pixels in image_batches(inside, images, batch):
+        for pixels in image_batches(unwrap(model), images, batch):
             grids = _Grids(pixels.shape)
             seen.clear()
-            inside(pixels)
-    for name, module in named_layers(model).items():
+            unwrap(model)(pixels)
+    for name, module in layers.items():
         if not seen[name] and not [*module.children()]:
             skipped[name] = "not used, or not by a call that can be watched"
     rows = [_feature_rows(name, len(images), *sums) for name, sums in found.items()]
@@ -99,7 +98,6 @@ def feature_spectra(model: nn.Module, images, batch: int = 32) -> pd.DataFrame:
 
 
 def _feature_rows(name, images, power, log, module, channels) -> pd.DataFrame:
-    """The rows of one layer from its sums over images and channels."""
     spectrum = spectrum_from_power(np.fft.fftshift(power) / (images * channels))
     db = db_against_white(spectrum.density, spectrum.density[1])
     relative = np.full(len(db), np.nan)
@@ -117,9 +115,8 @@ class _Grids:
         self.batch, self.known, self.made = images[0], [tuple(images[2:])], False
         self.channels = 1  # axis of the latest map
 
-    def maps(self, module: nn.Module, given: Tensor | None, output) -> Tensor | str:
+    def maps(self, module: nn.Module, given: Tensor | None, output: Tensor | None) -> Tensor | str:
         """Shape what a layer returned to maps (B, C, h, w), or say why it is none."""
-        output = first_tensor(output)
         if output is None or not output.is_floating_point():
             return "returns no real tensor"
         text = f"returns {tuple(output.shape)}, no map of the image"
@@ -133,42 +130,40 @@ class _Grids:
             self.known = self.known if self.made else []
             self.made, axis, grid = True, 1, tuple(output.shape[2:])
         elif output.ndim == 3:
-            axis, grid = 2, self.of_tokens(output.shape[1])
+            axis, grid = 2, self.grid_of_tokens(output.shape[1])
         else:
             axis, grid = self.axis_and_grid(module, given, output)
         if grid is None:
             return text
         self.known = [g for g in self.known if g != grid] + [grid]  # the latest last
-        if output.ndim == 4:
+        if output.ndim == 3:
+            tokens = grid[0] * grid[1]
+            output = output[:, -tokens:].unflatten(1, grid)
+        else:
             self.channels = output._channels = axis
         if min(grid) < MIN_MAP_SIZE:
             return "smaller than {0} x {0}: {1} x {2}".format(MIN_MAP_SIZE, *grid)
-        if output.ndim == 3:
-            tokens = grid[0] * grid[1]
-            return output[:, -tokens:].unflatten(1, grid).permute(0, 3, 1, 2)
         return output if axis == 1 else output.permute(0, 3, 1, 2)
 
-    def of_tokens(self, tokens: int) -> tuple[int, int] | None:
-        """Find the grid of tokens, the latest of those that leave the fewest in front."""
-        fits = {}
-        for grid in self.known:
-            for part in self.parts(grid):
-                prefix = tokens - part[0] * part[1]
-                if 0 <= prefix <= min(MAX_PREFIX, tokens // 2) and part[0] * part[1] > 1:
-                    fits[prefix] = part
-        return fits[min(fits)] if fits else None
+    def candidates(self) -> list[tuple[int, int]]:
+        """List known grids, each before those that merging its pixels makes of it."""
+        found = []
+        for h, w in self.known:
+            factors = [k for k in range(2, min(h, w) + 1) if h % k == w % k == 0]
+            halves = [(-(-h // 2), -(-w // 2))]  # odd ones get a pixel more
+            found += [(h, w), *(halves if self.made else [(h // k, w // k) for k in factors])]
+        return found
 
-    def parts(self, grid: tuple[int, int]) -> list[tuple[int, int]]:
-        """List a grid and those that merging its pixels makes of it."""
-        whole = [k for k in range(2, min(grid) + 1) if grid[0] % k == grid[1] % k == 0]
-        halves = [(-(-grid[0] // 2), -(-grid[1] // 2))]  # odd ones get a pixel more
-        return [grid] + (halves if self.made else [(grid[0] // k, grid[1] // k) for k in whole])
+    def grid_of_tokens(self, tokens: int) -> tuple[int, int] | None:
+        """Find the grid of tokens, the latest of those that leave the fewest in front."""
+        fits = {tokens - h * w: (h, w) for h, w in self.candidates() if h * w > 1}
+        fronts = [n for n in fits if 0 <= n <= min(MAX_PREFIX, tokens // 2)]
+        return fits[min(fronts)] if fronts else None
 
     def axis_and_grid(self, module: nn.Module, given: Tensor, output: Tensor) -> tuple:
         """Find the axis of the channels, 1 or 3, and the grid of an output with four axes."""
-        parts = [part for grid in self.known for part in self.parts(grid)]
-        fits = {1: tuple(output.shape[2:]), 3: tuple(output.shape[1:3])}
-        fits = {axis: grid for axis, grid in fits.items() if grid in parts}
+        grids = {1: tuple(output.shape[2:]), 3: tuple(output.shape[1:3])}
+        fits = {axis: grid for axis, grid in grids.items() if grid in self.candidates()}
         norm = type(module) is nn.LayerNorm and len(module.normalized_shape) == 1
         if norm or isinstance(module, nn.Linear):
             return 3, fits.get(3)

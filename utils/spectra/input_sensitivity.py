@@ -8,7 +8,6 @@ Images and models are as for `feature_maps.feature_spectra`.
 import numpy as np
 import torch
 from torch import nn
-from torch.nn import functional as F
 
 from .feature_maps import amplitudes, first_tensor, image_batches, warn_of_batches
 from .modules import evaluation_mode, unwrap
@@ -35,9 +34,9 @@ def input_sensitivity(
             outputs are flattened; the mean is not subtracted from a single one.
         images: (N, C, H, W); their unit is that of dx.
         batch: images at a time. The result does not depend on it; a warning tells where it does.
-        probes: number of vectors v of random signs per image, drawn from the image's number, of
-            which the gradient of v . z is taken: the same in expectation, and 1, with many images,
-            is quickest. None: every class exactly if there are at most 100, else 32 probes.
+        probes: vectors v of random signs per image, drawn from its number, of which the gradient
+            of v . z is taken: the same in expectation, and 1, with many images, is quickest. None:
+            every class exactly if there are at most 100, else 32.
 
     Returns float64 (H, W), frequencies fftshift(fftfreq) cycles/pixel, zero frequency at index
     (H // 2, W // 2). `frequency.spectrum_from_power` gives its radial profile.
@@ -56,25 +55,20 @@ def input_sensitivity(
             if logits is None or not logits.requires_grad or len(logits) != len(pixels):
                 raise ValueError("model gives no tensor that depends on each image smoothly")
             logits = logits.flatten(1) if logits.ndim > 1 else logits[:, None]  # (B, classes)
-            classes = logits.shape[1]
+            (classes,) = size = logits.shape[1:]
             if classes > 1:
                 logits = logits - logits.mean(1, keepdim=True)
             exact = probes is None and classes <= MAX_EXACT_OUTPUTS
             count = classes if exact else probes or DEFAULT_PROBES
-            numbers = range(done, done + len(pixels))  # of the images, so that no batch matters
-            generators = [torch.Generator().manual_seed(n) for n in numbers]
+            generators = [torch.Generator().manual_seed(done + n) for n in range(len(pixels))]
             done += len(pixels)
             for number in range(count):  # a direction at a time: maps have a million outputs
                 if exact:
-                    direction = F.one_hot(torch.tensor(number, device="cpu"), classes).expand_as(
-                        logits
-                    )
+                    direction = torch.zeros_like(logits)
+                    direction[:, number] = 1
                 else:
-                    bits = (
-                        torch.randint(2, (classes,), generator=g, device="cpu") for g in generators
-                    )
-                    direction = (2 * torch.stack([*bits]) - 1) / count**0.5
-                direction = direction.to(logits)
+                    bits = [torch.randint(2, size, generator=g, device="cpu") for g in generators]
+                    direction = (2 * torch.stack(bits) - 1).to(logits) / count**0.5
                 (gradient,) = torch.autograd.grad(logits, pixels, direction, retain_graph=True)
                 total += sum(a.square().sum((0, 1)) for a in amplitudes(gradient)).cpu().numpy()
     return np.fft.fftshift(total / len(images))

@@ -17,19 +17,11 @@ from torch.nn.utils.parametrize import ParametrizationList
 
 from .. import frequency
 from . import batchnorm as norms
-from .impulse_response import is_quantised, kernels_of
-from .modules import (
-    WHOLE,
-    class_name,
-    evaluation_mode,
-    made_into_weight,
-    named_layers,
-    networks_in,
-    one_line,
-    plain_names,
-)
+from . import modules
+from .impulse_response import kernels_of, why_not
 
 COLUMNS = ["layer", "kernel_size", "kernels", "energy", "ssr", "high_share", "corner_share"]
+LINEAR = "(linear layers)"
 
 
 def analyze_model(
@@ -49,11 +41,10 @@ def analyze_model(
         example: as for `batchnorm.batchnorm_after_convolution`.
         batchnorms: convolution -> BatchNorm to fold into it, for what is not found otherwise.
 
-    Returns one row per convolution: layer, kernel_size, kernels (their number), energy, ssr
-    (against white kernels), high_share, corner_share, with `folded` also batchnorm (the layer
-    folded in, if any) and note (why none is), and for each radius r of the kernel size, in
-    kernel taps, a column db_r, the density against white in dB. r has four decimals, or more
-    where two columns would get one name. `.attrs["skipped"]` maps layers left out to the reason.
+    Returns a row per convolution: layer, kernel_size, kernels (their number), energy, ssr (against
+    white kernels), high_share, corner_share, with `folded` batchnorm (what is folded in) and note
+    (why nothing is), and for each radius r, in kernel taps, db_r, the density against white in dB.
+    r has four decimals, or as many as tell all apart. `.attrs["skipped"]`: layer -> why it has none.
 
     Raises:
         ValueError: `batchnorms` names a layer that is not there.
@@ -72,7 +63,7 @@ def kernel_spectra(
     """
     weights, known, skipped, notes = _layers(model)
     if not weights and not skipped:
-        skipped[WHOLE] = "no layer that is known as a convolution"
+        skipped[modules.WHOLE] = "no layer that is known as a convolution"
     for pair in (batchnorms or {}).items():
         for name, there in zip(pair, (weights, known)):
             if name not in there:
@@ -85,7 +76,7 @@ def kernel_spectra(
         except ValueError as error:
             notes = dict.fromkeys(weights, str(error))
     pairs |= batchnorms or {} if folded else {}
-    rows, levels, correlations = [], [], {}
+    names, rows, correlations = [*COLUMNS, "batchnorm", "note"], [], {}
     for name, weight in weights.items():
         try:
             gain, *fate = _fold(weight, known, pairs.get(name), notes.get(name, ""))
@@ -99,22 +90,22 @@ def kernel_spectra(
                     raise ValueError("the other model has no such layer")
                 against = frequency.spectrum_from_autocorrelation(reference[name])
         except Exception as error:  # noqa: BLE001 (tensors of other libraries can raise anything)
-            skipped[name] = one_line(error)
+            skipped[name] = modules.one_line(error)
             continue
         correlations[name] = correlation
-        with np.errstate(invalid="ignore"):  # no energy at some radius in both
-            db = spectrum.white_db - against.white_db
-        levels.append(dict(zip(spectrum.radius.round(12), db)))
-        shares = spectrum.high_share(cutoff), spectrum.corner_share
         ssr = frequency.spectral_suppression_ratio(against, spectrum, cutoff)
+        shares = spectrum.high_share(cutoff), spectrum.corner_share
         size, kernels = "{}x{}".format(*weight.shape[2:]), weight.shape[:2].numel()
-        rows.append([name, size, kernels, spectrum.total, ssr, *shares, *fate])
-    names = [*COLUMNS, "batchnorm", "note"]
-    table = pd.DataFrame(rows, columns=names)[names if folded else COLUMNS]
-    decibels = pd.DataFrame(levels, table.index).sort_index(axis=1)
-    columns = ([f"db_{radius:.{n}f}" for radius in decibels] for n in range(4, 13))
-    unique = next(names for names in columns if len({*names}) == len(names))
-    table = table.join(decibels.set_axis(unique, axis=1))
+        with np.errstate(invalid="ignore"):  # no energy at some radius in both
+            levels = zip(spectrum.radius.round(12), spectrum.white_db - against.white_db)
+        row = [name, size, kernels, spectrum.total, ssr, *shares, *fate]
+        rows.append(dict(zip(names, row)) | dict(levels))
+    names = names if folded else COLUMNS
+    radii = sorted({key for row in rows for key in row if not isinstance(key, str)})
+    table = pd.DataFrame(rows, columns=[*names, *radii])
+    columns = ([f"db_{radius:.{n}f}" for radius in radii] for n in range(4, 13))
+    unique = next(found for found in columns if len({*found}) == len(found))
+    table.columns = [*names, *unique]
     table.attrs["skipped"] = skipped
     return table, correlations
 
@@ -168,81 +159,58 @@ def _fold(weight: Tensor, known: dict, bn: str | None, note: str) -> tuple[Tenso
     return torch.ones(len(weight), device="cpu"), None, note
 
 
-def measurable_convolutions(model: nn.Module) -> tuple[dict[str, nn.Module], dict[str, str]]:
-    """Name -> convolution with a spatial spectrum, and name -> reason for those without."""
-    measured, skipped, linear = {}, {}, 0
-    for name, layer in named_layers(model).items():
-        kind = class_name(layer)
-        alone = not [*layer.children()]
-        script = isinstance(layer, torch.jit.ScriptModule)
-        if isinstance(layer, nn.modules.conv._ConvTransposeNd):
-            skipped[name] = "transposed"
-        elif script and "Conv" in kind and alone and not hasattr(layer, "stride"):
-            skipped[name] = "traced TorchScript; analyse the model it was made from"
-        elif (
-            isinstance(layer, nn.modules.conv._ConvNd)
-            or ("Conv" in kind and is_quantised(layer))
-            or norms.is_convolution(layer)
-        ):
-            weight = layer.weight() if is_quantised(layer) else layer.weight
-            reason = _why_not(weight)
-            (skipped if reason else measured)[name] = reason or layer
-        elif "Linear" in kind and alone:
-            linear += 1
-            skipped["(linear layers)"] = f"{linear}, without spatial frequencies"
-        elif not isinstance(layer, ParametrizationList):  # it belongs to a layer listed itself
-            for part, weight in layer.named_parameters(recurse=False):
-                if not is_lazy(weight) and weight.ndim == 4:
-                    skipped[f"{name}.{part}"] = f"of {kind}, not of a convolution of torch.nn"
-    return measured, skipped
-
-
 def _layers(model) -> tuple[dict[str, Tensor], dict, dict[str, str], dict[str, str]]:
     """By layer, in the model's order: weights, BatchNorms, why it is left out, and notes."""
-    weights = {}
-    if isinstance(model, nn.Module):
-        with evaluation_mode(model):  # in training, asking changes spectral norms
-            layers, skipped = measurable_convolutions(model)
-            for name, layer in layers.items():
-                try:
-                    weights[name] = kernels_of(layer)
-                except Exception as error:  # noqa: BLE001 (other people's layers)
-                    skipped[name] = one_line(error)
-        known = {n: m for n, m in named_layers(model).items() if norms.is_batchnorm(m)}
-        return weights, known, skipped, {}
-    if not isinstance(model, Mapping):
+    if isinstance(model, Mapping):
+        return _layers_of_state_dict(next(iter(modules.networks_in(model).values()), {}))
+    if not isinstance(model, nn.Module):
         raise TypeError(f"model must be an nn.Module or a state dict, found {type(model)}")
-    known, skipped, linear = {}, {}, 0
-    state = plain_names(next(iter(networks_in(model).values()), {}))
+    layers, weights, skipped, linear = modules.named_layers(model), {}, {}, 0
+    with modules.evaluation_mode(model):  # in training, asking changes spectral norms
+        for name, layer in layers.items():
+            kind, alone = modules.class_name(layer), not [*layer.children()]
+            try:
+                if _is_convolution(layer, kind, alone):
+                    weights[name] = kernels_of(layer)
+                    continue
+            except Exception as error:  # noqa: BLE001 (other people's layers)
+                skipped[name] = modules.one_line(error)
+                continue
+            if "Linear" in kind and alone:
+                linear += 1
+                skipped[LINEAR] = f"{linear}, without spatial frequencies"
+            elif not isinstance(layer, ParametrizationList):  # it belongs to a layer listed itself
+                for part, values in layer.named_parameters(recurse=False):
+                    if not is_lazy(values) and values.ndim == 4:
+                        skipped[f"{name}.{part}"] = f"of {kind}, not of a convolution of torch.nn"
+    known = {name: layer for name, layer in layers.items() if norms.is_batchnorm(layer)}
+    return weights, known, skipped, {}
+
+
+def _is_convolution(layer: nn.Module, kind: str, alone: bool) -> bool:
+    """Say whether a layer is a convolution; raise a ValueError where its kernels cannot be had."""
+    script = isinstance(layer, torch.jit.ScriptModule)
+    if script and "Conv" in kind and alone and not hasattr(layer, "stride"):
+        raise ValueError("traced TorchScript; analyse the model it was made from")
+    quantised = "Conv" in kind and callable(getattr(layer, "weight", None))
+    return quantised or isinstance(layer, nn.modules.conv._ConvNd) or norms.is_convolution(layer)
+
+
+def _layers_of_state_dict(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict, dict, dict]:
+    weights, known, skipped, linear = {}, {}, {}, 0
     for name, values in state.items():
         layer, _, part = name.rpartition(".")
         if part == "running_var":
-            scale = state.get(f"{layer}.weight")
-            known[layer] = SimpleNamespace(running_var=values, weight=scale)
+            known[layer] = SimpleNamespace(running_var=values, weight=state.get(f"{layer}.weight"))
         elif part == "weight" and values.ndim > 2:
-            reason = _why_not(values)
-            (skipped if reason else weights)[layer or WHOLE] = reason or values
-        elif values.ndim == 4 and made_into_weight(name):
+            reason = why_not(values)
+            (skipped if reason else weights)[layer or modules.WHOLE] = reason or values
+        elif modules.is_kernel(name, values):
             skipped[name] = "part of a weight that a state dict does not make; analyse the model"
         elif values.ndim == 4:
             skipped[name] = "four-dimensional, but not called weight"
         elif part == "weight" and values.ndim == 2:
             linear += 1
-            skipped["(linear layers)"] = f"{linear}, without spatial frequencies"
+            skipped[LINEAR] = f"{linear}, without spatial frequencies"
     notes = dict.fromkeys(weights, "a state dict does not say what follows a convolution")
     return weights, known, skipped, notes
-
-
-def _why_not(weight: Tensor) -> str:
-    """Why a convolution's weight is not measured; "" where it is."""
-    if is_lazy(weight):
-        return "not initialised yet"
-    if weight.ndim != 4:
-        return "not two-dimensional"
-    if weight.is_meta:
-        return "on the meta device, without values"
-    if not (weight.is_floating_point() or weight.is_quantized):
-        return f"not real floating point: {weight.dtype}"
-    if weight.layout != torch.strided:
-        return f"not dense: {weight.layout}"
-    return "1x1" if weight.shape[2:] == (1, 1) else ""

@@ -15,6 +15,8 @@ WRAPPERS = (nn.DataParallel, DistributedDataParallel, AveragedModel)
 WHOLE = "(model)"  # the name of a model that has no parts
 # Entries of a checkpoint that may hold the weights, in order of preference.
 KEYS = ("state_dict", "model_state_dict", "model", "ema")
+# In a state dict, the weight of a convolution, or the part of which torch.nn.utils makes it.
+KERNEL = r"(^|\.)(weight(_orig|_v)?|parametrizations\.weight\.original[01]?)$"
 
 
 def unwrap(model: nn.Module) -> nn.Module:
@@ -35,6 +37,11 @@ def named_layers(model: nn.Module) -> dict[str, nn.Module]:
 def class_name(layer: nn.Module) -> str:
     """Name the class of a layer, of a scripted one that which it was made from."""
     return getattr(layer, "original_name", type(layer).__name__)
+
+
+def noise(*shape: int) -> Tensor:
+    """Normal numbers, the same at every call: no random state and no default device counts."""
+    return torch.randn(shape, generator=torch.Generator().manual_seed(0), device="cpu")
 
 
 @contextmanager
@@ -62,24 +69,20 @@ def evaluation_mode(model: nn.Module) -> Iterator[None]:
 
 def networks_in(content) -> dict[str, dict[str, Tensor]]:
     """State dicts with kernels of convolutions in a checkpoint, by place ("ema.module"; "" is the
-    checkpoint itself), in order of preference; the first without kernels where there are none."""
-    found = dict(_state_dicts(content))
-    holding = {
-        place: s for place, s in found.items() if any(is_kernel(*pair) for pair in s.items())
-    }
-    return holding or dict([*found.items()][:1])
+    checkpoint itself), in order of preference; the first without kernels where there are none.
+
+    Names are without `module.` and `_orig_mod.`, which wrappers and torch.compile add, and without
+    control characters. Pruned, weight- and spectrally normalised layers have the weight that they
+    convolve with in place of its parts.
+    """
+    found = {place: _joined_weights(_plain_names(state)) for place, state in _state_dicts(content)}
+    holding = {p: state for p, state in found.items() if any(map(is_kernel, state, state.values()))}
+    return holding or dict(itertools.islice(found.items(), 1))
 
 
-def plain_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors under names without `module.` and `_orig_mod.`, which wrappers and torch.compile
-    add, and without control characters. Pruned, weight- and spectrally normalised layers get the
-    weight that they convolve with in place of its parts."""
-    plain = {}
-    for name, values in state.items():
-        shown = "".join(c if c.isprintable() else "?" for c in name)
-        shown = re.sub(r"^(module\.|_orig_mod\.)+|(?<=\.)_orig_mod\.", "", shown)
-        plain[name if shown in plain else shown] = values
-    return _joined_weights(plain)
+def is_kernel(name: str, values: Tensor) -> bool:
+    """Say whether an entry of a state dict can hold the weight of a two-dimensional convolution."""
+    return values.ndim == 4 and bool(re.search(KERNEL, name))
 
 
 def _state_dicts(
@@ -94,20 +97,16 @@ def _state_dicts(
         yield from _state_dicts(named[name], f"{place}.{name}".lstrip("."), depth - 1)
 
 
-def is_kernel(name: str, values: Tensor) -> bool:
-    """Say whether an entry of a state dict can hold the weight of a two-dimensional convolution."""
-    return values.ndim == 4 and (name.rpartition(".")[2] == "weight" or made_into_weight(name))
-
-
-def made_into_weight(name: str) -> bool:
-    """Say whether an entry of a state dict is a part from which a layer makes its weight."""
-    return bool(
-        re.search(r"(^|\.)(weight_(orig|v)|parametrizations\.weight\.original[01]?)$", name)
-    )
+def _plain_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    plain = {}
+    for name, values in state.items():
+        shown = "".join(c if c.isprintable() else "?" for c in name)
+        shown = re.sub(r"^(module\.|_orig_mod\.)+|(?<=\.)_orig_mod\.", "", shown)
+        plain[name if shown in plain else shown] = values
+    return plain
 
 
 def _joined_weights(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Replace the parts of a weight by the weight itself, where torch.nn.utils made them."""
     new = "parametrizations.weight."
     ways = [
         (["weight_orig", "weight_mask"], torch.mul),
@@ -131,8 +130,7 @@ def _weight_normalised(norm: Tensor, direction: Tensor) -> Tensor:
     axes = [axis for axis in range(norm.ndim) if norm.shape[axis] == 1]  # the norm is over them
     if norm.ndim and not axes:
         raise IndexError("no norm")
-    axes = axes or None
-    return direction * (norm / torch.linalg.vector_norm(direction, dim=axes, keepdim=True))
+    return direction * (norm / torch.linalg.vector_norm(direction, dim=axes or None, keepdim=True))
 
 
 def _spectrally_normalised(weight: Tensor, u: Tensor, v: Tensor) -> Tensor:
