@@ -13,6 +13,8 @@ from torchvision.ops import FrozenBatchNorm2d
 
 from models.resnet import ResNet18
 from utils.spectra.batchnorm import batchnorm_after_convolution
+from utils.spectra.feature_maps import feature_spectra
+from utils.spectra.input_sensitivity import input_sensitivity
 from utils.spectra.kernels import analyze_model
 from utils.training.evaluation import for_inference
 
@@ -229,12 +231,16 @@ WRAPPED = {
 }
 
 
-def test_wrapped_models_and_parts_are_looked_through():
-    model = randomize(ResNet18(2))
-    right = analyze_model(model, folded=True)
+def test_wrapped_models_and_parts_are_looked_through_and_not_compiled(monkeypatch):
+    monkeypatch.setattr("torch._inductor.compile_fx.compile_fx", None)
+    model, images = randomize(ResNet18(2)), torch.rand(2, 3, 16, 16)
+    right, maps = analyze_model(model, folded=True), feature_spectra(model, images)
+    power = input_sensitivity(model, images)
     for name, wrap in WRAPPED.items():
-        found = analyze_model(wrap(copy.deepcopy(model)), folded=True)
-        assert found.equals(right), name
+        wrapped = wrap(copy.deepcopy(model))
+        assert analyze_model(wrapped, folded=True).equals(right), name
+        assert feature_spectra(wrapped, images).equals(maps), name
+        np.testing.assert_allclose(input_sensitivity(wrapped, images), power, err_msg=name)
     for wrap in (torch.compile, nn.DataParallel):
         whole = nn.Sequential(nn.Conv2d(3, 3, 3), wrap(model))
         assert len(batchnorm_after_convolution(whole, traced=True)) == 20

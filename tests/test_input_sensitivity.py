@@ -92,31 +92,6 @@ def test_a_model_that_changes_its_input_in_place():
     assert torch.equal(images, before)
 
 
-@pytest.mark.parametrize("wrap", [nn.DataParallel, torch.compile, lambda m: m.compile() or m])
-def test_wrapped_models_are_measured_and_not_compiled(wrap, monkeypatch):
-    model, images = ResNet18(2).eval(), torch.rand(2, 3, 16, 16)
-    expected, table = input_sensitivity(model, images), feature_spectra(model, images)
-    monkeypatch.setattr("torch._inductor.compile_fx.compile_fx", None)
-    model = wrap(model)
-    np.testing.assert_allclose(input_sensitivity(model, images), expected)
-    assert feature_spectra(model, images).equals(table)
-
-
-def test_the_model_stays_as_it_was():
-    model = ResNet18(2, dropout=0.5).train()
-    model.bn1.eval()
-    modes = [module.training for module in model.modules()]
-    before = {name: value.clone() for name, value in model.state_dict().items()}
-    images = torch.randint(256, (3, 3, 8, 8), dtype=torch.uint8)
-    with torch.inference_mode():
-        found = input_sensitivity(model, images)
-    assert [module.training for module in model.modules()] == modes
-    assert all(torch.equal(v, before[n]) for n, v in model.state_dict().items())
-    assert all(p.grad is None and p.requires_grad for p in model.parameters())
-    again = input_sensitivity(model.eval(), images.double() / 255)
-    np.testing.assert_allclose(found, again, rtol=1e-4)
-
-
 def test_other_images_are_refused():
     for images, found in (
         (torch.rand(3, 8, 8), r"float32 \(3, 8, 8\)"),

@@ -213,18 +213,27 @@ def test_the_rest_of_the_table_stays():
 
 
 def test_the_model_is_not_changed():
-    model = ResNet18(2).train()
+    model = ResNet18(2, dropout=0.5).train()
     model.bn1.eval()
-    model.strange = lazy()
     modes = [module.training for module in model.modules()]
     model.conv1.weight.grad = torch.ones_like(model.conv1.weight)
+    before = {name: values.clone() for name, values in model.state_dict().items()}
+    images = torch.randint(256, (3, 3, 16, 16), dtype=torch.uint8)
     state = torch.random.get_rng_state()
-    before = {n: v.clone() for n, v in model.state_dict().items() if "strange" not in n}
-    analyze_model(model, folded=True)
-    assert [module.training for module in model.modules()] == modes
-    assert all(torch.equal(v, model.state_dict()[n]) for n, v in before.items())
-    assert isinstance(model.strange[0].weight, nn.parameter.UninitializedParameter)
+    with torch.inference_mode():
+        found = input_sensitivity(model, images)
+        feature_spectra(model, images)
+        analyze_model(model, folded=True)
     assert torch.equal(torch.random.get_rng_state(), state)
+    assert [module.training for module in model.modules()] == modes
+    assert all(torch.equal(v, before[n]) for n, v in model.state_dict().items())
+    assert all(p.requires_grad for p in model.parameters())
+    assert [p.grad is not None for p in model.parameters()].count(True) == 1
+    again = input_sensitivity(model.eval(), images.double() / 255)
+    np.testing.assert_allclose(found, again, rtol=1e-4)
+    model.strange = lazy()
+    analyze_model(model, folded=True)
+    assert isinstance(model.strange[0].weight, nn.parameter.UninitializedParameter)
 
 
 class Remembers(nn.Module):

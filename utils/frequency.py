@@ -42,10 +42,8 @@ SMALL = 49  # numbers of a kernel up to which second moments are cheaper than an
 def radial_orbits(kh: int, kw: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Group the DFT coefficients of a kh x kw kernel by exactly equal radius.
 
-    Returns:
-        radii: float64, ascending, cycles/pixel.
-        multiplicities: int64, number of coefficients at each radius.
-        orbit: int64 (kh, kw), index into `radii` of each DFT coefficient.
+    Returns radii (float64, ascending, cycles/pixel), multiplicities (int64, coefficients at each
+    radius) and orbit (int64 (kh, kw), the index into both of each DFT coefficient).
     """
     if kh < 1 or kw < 1:
         raise ValueError(f"kh and kw must be at least 1, found {kh} x {kw}")
@@ -61,10 +59,7 @@ def radial_orbits(kh: int, kw: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]
 
 @dataclass(frozen=True)
 class RadialSpectrum:
-    """The discrete radial profile of a set of kernels of one size.
-
-    Of its R radii every array has the values, in ascending order.
-    """
+    """The discrete radial profile of kernels of one size, by radius in ascending order."""
 
     radius: np.ndarray  # cycles/pixel
     energy: np.ndarray  # summed over the kernels
