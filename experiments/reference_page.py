@@ -23,6 +23,7 @@ sys.path.insert(0, str(ROOT))
 from utils import visualizer as vis
 from utils.evidence import sections
 from utils.figures import exp_b, exp_b_ssr
+from utils.runtime import script
 from utils.runtime.files import atomic_write
 from utils.runtime.results import write_figure
 
@@ -75,44 +76,42 @@ cycles/pixel. `.venv/bin/python experiments/exp_b_spectrum_evolution.py --redraw
 a folder's figures again (so do the other experiments)."""
 
 
-def main() -> int:
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("name", nargs="?", help="folder in results/reference; none: only the page")
     parser.add_argument("--from", dest="source", default=ROOT / "results", type=Path)
     parser.add_argument("--only", default="", help="what names of files begin with, as exp_b")
     arguments = parser.parse_args()
     reference = ROOT / "results" / "reference"
-    if arguments.name:
-        if Path(arguments.name).name != arguments.name:
-            parser.error(f"{arguments.name} is not the name of a folder")
-        problem = copy_results(arguments.source, reference / arguments.name, arguments.only)
-        if problem:
-            print(f"error: {problem}", file=sys.stderr)
-            return 1
+    if name := arguments.name:
+        if Path(name).name != name:
+            parser.error(f"{name} is not the name of a folder")
+        copy_results(arguments.source, reference / name, arguments.only)
     print("Written:", write_page(reference))
-    return 0
 
 
-def copy_results(source: Path, place: Path, only: str = "") -> str:
+def copy_results(source: Path, place: Path, only: str = "") -> None:
     """Copy tables and figures; what the same scripts left in the place before goes.
 
-    Returns what is wrong, nothing is copied then; "" if nothing is.
+    Raises:
+        OSError: no tables, or of several jobs; nothing is copied then.
     """
     paths = [p for part in ("data", "figures") for p in sorted((source / part).glob(f"{only}*"))]
     paths = [p for p in paths if p.suffix in (".csv", ".json", ".png", ".gif")]
     # Images are not ours, and claims follow from the other tables.
     paths = [p for p in paths if not p.stem.endswith(("_examples", "_claims"))]
     if not any(path.suffix == ".csv" for path in paths):
-        return f"no tables {only}* in {source / 'data'}"
+        raise OSError(f"no tables {only}* in {source / 'data'}")
     jobs = {}
     for path in paths:
         if path.match("exp_[bcd]_settings.json"):
             written = json.loads(path.read_text("utf-8"))
             jobs[path.name[:5]] = written["dataset"], written["scale"].split(", changed")[0]
     if len(set(jobs.values())) > 1:
-        return f"the tables are of several jobs, {jobs}: copy those of one script with --only"
-    for script in {"analyze" if p.name.startswith("analyze") else p.name[:5] for p in paths}:
-        for path in place.glob(f"{script}_*"):
+        text = f"the tables are of several jobs, {jobs}: copy those of one script with --only"
+        raise OSError(text)
+    for prefix in {"analyze" if p.name.startswith("analyze") else p.name[:5] for p in paths}:
+        for path in place.glob(f"{prefix}_*"):
             path.unlink()
     for path in paths:
         content, name = path.read_bytes(), path.name
@@ -120,7 +119,6 @@ def copy_results(source: Path, place: Path, only: str = "") -> str:
             content, name = gzip.compress(content, mtime=0), f"{name}.gz"  # the same each time
         with atomic_write(place / name) as temporary:
             temporary.write_bytes(content)
-    return ""
 
 
 def write_page(folder: Path) -> Path:
@@ -193,4 +191,4 @@ def page(folder: Path) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    script.run(main)

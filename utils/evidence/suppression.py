@@ -25,27 +25,20 @@ CLOSING = [  # of the closing table
 
 
 def suppression_table(spectra: pd.DataFrame, cutoff: float) -> pd.DataFrame:
-    """SSR and its relatives for every finished run, layer by layer and for the model.
+    """SSR and its relatives for every finished run, by layer and for the means of `layers.py`.
 
     Args:
-        spectra: rows of (configuration, seed, epoch, layer, weights, radius, multiplicity,
-            energy); the first layer is "conv1".
+        spectra: rows of (configuration, seed, epoch, layer, weights, radius, multiplicity, energy).
         cutoff: start of the high band, cycles/pixel.
 
-    Returns a row per (configuration, seed, weights, layer), where layer is also one of
-
-        "all (mean)"            mean over the layers, each counts once
-        "all (energy-weighted)" of the energies of all layers added up
-        "hidden (mean)"         mean over all layers but the first
-        "blocks 0 to 3 (mean)"  and so on: mean over the layers of some blocks
-
-    with eta_initial, eta_final (high-frequency share), corner_initial, corner_final (share of
-    the largest radius), ssr and corner_ssr = (initial - final) / initial of the two, and against
-    the baseline of the same seed share_ratio = eta_baseline / eta and energy_ratio = growth of
-    high-frequency energy of the baseline over that of the run. First layer, raw: published_ssr =
-    (h(1) - h(T)) / h(1) with h the sum over radii above 0 of density / density at 0, from epoch 1
-    on (arXiv:2512.22192), and published_ratio = that of the baseline over that of the run, where
-    both are negative. Ratios are averaged over layers as logarithms.
+    Returns rows of (configuration, seed, weights, layer) with eta_initial, eta_final
+    (high-frequency share), corner_initial, corner_final (share of the largest radius), ssr and
+    corner_ssr = (initial - final) / initial of the two, and against the baseline of the same seed
+    share_ratio = eta_baseline / eta and energy_ratio = growth of high-frequency energy of the
+    baseline over that of the run. First layer, raw: published_ssr = (h(1) - h(T)) / h(1) with h the
+    sum over radii above 0 of density / density at 0, from epoch 1 on (arXiv:2512.22192), and
+    published_ratio = that of the baseline over that of the run, where both are negative. Ratios
+    are averaged over layers as logarithms.
     """
     run = [*RUN, "weights", "layer"]
     last = spectra.epoch.max()
