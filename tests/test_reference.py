@@ -14,7 +14,7 @@ from conftest import ROOT
 
 from experiments import reference_page as script
 
-L2 = "l2=0.001"
+L2, RUN = "l2=0.001", ["configuration", "seed"]
 REFERENCE = ROOT / "results" / "reference"
 
 
@@ -22,28 +22,24 @@ def table(folder: str, name: str) -> pd.DataFrame:
     return pd.read_csv(*(REFERENCE / folder).glob(f"{name}.csv*"))
 
 
-def section(text: str, number: int, folder: str = "") -> list[str]:
+def parts(text: str, number: int, folder: str = "") -> list[str]:
     """The parts of a section that are about a folder."""
-    parts = text.split(f"\n## {number}. ")[1].split("\n## ")[0].split("\n### ")
-    return [part for part in parts if part.startswith(f"`{folder}/`")]
+    found = text.split(f"\n## {number}. ")[1].split("\n## ")[0].split("\n### ")
+    return [part for part in found if part.startswith(f"`{folder}/`")]
 
 
-def row(text: str, *words: str) -> list[str]:
-    """Cells of the only line of a table that has all words."""
-    (line,) = [
-        line for line in text.splitlines() if line[:1] == "|" and all(w in line for w in words)
-    ]
-    return [cell.strip() for cell in line.strip("|").split("|")]
+def cells(text: str, words: str) -> list[str]:
+    """Of the only line of a table with these words."""
+    (line,) = re.findall(rf"^\|.*{re.escape(words)}.*\|$", text, re.MULTILINE)
+    return line[2:-2].split(" | ")
 
 
-def paired(values: pd.Series, one: str, other: str, seeds=None) -> tuple[str, float]:
-    """Mean and interval as the page writes them, and p, by scipy; values by configuration, seed."""
-    wide = values.unstack("configuration")[[one, other]].dropna()
-    wide = wide if seeds is None else wide.loc[seeds]
+def paired(values: pd.Series, one: str, other: str, seeds=slice(None)) -> tuple[str, str]:
+    """Mean and interval, and p, as the page writes them, by scipy."""
+    wide = values.unstack("configuration")[[one, other]].dropna().loc[seeds]
     test = scipy.stats.ttest_rel(wide[one], wide[other])
-    ends = test.confidence_interval(0.95)
-    mean = (wide[one] - wide[other]).mean()
-    return f"{mean:.3g} [{ends.low:.3g}, {ends.high:.3g}]", test.pvalue
+    ends, mean = test.confidence_interval(0.95), (wide[one] - wide[other]).mean()
+    return f"{mean:.3g} [{ends.low:.3g}, {ends.high:.3g}]", f"{test.pvalue:.2g}"
 
 
 @pytest.fixture(scope="module")
@@ -66,66 +62,60 @@ def test_the_committed_page(text):
 
 
 def test_claims_and_tests_of_the_conclusion(text):
-    """Largest job: noise, resolution against 6, all six tests; by scipy from the accuracies."""
-    run = ["configuration", "seed"]
+    """Largest job: noise, resolution against 6, all six tests; from the tables by scipy."""
     c, d = table("full", "exp_c_robustness"), table("full", "exp_d_resolution_robustness")
     accuracy = pd.concat([c, d[d.epoch == d.epoch.max()]])
-    accuracy = accuracy[accuracy.images == "test"].drop_duplicates([*run, "corruption", "level"])
-    at = accuracy.set_index(["corruption", "level", *run]).accuracy.sort_index()
-    (claims,), (tests,) = section(text, 1, "full"), section(text, 2, "full")
-    assert "9 claims judged together" in claims
-    cells = row(claims, "is more sensitive to noise |")
-    found, p = paired(at["Gaussian noise", 0.05], L2, "baseline")
-    assert cells[5] == found and cells[6] == f"{p:.2g}"
-    cells = row(claims, "Gaussian noise", "beyond the difference")
-    assert cells[5] == paired(at["Gaussian noise", 0.05] - at["none", 0.0], L2, "baseline")[0]
-    cells = row(claims, "by more than 6 points")
-    wide = at["low resolution, bilinear", 24].unstack("configuration")
-    difference = wide[L2] - wide["baseline"]
-    assert cells[6] == f"{scipy.stats.ttest_1samp(difference, 6).pvalue:.2g}"
-    half = scipy.stats.t.ppf(0.975, 2) * difference.std() * np.sqrt(1 + 1 / 3)
-    low, high = difference.mean() - half, difference.mean() + half
-    assert low < 6.31 < high and cells[9] == f"compatible ({low:.3g} to {high:.3g})"
-
+    at = accuracy.groupby(["corruption", "level", *RUN]).accuracy.first()
+    (claims,), (tests,) = parts(text, 1, "full"), parts(text, 2, "full")
+    noise, ssr = at["Gaussian noise", 0.05], table("full", "exp_b_ssr")
     summary = table("full", "exp_c_sensitivity_summary")
-    ssr = table("full", "exp_b_ssr")
     raw = ssr[(ssr.weights == "raw") & ssr.layer.str.startswith("blocks.")]
     block = raw.layer.str.split(".").str[1].astype(int)
-    values = {
+    for words, values in {
+        "is more sensitive to noise |": noise,
+        "is more sensitive to noise, beyond": noise - at["none", 0.0],
         "bears noise of the highest": at["band noise", 0.65],
         "bears noise of low": at["band noise", 0.15],
         "loses more without low": at["ideal high-pass", 0.2],
-        "depends less on high": summary[summary.epoch > 0].set_index(run).high_share,
-        "in its first blocks": raw[block <= 3].groupby(run).corner_final.mean(),
-        "in its last blocks": raw[block >= 6].groupby(run).corner_final.mean(),
-    }
-    for words, of in values.items():
-        found, p = paired(of, L2, "baseline")
-        assert row(tests, words)[4].startswith(f"{found}; p = {p:.2g}, adjusted ")
+        "depends less on high": summary[summary.epoch > 0].set_index(RUN).high_share,
+        "in its first blocks": raw[block <= 3].groupby(RUN).corner_final.mean(),
+        "in its last blocks": raw[block >= 6].groupby(RUN).corner_final.mean(),
+    }.items():
+        found, p = paired(values, L2, "baseline")
+        if words.startswith("is"):
+            assert cells(claims, words)[5:7] == [found, p]
+        else:
+            assert cells(tests, words)[4].startswith(f"{found}; p = {p}, adjusted ")
+    wide = at["low resolution, bilinear", 24].unstack("configuration")
+    difference = wide[L2] - wide["baseline"]
+    half = scipy.stats.t.ppf(0.975, 2) * difference.std() * np.sqrt(1 + 1 / 3)
+    low, high = difference.mean() - half, difference.mean() + half
+    found = cells(claims, "by more than 6 points")
+    assert found[6] == f"{scipy.stats.ttest_1samp(difference, 6).pvalue:.2g}"
+    assert low < 6.31 < high and found[9] == f"compatible ({low:.3g} to {high:.3g})"
 
 
 def test_new_seeds_and_the_norm(text):
     folder = "medium-bfloat16"
     ssr = table(folder, "exp_b_ssr")
     rows = ssr[(ssr.weights == "raw") & ssr.layer.str.match(r"blocks\.[67]\.")]
-    corner = rows.groupby(["configuration", "seed"]).corner_final.mean()
-    for part, name in zip(section(text, 2, folder), (L2, "fixed-norm=1"), strict=True):
-        cells = row(part, "in its last blocks")
-        assert cells[4].startswith(paired(corner, name, "baseline", [3, 4, 5])[0])
-        assert cells[5].startswith(paired(corner, name, "baseline")[0])
-    cells = row(*section(text, 3, folder), "raw, blocks 6 and 7")
+    corner = rows.groupby(RUN).corner_final.mean()
+    for part, name in zip(parts(text, 2, folder), (L2, "fixed-norm=1"), strict=True):
+        found = cells(part, "in its last blocks")
+        assert found[4].startswith(paired(corner, name, "baseline", [3, 4, 5])[0])
+        assert found[5].startswith(paired(corner, name, "baseline")[0])
     expected = [("fixed-norm=1", "baseline"), ("fixed-norm=1", L2), (L2, "baseline")]
-    assert cells[4:] == [paired(corner, *pair)[0] for pair in expected]
+    found = cells(*parts(text, 3, folder), "raw, blocks 6 and 7")
+    assert found[4:] == [paired(corner, *pair)[0] for pair in expected]
 
 
 def test_precision_and_times(text):
     part = text.split("\n## 6. ")[1].split("\n## ")[0]
-    folders = re.findall(r"`([\w-]+)` \(", part)[:2]
-    tables = [table(name, "exp_b_training") for name in folders]
-    last = [t[t.epoch == 10].set_index(["configuration", "seed"]).test_accuracy for t in tables]
+    tables = [table(name, "exp_b_training") for name in re.findall(r"`([\w-]+)` \(", part)[:2]]
+    last = [t[t.epoch == 10].set_index(RUN).test_accuracy for t in tables]
     difference = (last[1] - last[0]).dropna()
-    cells = row(part, "clean accuracy (%)")
-    assert cells[1] == str(len(difference)) and cells[4].startswith(f"{difference.mean():.3g} [")
+    found = cells(part, "clean accuracy (%)")
+    assert found[1] == str(len(difference)) and found[4].startswith(f"{difference.mean():.3g} [")
     assert "6 of 24 runs are those of `quick/`" in text  # dose: baseline and L2 1e-3, 3 seeds each
     written = {p.parent.name: json.loads(p.read_text()) for p in REFERENCE.glob("*/exp_b_s*.json")}
     hours = {name: settings["seconds"] / 3600 for name, settings in written.items()}
