@@ -20,10 +20,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-
 from utils import visualizer as vis
 from utils.evidence import sections
 from utils.figures import exp_b, exp_b_ssr
+from utils.runtime import script
 from utils.runtime.files import atomic_write
 from utils.runtime.results import write_figure
 
@@ -76,138 +76,119 @@ cycles/pixel. `.venv/bin/python experiments/exp_b_spectrum_evolution.py --redraw
 a folder's figures again (so do the other experiments)."""
 
 
-def main() -> int:
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("name", nargs="?", help="folder in results/reference; none: only the page")
     parser.add_argument("--from", dest="source", default=ROOT / "results", type=Path)
     parser.add_argument("--only", default="", help="what names of files begin with, as exp_b")
     arguments = parser.parse_args()
     reference = ROOT / "results" / "reference"
-    if arguments.name:
-        if Path(arguments.name).name != arguments.name:
-            parser.error(f"{arguments.name} is not the name of a folder")
-        problem = copy_results(arguments.source, reference / arguments.name, arguments.only)
-        if problem:
-            print(f"error: {problem}", file=sys.stderr)
-            return 1
+    if name := arguments.name:
+        if Path(name).name != name:
+            parser.error(f"{name} is not the name of a folder")
+        copy_results(arguments.source, reference / name, arguments.only)
     print("Written:", write_page(reference))
-    return 0
 
 
-def copy_results(source: Path, place: Path, only: str = "") -> str:
+def copy_results(source: Path, place: Path, only: str = "") -> None:
     """Copy tables and figures; what the same scripts left in the place before goes.
 
-    Returns what is wrong, nothing is copied then; "" if nothing is.
+    Raises:
+        OSError: no tables, or of several jobs; nothing is copied then.
     """
     paths = [p for part in ("data", "figures") for p in sorted((source / part).glob(f"{only}*"))]
     paths = [p for p in paths if p.suffix in (".csv", ".json", ".png", ".gif")]
     # Images are not ours, and claims follow from the other tables.
     paths = [p for p in paths if not p.stem.endswith(("_examples", "_claims"))]
     if not any(path.suffix == ".csv" for path in paths):
-        return f"no tables {only}* in {source / 'data'}"
+        raise OSError(f"no tables {only}* in {source / 'data'}")
     jobs = {}
     for path in paths:
         if path.match("exp_[bcd]_settings.json"):
             written = json.loads(path.read_text("utf-8"))
             jobs[path.name[:5]] = written["dataset"], written["scale"].split(", changed")[0]
     if len(set(jobs.values())) > 1:
-        return f"the tables are of several jobs, {jobs}: copy those of one script with --only"
-    for script in {"analyze" if p.name.startswith("analyze") else p.name[:5] for p in paths}:
-        for path in place.glob(f"{script}_*"):
+        text = f"the tables are of several jobs, {jobs}: copy those of one script with --only"
+        raise OSError(text)
+    for prefix in {"analyze" if p.name.startswith("analyze") else p.name[:5] for p in paths}:
+        for path in place.glob(f"{prefix}_*"):
             path.unlink()
     for path in paths:
-        copy(path, place)
-    return ""
-
-
-def copy(path: Path, folder: Path) -> Path:
-    """A file in a folder of reference results: large tables compressed, the same each time."""
-    large = path.suffix == ".csv" and path.stat().st_size > 2**15
-    place = folder / (f"{path.name}.gz" if large else path.name)
-    with atomic_write(place) as temporary:
-        content = path.read_bytes()
-        temporary.write_bytes(gzip.compress(content, mtime=0) if large else content)
-    return place
+        content, name = path.read_bytes(), path.name
+        if path.suffix == ".csv" and len(content) > 2**15:
+            content, name = gzip.compress(content, mtime=0), f"{name}.gz"  # the same each time
+        with atomic_write(place / name) as temporary:
+            temporary.write_bytes(content)
 
 
 def write_page(folder: Path) -> Path:
     """Write README.md of the folder results/reference, its scales.png and its answer.png (of the
     largest job that has B and C), and remove the figures that the page does not show."""
     found = read_all(folder)
-    names = [name for name in ("quick", "medium", "steps", "full") if name in found]
-    spectra = {name: sections.read_table(folder / name, "exp_b_spectrum") for name in names}
+    tables = {name: found[name] for name in ("quick", "medium", "steps", "full") if name in found}
+    spectra = {name: sections.read_table(folder / name, "exp_b_spectrum") for name in tables}
     spectra = {name: t for name, t in spectra.items() if len(t) and t.configuration.nunique() > 1}
     if spectra:
         write_figure(folder / "scales", exp_b.corner_over_steps(spectra), vis.save)
-    complete = [n for n in MAIN if n in found and {"b", "c"} <= found[n].settings.keys()]
-    if complete:
-        ssr = sections.read_table(folder / complete[0], "exp_b_ssr")
-        accuracy = sections.read_table(folder / complete[0], "exp_c_robustness")
-        write_figure(folder / "answer", exp_b_ssr.overview(ssr, accuracy), vis.save)
-    path = folder / "README.md"
+    for name in [n for n in MAIN if n in found and {"b", "c"} <= found[n].settings.keys()][:1]:
+        accuracy = sections.read_table(folder / name, "exp_c_robustness")
+        figure = exp_b_ssr.overview(found[name].tables["ssr"], accuracy)
+        write_figure(folder / "answer", figure, vis.save)
     text = page(folder)
-    with atomic_write(path) as temporary:
+    with atomic_write(folder / "README.md") as temporary:
         temporary.write_text(text, "utf-8")
     for figure in folder.glob("*/*.[pg][ni][gf]"):
         if f"]({figure.relative_to(folder).as_posix()})" not in text:
             figure.unlink()
-    return path
+    return folder / "README.md"
 
 
 def read_all(folder: Path) -> dict[str, sections.Results]:
     """What lies in the folders of results/reference, the main ones first."""
-    order = [*MAIN, *CONTROLS]
-    places = [path for path in sorted(folder.iterdir()) if list(path.glob("*_settings.json"))]
-    places.sort(key=lambda path: order.index(path.name) if path.name in order else len(order))
-    return {path.name: sections.read(path) for path in places}
+    names = sorted({path.parent.name for path in folder.glob("*/*_settings.json")})
+    order = [*MAIN, *CONTROLS, *names]
+    return {name: sections.read(folder / name) for name in sorted(names, key=order.index)}
 
 
 def page(folder: Path) -> str:
     """The text of the page for the tables in the folders of `folder`."""
     found = read_all(folder)
-    main = {name: found[name] for name in MAIN if name in found}
+    main = [found[name] for name in MAIN if name in found]
     parts = [HEAD, "## 1. The claims of the publication"]
-    for name, results in main.items():
-        parts += sections.claims(name, results)
+    parts += [part for results in main for part in sections.claims(results)]
     parts += ["## 2. Tests of its conclusion", sections.CONCLUSION]
-    for name, results in main.items():
-        parts += sections.tests(name, results)
+    parts += [part for results in main for part in sections.tests(results)]
     parts += ["## 3. Is it the norm of the filters?", sections.NORM]
-    for name, results in main.items():
-        parts += sections.norm(name, results)
+    parts += [part for results in main for part in sections.norm(results)]
     parts.append("## 4. Controls")
     for name, (question, figure) in CONTROLS.items():
         if name in found:
             parts += [f"### {question} (`{name}/`)", *sections.numbers(found[name])]
             parts += [f"![{question}]({name}/{figure})"] * (folder / name / figure).exists()
     parts += ["## 5. The published recipe, and the width", *sections.published(main)]
-    for name, results in main.items():
-        parts += [f"### All numbers of `{name}/`", *sections.numbers(results)]
+    for results in main:
+        parts += [f"### All numbers of `{results.name}/`", *sections.numbers(results)]
     parts += ["## 6. Float32 and bfloat16", *sections.precisions(main)]
     parts += ["## What was run", *sections.runs(found)]
     missing = [name for name in (*MAIN, *CONTROLS) if name not in found]
     missing += [
-        f"experiment {letter.upper()} on `{name}`"
-        for name, results in main.items()
+        f"experiment {letter.upper()} on `{results.name}`"
+        for results in main
         for letter in "cd"
         if letter not in results.settings
     ]
     parts += [f"Not run, or not here yet: {', '.join(missing)}."] if missing else []
-    return "\n\n".join([*parts, *figures(folder, found)]) + "\n"
-
-
-def figures(folder: Path, found: dict) -> list[str]:
-    """Every figure of the largest job that has it, and what to see in it."""
+    # Every figure of the largest job that has it, and what to see in it.
     paths = {path.name: path for path in folder.glob("*.png") if path.name in CAPTIONS}
     for name in [name for name in found if name not in CONTROLS]:
         for path in sorted((folder / name).glob("*.[pg][ni][gf]")):
             paths.setdefault(path.name, path)
-    parts = ["## Figures"]
+    parts.append("## Figures")
     for name, path in sorted(paths.items()):
         shown = path.relative_to(folder).as_posix()
         parts += [f"### {name}", *filter(None, [CAPTIONS.get(name)]), f"![{name}]({shown})"]
-    return parts
+    return "\n\n".join(parts) + "\n"
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    script.run(main)

@@ -3,7 +3,6 @@
 import csv
 import gzip
 import re
-import shlex
 
 import job
 import numpy as np
@@ -27,41 +26,43 @@ SMALL = {  # what makes a script's job small
 }
 
 
-def commands() -> list[str]:
-    """All lines in blocks or in backticks that start a script."""
-    found = re.findall(
-        r"^\|? ?`?([^\n`]* experiments/\w+\.py[^\n`]*)", "\n".join(PAGES.values()), re.MULTILINE
-    )
-    return sorted({line for line in found if "FOLDER" not in line and "reference_page" not in line})
-
-
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
     return tmp_path_factory.mktemp("readme") / "results"
 
 
-@pytest.mark.parametrize("command", commands())
-def test_commands(command, results, request):
-    """As they stand, made small; of torchrun's lines one process, as test_exp_b.py has several."""
-    program, line = command.split(" experiments/")
-    assert re.search(r"\.venv/bin/(python|torchrun [-=.:\w ]*)$", program)
-    script, *given = shlex.split(line)
-    if "cifar10" in given:
-        request.getfixturevalue("cifar10_root")
+@pytest.mark.parametrize("script", SMALL)
+def test_commands(script, results, request):
+    """All lines in blocks or in backticks that start it, as they stand, made small.
+
+    Of torchrun's lines one process, as test_exp_b.py has several.
+    """
+    text = "\n".join(PAGES.values())
+    assert set(re.findall(r" experiments/(\w+\.py)", text)) == {*SMALL, "reference_page.py"}
+    pattern = rf"^\|? ?`?([^\n`]*) experiments/{script}([^\n`]*)"
+    lines = [line for line in re.findall(pattern, text, re.MULTILINE) if "FOLDER" not in line[1]]
+    for program, _ in lines:
+        assert re.search(r"\.venv/bin/(python|torchrun [-=.:\w ]*)$", program)
     if script[:5] in ("exp_c", "exp_d") and not (results / "checkpoints").exists():
         assert job.finish(results, *B.split(), line="exp_b_spectrum_evolution.py") == 0
-    assert job.finish(results, *given, *SMALL[script].split(), line=script) == 0
-    assert list(results.glob(f"figures/{script[:5]}*.png"))
+    for given in sorted({given for _, given in lines}):
+        if "cifar10" in given:
+            request.getfixturevalue("cifar10_root")
+        assert job.finish(results, line=f"{script} {given} {SMALL[script]}") == 0, given
+    assert lines and list(results.glob(f"figures/{script[:5]}*.png"))
 
 
-@pytest.mark.parametrize(
-    "pattern",
-    [r"(?s)```.*?```", r"(?m)^    .*", r"`[^`\n]+`", r"\]\(([^#)].*?)\)", r"\d+(?:[.,]\d+)*"],
-    ids=["blocks", "formulas", "code", "links", "numbers"],
-)
-def test_both_languages_have_the_same(pattern):
-    english, chinese = (sorted(re.findall(pattern, part)) for part in (ENGLISH, CHINESE))
-    assert english == chinese and english
+def test_both_languages_have_the_same():
+    """Blocks, formulas, code, links and numbers."""
+    for pattern in (
+        r"(?s)```.*?```",
+        r"(?m)^    .*",
+        r"`[^`\n]+`",
+        r"\]\(([^#)].*?)\)",
+        r"\d+(?:[.,]\d+)*",
+    ):
+        english, chinese = (sorted(re.findall(pattern, part)) for part in (ENGLISH, CHINESE))
+        assert english == chinese and english
 
 
 def test_claims_stand_on_the_page_of_results():
@@ -96,13 +97,13 @@ def test_numbers_of_the_answer():
     assert sorted(found) == sorted(expected)
 
 
-@pytest.mark.parametrize("folder", FOLDERS)
-def test_links_lead_somewhere(folder):
-    for target in re.findall(r"\]\((?!http)(.*?)\)", PAGES[folder]):
-        path, _, heading = target.partition("#")
-        assert (ROOT / folder / path).exists()
-        headings = re.findall(r"^#+ (.*)$", PAGES[folder], re.MULTILINE)
-        assert not heading or heading in [h.lower().replace(" ", "-") for h in headings]
+def test_links_lead_somewhere():
+    for folder, page in PAGES.items():
+        headings = re.findall(r"^#+ (.*)$", page, re.MULTILINE)
+        headings = ["", *(heading.lower().replace(" ", "-") for heading in headings)]
+        for target in re.findall(r"\]\((?!http)(.*?)\)", page):
+            path, _, heading = target.partition("#")
+            assert (ROOT / folder / path).exists() and heading in headings, target
 
 
 def test_every_table_and_column_is_explained():
@@ -117,14 +118,11 @@ def test_every_table_and_column_is_explained():
         assert known and not missing, (path, missing)
 
 
-def test_every_room_is_in_the_structure():
+def test_every_room_is_in_the_structure_and_english_is_short():
+    assert len(ENGLISH.split()) < 1_100
     structure = ENGLISH.split("\n## Structure\n")[1].split("\n## ")[0]
     rooms = ["experiments/", "data/", "models/", "results/reference/", "tests/"]
     for path in (ROOT / "utils").glob("[!_.]*"):
         rooms.append(f"utils/{path.name}" + "/" * path.is_dir())
     assert not [room for room in rooms if room not in structure]
     assert not [line for line in structure.splitlines() if len(line) > 100]
-
-
-def test_english_is_short():
-    assert len(ENGLISH.split()) < 1_100

@@ -6,47 +6,40 @@ import re
 import shutil
 from pathlib import Path
 
-import job
 import numpy as np
 import pandas as pd
 import pytest
 import scipy.stats
 from conftest import ROOT
-from test_exp_b import LINE
 
 from experiments import reference_page as script
 
-L2 = "l2=0.001"
+L2, RUN = "l2=0.001", ["configuration", "seed"]
 REFERENCE = ROOT / "results" / "reference"
 
 
 def table(folder: str, name: str) -> pd.DataFrame:
-    (path,) = (REFERENCE / folder).glob(f"{name}.csv*")
-    return pd.read_csv(path)
+    return pd.read_csv(*(REFERENCE / folder).glob(f"{name}.csv*"))
 
 
-def section(text: str, number: int, folder: str = "") -> list[str]:
+def parts(text: str, number: int, folder: str = "") -> list[str]:
     """The parts of a section that are about a folder."""
-    parts = text.split(f"\n## {number}. ")[1].split("\n## ")[0].split("\n### ")
-    return [part for part in parts if part.startswith(f"`{folder}/`")]
+    found = text.split(f"\n## {number}. ")[1].split("\n## ")[0].split("\n### ")
+    return [part for part in found if part.startswith(f"`{folder}/`")]
 
 
-def row(text: str, *words: str) -> list[str]:
-    """Cells of the only line of a table that has all words."""
-    (line,) = [
-        line for line in text.splitlines() if line[:1] == "|" and all(w in line for w in words)
-    ]
-    return [cell.strip() for cell in line.strip("|").split("|")]
+def cells(text: str, words: str) -> list[str]:
+    """Of the only line of a table with these words."""
+    (line,) = re.findall(rf"^\|.*{re.escape(words)}.*\|$", text, re.MULTILINE)
+    return line[2:-2].split(" | ")
 
 
-def paired(values: pd.Series, one: str, other: str, seeds=None) -> tuple[str, float]:
-    """Mean and interval as the page writes them, and p, by scipy; values by configuration, seed."""
-    wide = values.unstack("configuration")[[one, other]].dropna()
-    wide = wide if seeds is None else wide.loc[seeds]
+def paired(values: pd.Series, one: str, other: str, seeds=slice(None)) -> tuple[str, str]:
+    """Mean and interval, and p, as the page writes them, by scipy."""
+    wide = values.unstack("configuration")[[one, other]].dropna().loc[seeds]
     test = scipy.stats.ttest_rel(wide[one], wide[other])
-    ends = test.confidence_interval(0.95)
-    mean = (wide[one] - wide[other]).mean()
-    return f"{mean:.3g} [{ends.low:.3g}, {ends.high:.3g}]", test.pvalue
+    ends, mean = test.confidence_interval(0.95), (wide[one] - wide[other]).mean()
+    return f"{mean:.3g} [{ends.low:.3g}, {ends.high:.3g}]", f"{test.pvalue:.2g}"
 
 
 @pytest.fixture(scope="module")
@@ -54,12 +47,10 @@ def text() -> str:
     return script.page(REFERENCE)
 
 
-def test_the_committed_page_is_what_the_committed_tables_give(text):
-    assert (REFERENCE / "README.md").read_text("utf-8") == text
-
-
-def test_order_and_size():
+def test_the_committed_page(text):
+    """What the committed tables give; every control with its figure, and small."""
     page = (REFERENCE / "README.md").read_text("utf-8")
+    assert page == text
     places = [page.index(f"\n## {number}. ") for number in range(1, 7)]
     assert places == sorted(places)
     assert sum(p.stat().st_size for p in REFERENCE.rglob("*") if p.is_file()) < 11.5 * 2**20
@@ -71,72 +62,60 @@ def test_order_and_size():
 
 
 def test_claims_and_tests_of_the_conclusion(text):
-    """Largest job: noise, resolution against 6, all six tests; by scipy from the accuracies."""
-    run = ["configuration", "seed"]
+    """Largest job: noise, resolution against 6, all six tests; from the tables by scipy."""
     c, d = table("full", "exp_c_robustness"), table("full", "exp_d_resolution_robustness")
     accuracy = pd.concat([c, d[d.epoch == d.epoch.max()]])
-    accuracy = accuracy[accuracy.images == "test"].drop_duplicates([*run, "corruption", "level"])
-    at = accuracy.set_index(["corruption", "level", *run]).accuracy.sort_index()
-    (claims,), (tests,) = section(text, 1, "full"), section(text, 2, "full")
-    assert "9 claims judged together" in claims
-    cells = row(claims, "is more sensitive to noise |")
-    found, p = paired(at["Gaussian noise", 0.05], L2, "baseline")
-    assert cells[5] == found and cells[6] == f"{p:.2g}"
-    cells = row(claims, "Gaussian noise", "beyond the difference")
-    assert cells[5] == paired(at["Gaussian noise", 0.05] - at["none", 0.0], L2, "baseline")[0]
-    cells = row(claims, "by more than 6 points")
-    wide = at["low resolution, bilinear", 24].unstack("configuration")
-    difference = wide[L2] - wide["baseline"]
-    assert cells[6] == f"{scipy.stats.ttest_1samp(difference, 6).pvalue:.2g}"
-    half = scipy.stats.t.ppf(0.975, 2) * difference.std() * np.sqrt(1 + 1 / 3)
-    low, high = difference.mean() - half, difference.mean() + half
-    assert low < 6.31 < high and cells[9] == f"compatible ({low:.3g} to {high:.3g})"
-
+    at = accuracy.groupby(["corruption", "level", *RUN]).accuracy.first()
+    (claims,), (tests,) = parts(text, 1, "full"), parts(text, 2, "full")
+    noise, ssr = at["Gaussian noise", 0.05], table("full", "exp_b_ssr")
     summary = table("full", "exp_c_sensitivity_summary")
-    ssr = table("full", "exp_b_ssr")
     raw = ssr[(ssr.weights == "raw") & ssr.layer.str.startswith("blocks.")]
     block = raw.layer.str.split(".").str[1].astype(int)
-    values = {
+    for words, values in {
+        "is more sensitive to noise |": noise,
+        "is more sensitive to noise, beyond": noise - at["none", 0.0],
         "bears noise of the highest": at["band noise", 0.65],
         "bears noise of low": at["band noise", 0.15],
         "loses more without low": at["ideal high-pass", 0.2],
-        "depends less on high": summary[summary.epoch > 0].set_index(run).high_share,
-        "in its first blocks": raw[block <= 3].groupby(run).corner_final.mean(),
-        "in its last blocks": raw[block >= 6].groupby(run).corner_final.mean(),
-    }
-    found = {words: paired(of, L2, "baseline") for words, of in values.items()}
-    ordered = sorted(found, key=lambda words: found[words][1])
-    adjusted = np.maximum.accumulate([(6 - i) * found[w][1] for i, w in enumerate(ordered)])
-    for words, p in zip(ordered, adjusted):
-        cell = row(tests, words)[4]
-        assert cell.startswith(f"{found[words][0]}; p = {found[words][1]:.2g}, adjusted {p:.2g}: ")
-        assert (p < 0.05) != cell.endswith("undecided")
+        "depends less on high": summary[summary.epoch > 0].set_index(RUN).high_share,
+        "in its first blocks": raw[block <= 3].groupby(RUN).corner_final.mean(),
+        "in its last blocks": raw[block >= 6].groupby(RUN).corner_final.mean(),
+    }.items():
+        found, p = paired(values, L2, "baseline")
+        if words.startswith("is"):
+            assert cells(claims, words)[5:7] == [found, p]
+        else:
+            assert cells(tests, words)[4].startswith(f"{found}; p = {p}, adjusted ")
+    wide = at["low resolution, bilinear", 24].unstack("configuration")
+    difference = wide[L2] - wide["baseline"]
+    half = scipy.stats.t.ppf(0.975, 2) * difference.std() * np.sqrt(1 + 1 / 3)
+    low, high = difference.mean() - half, difference.mean() + half
+    found = cells(claims, "by more than 6 points")
+    assert found[6] == f"{scipy.stats.ttest_1samp(difference, 6).pvalue:.2g}"
+    assert low < 6.31 < high and found[9] == f"compatible ({low:.3g} to {high:.3g})"
 
 
 def test_new_seeds_and_the_norm(text):
-    names = [name for name in script.MAIN if (REFERENCE / name / "exp_b_training.csv").exists()]
-    names = [n for n in names if "fixed-norm=1" in set(table(n, "exp_b_training").configuration)]
-    (folder,) = [name for name in names if set(table(name, "exp_b_training").seed) > {3, 4, 5}]
+    folder = "medium-bfloat16"
     ssr = table(folder, "exp_b_ssr")
     rows = ssr[(ssr.weights == "raw") & ssr.layer.str.match(r"blocks\.[67]\.")]
-    corner = rows.groupby(["configuration", "seed"]).corner_final.mean()
-    for part, name in zip(section(text, 2, folder), (L2, "fixed-norm=1"), strict=True):
-        cells = row(part, "in its last blocks")
-        assert cells[4].startswith(paired(corner, name, "baseline", [3, 4, 5])[0])
-        assert cells[5].startswith(paired(corner, name, "baseline")[0])
-    cells = row(*section(text, 3, folder), "raw, blocks 6 and 7")
+    corner = rows.groupby(RUN).corner_final.mean()
+    for part, name in zip(parts(text, 2, folder), (L2, "fixed-norm=1"), strict=True):
+        found = cells(part, "in its last blocks")
+        assert found[4].startswith(paired(corner, name, "baseline", [3, 4, 5])[0])
+        assert found[5].startswith(paired(corner, name, "baseline")[0])
     expected = [("fixed-norm=1", "baseline"), ("fixed-norm=1", L2), (L2, "baseline")]
-    assert cells[4:] == [paired(corner, *pair)[0] for pair in expected]
+    found = cells(*parts(text, 3, folder), "raw, blocks 6 and 7")
+    assert found[4:] == [paired(corner, *pair)[0] for pair in expected]
 
 
 def test_precision_and_times(text):
     part = text.split("\n## 6. ")[1].split("\n## ")[0]
-    folders = re.findall(r"`([\w-]+)` \(", part)[:2]
-    tables = [table(name, "exp_b_training") for name in folders]
-    last = [t[t.epoch == 10].set_index(["configuration", "seed"]).test_accuracy for t in tables]
+    tables = [table(name, "exp_b_training") for name in re.findall(r"`([\w-]+)` \(", part)[:2]]
+    last = [t[t.epoch == 10].set_index(RUN).test_accuracy for t in tables]
     difference = (last[1] - last[0]).dropna()
-    cells = row(part, "clean accuracy (%)")
-    assert cells[1] == str(len(difference)) and cells[4].startswith(f"{difference.mean():.3g} [")
+    found = cells(part, "clean accuracy (%)")
+    assert found[1] == str(len(difference)) and found[4].startswith(f"{difference.mean():.3g} [")
     assert "6 of 24 runs are those of `quick/`" in text  # dose: baseline and L2 1e-3, 3 seeds each
     written = {p.parent.name: json.loads(p.read_text()) for p in REFERENCE.glob("*/exp_b_s*.json")}
     hours = {name: settings["seconds"] / 3600 for name, settings in written.items()}
@@ -145,54 +124,57 @@ def test_precision_and_times(text):
     assert f"{sum(hours.values()):.2f} hours of training in all" in text
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory) -> Path:
-    """A results folder of a tiny job of B."""
-    folder = tmp_path_factory.mktemp("reference") / "results"
-    assert job.finish(folder, "--configurations", "baseline", "l2", line=LINE, pictures=True) == 0
-    return folder
+@pytest.fixture
+def source(tmp_path) -> Path:
+    """A results folder of experiment B, of committed tables and of figures that are only names."""
+    data, figures = tmp_path / "results" / "data", tmp_path / "results" / "figures"
+    data.mkdir(parents=True)
+    figures.mkdir()
+    for path in (REFERENCE / "whitened").glob("exp_b_*"):
+        if path.suffix == ".gz":
+            (data / path.stem).write_bytes(gzip.decompress(path.read_bytes()))
+        elif path.suffix != ".png":
+            shutil.copy(path, data)
+    for name in ("layers", "training", "examples"):
+        (figures / f"exp_b_{name}.png").touch()
+    return tmp_path / "results"
 
 
-def test_results_are_copied(finished, tmp_path):
+def test_results_are_copied(source, tmp_path):
     """Large tables compressed, always alike; what the same script left there before goes."""
-    source = shutil.copytree(finished, tmp_path / "results")
-    pd.DataFrame({"value": range(200_000)}).to_csv(source / "data" / "exp_b_large.csv")
-    for name in ("data/exp_b_examples.csv", "figures/exp_b_examples.png", "data/analyze_x.csv"):
-        (source / name).write_text("1")
+    for name in ("exp_b_claims", "exp_b_examples", "analyze_x"):
+        (source / "data" / f"{name}.csv").write_text("1")
     place = tmp_path / "reference" / "quick"
     place.mkdir(parents=True)
     for name in ("exp_b_old.csv", "exp_b_training.csv.gz", "exp_c_kept.csv"):
         (place / name).touch()
-    assert script.copy_results(source, place, "exp_b") == ""
+    script.copy_results(source, place, "exp_b")
     kept = {path.name: path.read_bytes() for path in place.iterdir()}
-    assert {
-        "exp_b_training.csv",
-        "exp_b_settings.json",
-        "exp_b_layers.png",
-        "exp_c_kept.csv",
-    } < set(kept)
-    gone = ("exp_b_old.csv", "exp_b_training.csv.gz", "exp_b_claims.csv", "exp_b_examples.png")
-    assert not set(gone) & set(kept) and not [n for n in kept if "exa" in n or "analyze" in n]
-    large = (source / "data" / "exp_b_large.csv").read_bytes()
-    assert gzip.decompress(kept["exp_b_large.csv.gz"]) == large and "exp_b_large.csv" not in kept
-    assert script.copy_results(source, place, "exp_b") == ""
+    tables = ["exp_b_training.csv", "exp_b_ssr.csv.gz", "exp_b_spectrum.csv.gz"]
+    tables += ["exp_b_autocorrelation.csv.gz", "exp_b_settings.json", "exp_c_kept.csv"]
+    assert set(kept) == {*tables, "exp_b_layers.png", "exp_b_training.png"}
+    large = (source / "data" / "exp_b_spectrum.csv").read_bytes()
+    assert gzip.decompress(kept["exp_b_spectrum.csv.gz"]) == large
+    script.copy_results(source, place, "exp_b")
     assert {path.name: path.read_bytes() for path in place.iterdir()} == kept
     # Nothing there, or of two jobs: said, and nothing is copied.
-    assert "no tables exp_a" in script.copy_results(source, place, "exp_a")
+    with pytest.raises(OSError, match="no tables exp_a"):
+        script.copy_results(source, place, "exp_a")
     (source / "data" / "exp_c_settings.json").write_text('{"dataset": "x", "scale": "full"}')
-    assert "'exp_c': ('x', 'full')" in script.copy_results(source, place)
+    with pytest.raises(OSError, match=r"several jobs, .*'exp_c': \('x', 'full'\)"):
+        script.copy_results(source, place)
     assert {path.name: path.read_bytes() for path in place.iterdir()} == kept
 
 
-def test_a_page_of_few_folders(finished, tmp_path):
+def test_a_page_of_few_folders(source, tmp_path):
     """What is missing is said; a figure is shown once; what is not shown goes."""
+    folder = tmp_path / "reference"
     for name in ("medium", "quick", "dose"):
-        assert script.copy_results(finished, tmp_path / name, "exp_b") == ""
-    page = script.write_page(tmp_path).read_text("utf-8")
+        script.copy_results(source, folder / name, "exp_b")
+    page = script.write_page(folder).read_text("utf-8")
     assert "Not run, or not here yet: full, wide, narrow, medium-bfloat16, whitened" in page
     assert "experiment C on `medium`, experiment D on `medium`" in page
-    shown = {p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*.[pg][ni][gf]")}
-    assert shown and all(f"]({name})" in page for name in shown)
-    assert "medium/exp_b_layers.png" in shown and "quick/exp_b_layers.png" not in shown
-    assert not [name for name in shown if name.startswith("dose/")]  # too few doses for its figure
-    assert script.write_page(tmp_path).read_text("utf-8") == page
+    shown = {p.relative_to(folder).as_posix() for p in folder.rglob("*.[pg][ni][gf]")}
+    layers = {f"medium/exp_b_{name}.png" for name in ("layers", "training")}
+    assert shown == layers | {"scales.png"} and all(f"]({name})" in page for name in shown)
+    assert script.write_page(folder).read_text("utf-8") == page

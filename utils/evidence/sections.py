@@ -10,7 +10,7 @@ import pandas as pd
 from utils.configurations import label
 from utils.evidence import paper, suppression, verdicts
 from utils.evidence.intervals import interval, interval_text
-from utils.evidence.paper import Quantity
+from utils.evidence.quantities import CORNERS, RUN
 
 L2, FIXED_NORM = paper.CONFIGURATIONS[1], "fixed-norm=1"
 SUGGESTED = (0, 1, 2)  # seeds of medium scale, at which the tests of the conclusion were found
@@ -25,48 +25,26 @@ NORM = (
     "its norm at initialisation. What it shares with L2 comes from the norm; what it does not is "
     "something else."
 )
-CORNERS = [
-    paper.corner_share(place, layer, weights)
-    for weights in ("raw", "folded")
-    for place, layer in suppression.PLACES.items()
-]
-NETWORK = [  # largest differences of L2 first
-    paper.TESTS["band noise 0.65"].quantity,
-    paper.TESTS["band noise 0.15"].quantity,
-    paper.TESTS["high-pass 0.2"].quantity,
-    paper.CLEAN,
-    paper.SENSITIVITY,
-]
+TABLES = {  # as `verdicts.claim_table` takes them, and of experiment A; their files
+    "training": ["exp_b_training"],
+    "ssr": ["exp_b_ssr"],
+    "accuracy": ["exp_c_robustness", "exp_d_resolution_robustness"],
+    "sensitivity": ["exp_c_sensitivity_summary"],
+    "learned": ["exp_a_learned"],
+}
 
 
 @dataclass(frozen=True)
 class Results:
-    """What lies in a folder.
+    """What lies in a folder."""
 
-    Attributes:
-        settings: how it arose, by experiment (a, b, c, d, or analyze).
-        tables: training, ssr, accuracy, sensitivity, as `verdicts.by_run` takes them; learned.
-    """
-
-    settings: dict[str, dict]
+    name: str
+    settings: dict[str, dict]  # how it arose, by experiment (a, b, c, d, or analyze)
+    labels: dict  # of experiment B if it is there: "dataset", "scale" and "device" among them
     tables: dict[str, pd.DataFrame]
-
-    @property
-    def labels(self) -> dict:
-        """Of experiment B if it is there: "dataset", "scale" and "device" among them."""
-        return self.settings.get("b") or next(iter(self.settings.values()))
-
-    @property
-    def seeds(self) -> list[int]:
-        return list(self.labels["settings"].get("seeds") or [])
-
-    @property
-    def configurations(self) -> list[str]:
-        return list(self.labels["settings"].get("configurations") or [])
-
-    @property
-    def precision(self) -> str:
-        return "bfloat16" if "bfloat16" in self.labels["device"] else "float32"
+    seeds: list[int]
+    configurations: list[str]
+    precision: str
 
 
 def read_table(folder: Path, name: str) -> pd.DataFrame:
@@ -80,12 +58,14 @@ def read(folder: Path) -> Results:
     for path in sorted(folder.glob("*_settings.json")):
         name = path.name.removeprefix("exp_").split("_")[0]
         settings[name] = json.loads(path.read_text("utf-8"))
-    names = {"training": "exp_b_training", "ssr": "exp_b_ssr", "learned": "exp_a_learned"}
-    names |= {"sensitivity": "exp_c_sensitivity_summary"}
-    tables = {name: read_table(folder, file) for name, file in names.items()}
-    tested = ["exp_c_robustness", "exp_d_resolution_robustness"]
-    tables["accuracy"] = pd.concat([read_table(folder, file) for file in tested])
-    return Results(settings, tables)
+    labels = settings.get("b") or next(iter(settings.values()))
+    chosen = [labels["settings"].get(key) or [] for key in ("seeds", "configurations")]
+    precision = "bfloat16" if "bfloat16" in labels["device"] else "float32"
+    tables = {
+        name: pd.concat([read_table(folder, file) for file in files])
+        for name, files in TABLES.items()
+    }
+    return Results(folder.name, settings, labels, tables, *chosen, precision)
 
 
 def markdown(rows) -> str:
@@ -94,7 +74,7 @@ def markdown(rows) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def claims(name: str, results: Results) -> list[str]:
+def claims(results: Results) -> list[str]:
     """What was measured of every claim of the publication, about L2 of the published strength."""
     found = verdicts.claim_table(results.tables, results.labels)
     found = found[(found.family == "publication") & (found.configuration == L2)]
@@ -115,158 +95,154 @@ def claims(name: str, results: Results) -> list[str]:
     ]
     if not rows:
         return []
-    title = f"{_title(name, results)}; {found.judged.max()} claims judged together"
+    title = f"{_title(results)}; {found.judged.max()} claims judged together"
     return [title, markdown(rows), *_absent(paper.CLAIMS, rows)]
 
 
-def tests(name: str, results: Results) -> list[str]:
+def tests(results: Results) -> list[str]:
     """What was measured of every test of the conclusion, on new seeds alone and on all."""
     new = [seed for seed in results.seeds if seed not in SUGGESTED]
     is_medium = results.labels["scale"] == "medium"
     columns = {f"seeds {_list(new)} alone": new} if is_medium and new else {}
     columns[f"all seeds ({_list(results.seeds)})"] = None
-    rows = {L2: {}, FIXED_NORM: {}}
+    parts, rows = [], {L2: {}, FIXED_NORM: {}}
     for title, seeds in columns.items():
-        for row in verdicts.claim_table(results.tables, results.labels, seeds).itertuples():
-            if row.family == "conclusion" and row.configuration in rows:
-                first = {f"{label(row.configuration)} ...": row.claim, "quantity": row.quantity}
-                first |= {"predicted": f"{row.claimed} 0", "baseline": _number(row.baseline)}
-                p, adjusted = _number(row.p, ".2g"), _number(row.p_adjusted, ".2g")
-                text = f"{verdicts.measured(row)}; p = {p}, adjusted {adjusted}: {row.direction}"
-                cells = rows[row.configuration].setdefault(row.claim, first)
-                cells[f"{title}; {row.judged} judged together"] = text
-    parts = []
-    for configuration in [name for name in rows if rows[name]]:
-        table = list(rows[configuration].values())
-        parts += [f"{_title(name, results)}, {label(configuration)}", markdown(table)]
-        parts += _absent(paper.TESTS, table)
+        found = verdicts.claim_table(results.tables, results.labels, seeds)
+        found = found[(found.family == "conclusion") & found.configuration.isin(list(rows))]
+        for row in found.itertuples():
+            first = {f"{label(row.configuration)} ...": row.claim, "quantity": row.quantity}
+            first |= {"predicted": f"{row.claimed} 0", "baseline": _number(row.baseline)}
+            cells = rows[row.configuration].setdefault(row.claim, first)
+            p = f"p = {_number(row.p, '.2g')}, adjusted {_number(row.p_adjusted, '.2g')}"
+            text = f"{verdicts.measured(row)}; {p}: {row.direction}"
+            cells[f"{title}; {row.judged} judged together"] = text
+    for configuration, table in rows.items():
+        if table:
+            parts += [f"{_title(results)}, {label(configuration)}", markdown(table.values())]
+            parts += _absent(paper.TESTS, table.values())
     if parts and is_medium and not new:
         parts.append("These seeds suggested the tests: they cannot confirm them.")
     return parts
 
 
-def _absent(claims: dict, rows: list[dict]) -> list[str]:
+def _absent(claims: list, rows) -> list[str]:
     """What a table has no row of."""
     found = {row["quantity"] for row in rows}
-    texts = [c.quantity.text for c in claims.values() if c.quantity.text not in found]
+    texts = [c.quantity.text for c in claims if c.quantity.text not in found]
     return [f"Not measured here: {'; '.join(texts)}."] if texts else []
 
 
-def norm(name: str, results: Results) -> list[str]:
+def norm(results: Results) -> list[str]:
     """Filters of fixed norm minus baseline, and minus L2."""
     if FIXED_NORM not in results.configurations:
         return []
-    rows = []
-    for quantity in [*NETWORK, *CORNERS]:
-        values, row = verdicts.by_run(results.tables, quantity), {"quantity": quantity.text}
-        for name_of in ("baseline", L2, FIXED_NORM):
-            row[label(name_of)] = _number(verdicts.of(values, name_of).mean())
+    rows, names = [], ["baseline", L2, FIXED_NORM]
+    network = [test.quantity for test in paper.TESTS[:3]]  # largest differences of L2 first
+    for quantity in [*network, paper.CLEAN, paper.SENSITIVITY, *CORNERS]:
+        values = quantity.by_run(results.tables).unstack("configuration").reindex(columns=names)
+        row = {"quantity": quantity.text}
+        row |= {label(name): _number(values[name].mean()) for name in names}
         for one, other in ((FIXED_NORM, "baseline"), (FIXED_NORM, L2), (L2, "baseline")):
-            found = verdicts.difference(values, one, other)
+            found = (values[one] - values[other]).dropna()
             text = _ends(found) if len(found) > 1 else "not measured"
             row[f"{label(one)} minus {label(other)}"] = text
         rows.append(row)
-    return [_title(name, results), markdown(rows)]
+    return [_title(results), markdown(rows)]
 
 
 def numbers(results: Results) -> list[str]:
     """Tables of experiments B and A: every number after the last epoch, or step."""
-    parts, tables = [], results.tables
-    if len(tables["ssr"]):
-        table = suppression.closing_table(tables["training"], tables["ssr"])
-        n = tables["training"].seed.nunique()
+    parts, training, learned = [], results.tables["training"], results.tables["learned"]
+    if len(ssr := results.tables["ssr"]):
+        n = training.seed.nunique()
         parts.append(f"n = {n}; in brackets minus baseline; raw weights where nothing is said.")
+        table = suppression.closing_table(training, ssr)
         parts.append(markdown(table.rename_axis("").reset_index()))
-    if len(learned := tables["learned"]):
+    if len(learned):
         steps, n = f"{learned.step.max():,}", learned.seed.nunique()
         parts.append(f"Explained variance of each frequency after {steps} steps (n = {n}):")
-        parts.append(markdown(learned_cells(learned)))
+        cells = learned.groupby(["frequency", "strength"]).explained_variance
+        table = cells.agg(lambda values: interval_text(values, ".3f", n)).unstack()
+        parts.append(markdown(table.rename(columns="penalty {:g}".format).reset_index()))
     return parts
 
 
-def learned_cells(learned: pd.DataFrame) -> pd.DataFrame:
-    """Explained variance of experiment A, 1 is exact: a row per frequency, a column per penalty."""
-    groups, n = learned.groupby(["frequency", "strength"]), learned.seed.nunique()
-    cells = groups.explained_variance.apply(lambda values: interval_text(values, ".3f", n))
-    names = "penalty " + cells.index.levels[1].map("{:g}".format)
-    return cells.unstack().set_axis(names, axis=1).reset_index()
-
-
-def published(main: dict[str, Results]) -> list[str]:
+def published(main: list[Results]) -> list[str]:
     """The published values, and the same in every folder at the published recipe or another width;
     then those of experiment A."""
-    widths = {"full", "full, changed: width"}
-    columns = {name: r for name, r in main.items() if r.labels.get("scale") in widths}
-    rows = {}
-    for name, results in columns.items():
+    rows, parts = {}, []
+    for results in main:
+        if results.labels.get("scale") not in ("full", "full, changed: width"):
+            continue
         table = verdicts.claim_table(results.tables, results.labels)
+        title = f"`{results.name}`, n = {results.tables['training'].seed.nunique()}"
         for row in table[table.family == "values"].itertuples():
             first = {"": label(row.configuration), "quantity": row.quantity}
             first["published"] = _number(row.published)
             said = "" if row.size == "not judged" else f"; {_size(row)}"
-            title = f"`{name}`, n = {results.tables['training'].seed.nunique()}"
-            rows.setdefault((row.configuration, row.quantity), first)[title] = (
-                verdicts.measured(row) + said
-            )
-    parts = [markdown(rows.values())] if rows else []
-    if not {"narrow", "wide"} & set(main):
+            cells = rows.setdefault((row.configuration, row.quantity), first)
+            cells[title] = verdicts.measured(row) + said
+    if rows:
+        parts.append(markdown(rows.values()))
+    if not {"narrow", "wide"} & {results.name for results in main}:
         parts.append("The same recipe at other widths (`narrow`: 16, `wide`: 32) has not been run.")
-    for name, results in main.items():
+    for results in main:
         if len(learned := results.tables["learned"]) and learned.setting.iloc[0] == "demo":
             cells = [
                 {"experiment A": row.quantity, "published": _number(row.published)}
-                | {f"`{name}`, n = {row.n}": f"{verdicts.measured(row)}; {_size(row)}"}
+                | {f"`{results.name}`, n = {row.n}": f"{verdicts.measured(row)}; {_size(row)}"}
                 for row in verdicts.learned_claims(learned).itertuples()
             ]
             return [*parts, markdown(cells)]
     return parts
 
 
-def precisions(main: dict[str, Results]) -> list[str]:
+def precisions(main: list[Results]) -> list[str]:
     """Runs of the same job in both precisions: a row a quantity."""
-    claims = [*paper.TESTS.values(), *paper.CLAIMS.values()]
-    quantities = [c.quantity for c in claims if not (c.quantity.beyond_clean or c.ratio)]
+    claims = [c for c in (*paper.TESTS, *paper.CLAIMS) if not (c.quantity.beyond_clean or c.ratio)]
+    quantities = [paper.CLEAN, paper.PUBLISHED_SSR, *(claim.quantity for claim in claims)]
     parts = []
-    for (one, a), (other, b) in itertools.permutations(main.items(), 2):
-        same = all(a.labels[key] == b.labels[key] for key in ("dataset", "scale"))
-        if same and (a.precision, b.precision) == ("float32", "bfloat16"):
-            rows = [_both(q, a, b) for q in (paper.CLEAN, paper.PUBLISHED_SSR, *quantities)]
-            parts.append(
-                f"`{one}` ({a.labels['device']}) against `{other}` ({b.labels['device']}), all runs "
-                "that both have; they differ in more than precision. Spread: standard deviation over "
-                "seeds, within configurations."
-            )
-            parts.append(markdown([row for row in rows if row]))
+    for pair in itertools.permutations(main, 2):
+        a, b = pair
+        is_same = all(a.labels[key] == b.labels[key] for key in ("dataset", "scale"))
+        if not is_same or (a.precision, b.precision) != ("float32", "bfloat16"):
+            continue
+        rows = []
+        for quantity in quantities:
+            both = pd.DataFrame({r.precision: quantity.by_run(r.tables) for r in pair}).dropna()
+            if both.empty:
+                continue
+            difference = both.bfloat16 - both.float32
+            spread = both.groupby(level="configuration").var().mean().mean() ** 0.5
+            row = {"quantity": quantity.text, "runs": len(both)}
+            row |= {name: _number(both[name].mean()) for name in both}
+            row["bfloat16 minus float32"] = _ends(difference)
+            row["spread over seeds"] = _number(spread, ".2g")
+            rows.append(row | {"difference / spread": f"{difference.mean() / spread:.2f}"})
+        parts.append(
+            f"`{a.name}` ({a.labels['device']}) against `{b.name}` ({b.labels['device']}), all runs "
+            "that both have; they differ in more than precision. Spread: standard deviation over "
+            "seeds, within configurations."
+        )
+        parts.append(markdown(rows))
     return parts or ["No job has been run in both."]
-
-
-def _both(quantity: Quantity, a: Results, b: Results) -> dict:
-    """A quantity in both precisions, {} where one lacks it."""
-    values = [verdicts.by_run(results.tables, quantity) for results in (a, b)]
-    both = pd.concat(values, axis=1, keys=["float32", "bfloat16"]).dropna()
-    if both.empty:
-        return {}
-    difference = both.bfloat16 - both.float32
-    spread = both.groupby(level="configuration").var().mean().mean() ** 0.5
-    row = {"quantity": quantity.text, "runs": len(both)}
-    row |= {name: _number(both[name].mean()) for name in both}
-    row["bfloat16 minus float32"] = _ends(difference)
-    row["spread over seeds"] = _number(spread, ".2g")
-    return row | {"difference / spread": f"{difference.mean() / spread:.2f}"}
 
 
 def runs(found: dict[str, Results]) -> list[str]:
     """What each folder holds, on what it was made, and how long all trainings took."""
     rows, hours = [], 0.0
+    quick = _histories(found["quick"]) if "quick" in found else {}
     for name, results in found.items():
         written, s = results.labels, results.labels["settings"]
         starts = pd.DataFrame(written.get("starts") or [written])
         commits = starts.commit.dropna().unique()
-        shared, seconds = _shared(name, found), written.get("seconds", 0)
+        ours = _histories(results) if name != "quick" else {}
+        shared = sum(history == quick.get(run) for run, history in ours.items())
         count = len(results.configurations) * len(results.seeds)
-        hours += seconds / 3600 * (1 - len(shared) / count if shared else 1)
-        time = f"{seconds / 3600:.2f}" if seconds else ""
-        time += f", {len(shared)} of {count} runs are those of `quick/`" if shared else ""
+        own = written.get("seconds", 0) / 3600
+        hours += own * (1 - shared / count if shared else 1)
+        time = f"{own:.2f}" if own else ""
+        time += f", {shared} of {count} runs are those of `quick/`" if shared else ""
         rows.append(
             {
                 "folder": f"`{name}/`",
@@ -286,23 +262,17 @@ def runs(found: dict[str, Results]) -> list[str]:
     return [markdown(rows), text + "folders show are counted once, a part by the number of runs."]
 
 
-def _shared(name: str, found: dict[str, Results]) -> set:
-    """Runs that are those of the folder `quick`: the same history, epoch by epoch."""
-    if name == "quick" or "quick" not in found:
-        return set()
-    ours, quick = (_histories(found[folder]) for folder in (name, "quick"))
-    return {run for run in ours.keys() & quick.keys() if ours[run] == quick[run]}
-
-
 def _histories(results: Results) -> dict:
+    """Test losses, epoch by epoch, by run: the same in two folders, the same run."""
     table = results.tables["training"]
-    groups = table.groupby(["configuration", "seed"]) if len(table) else []
+    groups = table.groupby(RUN) if len(table) else []
     return {run: rows.test_loss.dropna().tolist() for run, rows in groups}
 
 
-def _title(name: str, results: Results) -> str:
-    scale, seeds = results.labels["scale"], results.seeds
-    return f"### `{name}/`: {scale} scale, seeds {_list(seeds)} (n = {len(seeds)}), {results.precision}"
+def _title(results: Results) -> str:
+    name, scale, n = results.name, results.labels["scale"], len(results.seeds)
+    seeds = f"seeds {_list(results.seeds)} (n = {n})"
+    return f"### `{name}/`: {scale} scale, {seeds}, {results.precision}"
 
 
 def _list(seeds: list) -> str:

@@ -38,11 +38,11 @@ def last_letters(text: str, count: int = 60) -> str:
 def print_kernels(table: pd.DataFrame, reference: str, folded: bool, cutoff: float) -> None:
     """The table by layer, what was left out, and three sentences."""
     levels = table.filter(like="db_").ffill(axis=1)
-    shown = table[["layer", "kernel_size", "kernels", "ssr", "high_share", "white_high_share"]]
-    shown = shown.join(table[["corner_share", "white_corner_share"]])
+    names = ["layer", "kernel_size", "kernels", "ssr", "high_share", "white_high_share"]
+    shown = table[[*names, "corner_share", "white_corner_share"]]
     shown = shown.rename(columns={"white_high_share": "(white)", "white_corner_share": "(white) "})
-    shown = shown.assign(layer=shown.layer.map(last_letters))
-    shown = shown.assign(**{"DC, dB": levels.iloc[:, 0], "corner, dB": levels.iloc[:, -1]})
+    ends = {"DC, dB": levels.iloc[:, 0], "corner, dB": levels.iloc[:, -1]}
+    shown = shown.assign(layer=shown.layer.map(last_letters), **ends)
     print(shown.to_string(index=False, float_format="{:.3f}".format))
     print_left_out(table.attrs["skipped"], "Skipped")
     if folded:
@@ -51,22 +51,23 @@ def print_kernels(table: pd.DataFrame, reference: str, folded: bool, cutoff: flo
     if not len(known):
         print(f"\nNo radius of these kernels lies above {cutoff:g} cycles/pixel: no SSR.")
         return
-    mean, sampled = known.ssr.mean(), (known.white_error**2).sum() ** 0.5 / len(known)
-    others = known[~is_white(known)] if reference == "white kernels" else known
-    about = f"The kernels' share of energy above {cutoff:g} cycles/pixel is"
-    end = f"(mean SSR over {len(known)} layers: {mean:.3f})"
-    if reference == "white kernels" and abs(mean) <= SURE * sampled:
-        end = f"(mean SSR over {len(known)} layers: {mean:.4f}; standard error {sampled:.4f})"
-        print(f"\n{about} that of white kernels, but for chance {end}.")
+    mean, error = known.ssr.mean(), (known.white_error**2).sum() ** 0.5 / len(known)
+    against_white = reference == "white kernels"
+    others = known[~is_white(known)] if against_white else known
+    lower = (others.ssr > 0).sum()
+    about = f"\nThe kernels' share of energy above {cutoff:g} cycles/pixel is"
+    over = f"(mean SSR over {len(known)} layers:"
+    if against_white and abs(mean) <= SURE * error:
+        number = f"{over} {mean:.4f}; standard error {error:.4f})"
+        print(f"{about} that of white kernels, but for chance {number}.")
     else:
-        side = "lower" if mean > 0 else "higher"
-        count = f"it is lower in {(others.ssr > 0).sum()} of them"
-        print(f"\n{about} {100 * abs(mean):.1f} % {side} than in {reference} {end}; {count}.")
+        percent = f"{100 * abs(mean):.1f} % {'lower' if mean > 0 else 'higher'}"
+        count = f"it is lower in {lower} of them"
+        print(f"{about} {percent} than in {reference} {over} {mean:.3f}); {count}.")
     if len(others) < len(known):
         text = f"by less than {SURE} standard errors of their sampling"
         print(f"White, {text}: {len(known) - len(others)} of {len(known)} layers.")
     names = [f"{last_letters(row.layer)} ({row.ssr:.3f})" for row in others.itertuples()]
-    lower = (others.ssr > 0).sum()
     if lower:
         print(f"Most low-pass, by SSR: {', '.join(names[: min(3, lower)])}.")
     if names:
