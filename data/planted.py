@@ -80,8 +80,7 @@ def shapes(classes: Tensor, generator: torch.Generator) -> Tensor:
     patterns *= math.sqrt(2) / patterns.abs().square().sum(1, keepdim=True).sqrt()
     shift = torch.randint(-SHIFT, SHIFT + 1, (len(classes), 2), generator=generator)
     phase = torch.exp(-2j * math.pi / SIZE * (shift.float() @ modes.T))  # (N, M)
-    y, x = _grid()
-    waves = torch.exp(2j * math.pi / SIZE * (modes[:, :1] * y.ravel() + modes[:, 1:] * x.ravel()))
+    waves = torch.exp(2j * math.pi / SIZE * _planes(*modes.T).flatten(1))  # (M, 32 * 32)
     return ((patterns[classes] * phase) @ waves).real.view(-1, SIZE, SIZE)
 
 
@@ -90,14 +89,13 @@ def textures(classes: Tensor, generator: torch.Generator) -> Tensor:
     u, v = torch.tensor(TEXTURE_MODES, dtype=torch.float32)[classes].T
     v = v * (torch.randint(2, v.shape, generator=generator) * 2 - 1)  # or its mirror image
     phase = 2 * math.pi * torch.rand(len(classes), 1, 1, generator=generator)
-    y, x = _grid()
-    cycles = (u.view(-1, 1, 1) * y + v.view(-1, 1, 1) * x) / SIZE
-    return math.sqrt(2) * torch.cos(2 * math.pi * cycles + phase)
+    return math.sqrt(2) * torch.cos(2 * math.pi * (_planes(u, v) / SIZE) + phase)
 
 
-def _grid() -> tuple[Tensor, Tensor]:
+def _planes(u: Tensor, v: Tensor) -> Tensor:
+    """u y + v x at all pixels: (N,), (N,) -> (N, 32, 32)."""
     axis = torch.arange(SIZE, dtype=torch.float32)
-    return torch.meshgrid(axis, axis, indexing="ij")
+    return u.view(-1, 1, 1) * axis[:, None] + v.view(-1, 1, 1) * axis
 
 
 def pink_noise(count: int, generator: torch.Generator) -> Tensor:

@@ -11,6 +11,7 @@ import socket
 import tarfile
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import job
 import numpy as np
@@ -147,38 +148,29 @@ def test_read_where_it_lies(few, nowhere, tmp_path, monkeypatch, name, mode, top
 
 
 @contextlib.contextmanager
-def server(body):
-    """Says the same to everyone; None: nothing, for as long as it is asked."""
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):
-            if body is None:
-                done.wait(20)
-                return
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            with contextlib.suppress(OSError):
-                self.wfile.write(body)
-
-        def log_message(self, *_):
-            pass
-
-    done = threading.Event()
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as listening:
-        listening.daemon_threads = True
-        threading.Thread(target=listening.serve_forever, args=(0.02,), daemon=True).start()
-        yield f"http://127.0.0.1:{listening.server_address[1]}/cifar-10-python.tar.gz"
-        done.set()
-        listening.shutdown()
+def server(folder):
+    """Gives the archive in a folder; None: takes every call and says nothing."""
+    with contextlib.ExitStack() as stack:
+        if folder is None:
+            listening = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+            port = listening.getsockname()[1]
+        else:
+            handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=folder)
+            listening = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+            stack.enter_context(listening)
+            threading.Thread(target=listening.serve_forever, args=(0.02,), daemon=True).start()
+            stack.callback(listening.shutdown)
+            port = listening.server_address[1]
+        yield f"http://127.0.0.1:{port}/cifar-10-python.tar.gz"
 
 
 @pytest.mark.parametrize("served", ["refused", "hangs", "no folder"])
-def test_without_network(few, nowhere, monkeypatch, served):
+def test_without_network(few, nowhere, monkeypatch, tmp_path, served):
     """One sentence with the remedy, or, with "auto", the planted set; nothing is left."""
     monkeypatch.setattr(cifar10, "TIME_LIMIT", 0.5)
+    (tmp_path / "cifar-10-python.tar.gz").write_bytes(b"<html>Please log in")
     root = nowhere / "x" if served == "no folder" else None
-    with server(None if served == "hangs" else b"<html>Please log in") as url:
+    with server(None if served == "hangs" else tmp_path) as url:
         if served != "refused":
             monkeypatch.setattr(cifar10.torchvision("datasets").CIFAR10, "url", url)
         with pytest.raises(cifar10.DataNotAvailable, match="could not be downloaded") as error:
@@ -194,22 +186,17 @@ def test_without_network(few, nowhere, monkeypatch, served):
 
 def test_download(few, nowhere, monkeypatch, tmp_path):
     """By two at once; what a killed one left goes in a day."""
-    archive = pack(few, tmp_path / "served.tar.gz")
+    archive = pack(few, tmp_path / "served" / "cifar-10-python.tar.gz")
     official = cifar10.torchvision("datasets").CIFAR10
     monkeypatch.setattr(official, "tgz_md5", hashlib.md5(archive.read_bytes()).hexdigest())
     for age in (2, 0):
         left = nowhere / f"cifar-10-download-{age}"
         left.mkdir()
         os.utime(left, (time.time() - age * 90_000,) * 2)
-    found = []
-    with server(archive.read_bytes()) as url:
+    with server(archive.parent) as url, ThreadPoolExecutor() as pool:
         monkeypatch.setattr(official, "url", url)
-        threads = [threading.Thread(target=lambda: found.append(cifar10.load())) for _ in "ab"]
-        for action in (threading.Thread.start, threading.Thread.join):
-            for thread in threads:
-                action(thread)
-    assert len(found) == 2
-    for sets in (*found, cifar10.load()):  # the last with the server gone
+        found = [pool.submit(cifar10.load) for _ in "ab"]
+    for sets in (found[0].result(), found[1].result(), cifar10.load()):  # the last without server
         check_few(sets)
     names = sorted(path.name for path in nowhere.iterdir())
     assert names == ["cifar-10-download-0", "cifar-10-python.tar.gz"]
@@ -217,15 +204,16 @@ def test_download(few, nowhere, monkeypatch, tmp_path):
 
 def test_a_torchvision_of_another_build(tmp_path):
     """It fails to import, not before it is needed; one sentence with the remedy, no fallback."""
-    broken = (
-        "import sys; assert 'torchvision' not in sys.modules; sys.modules['torchvision'] = None"
-    )
-    options = {"before": functools.partial(exec, broken), "log": tmp_path / "log"}
-    assert job.finish(tmp_path, line="exp_b_spectrum_evolution.py --device cpu", **options) == 1
+    problem = "operator torchvision::nms does not exist"
+    (tmp_path / "torchvision").mkdir()
+    (tmp_path / "torchvision" / "__init__.py").write_text(f"raise RuntimeError('{problem}')")
+    path = f"import sys; assert 'torchvision' not in sys.modules; sys.path[:0] = ['{tmp_path}']"
+    options = {"before": functools.partial(exec, path), "log": tmp_path / "log"}
+    line = "exp_b_spectrum_evolution.py --device cpu"
+    assert job.finish(tmp_path / "results", line=line, **options) == 1
     (said,) = (tmp_path / "log").read_text().splitlines()
     assert said.startswith("error: torchvision does not work with the installed torch")
-    assert "import of torchvision halted" in said
-    assert "pip install --force-reinstall torch torchvision" in said
+    assert problem in said and "pip install --force-reinstall torch torchvision" in said
 
 
 def power_by_radius(pattern):
