@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from torchvision.models import resnet18
 
 from models.resnet import Dropout, ResNet18
-from utils.spectra.kernels import measurable_convolutions
+from utils.spectra.kernels import analyze_model
 from utils.training.evaluation import for_inference
 
 
@@ -19,9 +19,9 @@ def test_torchvision_with_another_stem(size):
     """The same function; as many parameters and kernels as He et al.'s, with ten classes."""
     model = ResNet18().eval()
     assert sum(p.numel() for p in model.parameters()) == 11_173_962
-    convolutions = measurable_convolutions(model)[0].values()
-    assert [c.kernel_size for c in convolutions] == [(3, 3)] * 17
-    assert sum(c.weight.shape[:2].numel() for c in convolutions) == 1_220_800
+    convolutions = analyze_model(model)
+    assert convolutions.kernel_size.tolist() == 17 * ["3x3"]
+    assert convolutions.kernels.sum() == 1_220_800
     for name, values in model.state_dict().items():  # also what BatchNorm has seen
         if not name.endswith("num_batches_tracked"):
             values += 0.1 * torch.rand(values.shape)
