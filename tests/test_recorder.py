@@ -67,6 +67,7 @@ def test_a_training_that_goes_on_has_the_table_of_one_that_never_stopped(index):
     file = io.StringIO(stopped.to_csv(index=index))
     table = recorded(small(), range(2, 6), pd.read_csv(file)).table
     pd.testing.assert_frame_equal(table, whole, rtol=1e-12, check_dtype=False)
+    assert recorded(small(), [1], stopped).table.step.unique().tolist() == [0, 1]
     with pytest.raises(ValueError, match="another network"):
         SpectrumRecorder(ResNet18(4), table)
     with pytest.raises(ValueError, match="lacks the columns radius, share"):

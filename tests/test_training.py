@@ -88,10 +88,8 @@ def plain_loop(images, l2=0.0, of_kernels=0.0, dropout=0.0, norm=None):
                 velocity[name] = 0.9 * velocity[name] + gradient + decay * p
                 p -= rate * velocity[name]
                 if norm and p.ndim == 4:  # every convolution here has a BatchNorm behind it
-                    for kernel, at_start in zip(p, initial[name]):
-                        kernel *= (
-                            norm * at_start.square().sum().sqrt() / kernel.square().sum().sqrt()
-                        )
+                    before, now = (w.square().sum((1, 2, 3)) for w in (initial[name], p))
+                    p *= norm * (before / now).sqrt().view(-1, 1, 1, 1)
     return model.state_dict()
 
 
