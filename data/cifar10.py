@@ -40,8 +40,8 @@ def load(data_root: str | None = None) -> tuple[ImageSet, ImageSet]:
         DataNotAvailable: not found and not downloadable.
     """
     official = torchvision("datasets").CIFAR10
-    roots = [data_root, os.environ.get("CIFAR10_ROOT"), HERE]
-    roots = [Path(os.path.expanduser(os.path.expandvars(root))) for root in roots if root]
+    given = [root for root in (data_root, os.environ.get("CIFAR10_ROOT"), HERE) if root]
+    roots = [Path(os.path.expanduser(os.path.expandvars(root))) for root in given]
     places = next(filter(None, (_places(official, root) for root in roots)), None)
     return _read(official, places or [_download(official, roots, roots[0] if data_root else HERE)])
 
@@ -70,21 +70,20 @@ def _places(official, root: Path) -> list[Path]:
 
 def _read(official, places: list[Path]) -> tuple[ImageSet, ImageSet]:
     """Both sets, from the first place where they are complete and undamaged."""
-    problems, lists = [], (official.train_list, official.test_list)
+    sets, problems = (official.train_list, official.test_list), []
+    md5s = dict(sets[0] + sets[1])
     for place in places:
         try:
-            files = _contents(place, dict(lists[0] + lists[1]))
+            files = _contents(place, md5s)
         except Exception as error:  # noqa: BLE001 (damaged archives fail in many ways)
             problems.append(f"{place} cannot be read ({_reason(error)})")
             continue
-        wrong = [
-            f"{place / name} is {'damaged' if name in files else 'missing'}"
-            for name, md5 in lists[0] + lists[1]
-            if hashlib.md5(files.get(name, b""), usedforsecurity=False).hexdigest() != md5
-        ]
+        found = {n: hashlib.md5(c, usedforsecurity=False).hexdigest() for n, c in files.items()}
+        wrong = [name for name, md5 in md5s.items() if found.get(name) != md5]
         if not wrong:
-            return tuple(_image_set([files[name] for name, _ in names]) for names in lists)
-        problems += wrong[:1]
+            return tuple(_image_set([files[name] for name, _ in names]) for names in sets)
+        what = "damaged" if wrong[0] in files else "missing"
+        problems.append(f"{place / wrong[0]} is {what}")
     raise DataError(f"CIFAR-10: {problems[0]}; restore it, or delete it to download anew")
 
 

@@ -10,15 +10,14 @@ def load(
     """Image sets "train", "test" and, planted, "low cue" and "high cue" (test sets).
 
     Args:
-        dataset: "cifar10", "planted", or "auto": CIFAR-10 where it is found or can be
-            downloaded, else planted.
+        dataset: "cifar10", "planted", or "auto": CIFAR-10 where it can be had, else planted.
         data_root: folder to look in first.
         train_images, test_images: how many; of CIFAR-10 the first ones in official order.
 
     Returns the sets and a notice, empty unless "auto" had to settle for the planted set.
 
     Raises:
-        cifar10.DataError: damaged; or, with "cifar10", not available or too small.
+        cifar10.DataError: damaged, too small or, with "cifar10", not available.
     """
     if dataset == "planted":
         return planted.load(train_images, test_images), ""

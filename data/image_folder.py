@@ -19,10 +19,8 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif", "
 def load(folder: str, count: int, prepare: Callable) -> Tensor:
     """The first `count` pictures in a folder and those inside it, in the order of their paths.
 
-    Links are followed; what is hidden, by a dot before its name, is no picture.
-
-    Args:
-        prepare: a picture of PIL, in colour, -> (3, H, W), the same size for all.
+    `prepare` turns a picture of PIL, in colour, into (3, H, W) of one size for all. Links are
+    followed; what is hidden, by a dot before its name, is no picture.
 
     Returns (N, 3, H, W), fewer than `count` where there are no more.
 
@@ -30,10 +28,10 @@ def load(folder: str, count: int, prepare: Callable) -> Tensor:
         DataError: there is none, one cannot be read, or it does not say which value is white.
     """
     pictures = []
-    for path in find_pictures(Path(folder).expanduser())[:count]:
+    for path in _paths(Path(folder).expanduser())[:count]:
         try:
             with Image.open(path) as picture:
-                pictures.append(prepare(to_8_bits(picture).convert("RGB")))
+                pictures.append(prepare(_to_8_bits(picture).convert("RGB")))
         except Exception as error:  # a damaged or hostile picture can raise anything
             reason = ": " + " ".join(str(error).split()) if isinstance(error, ValueError) else ""
             raise DataError(f"{path} cannot be read as a picture{reason}") from error
@@ -42,31 +40,28 @@ def load(folder: str, count: int, prepare: Callable) -> Tensor:
     return torch.stack(pictures)
 
 
-def find_pictures(folder: Path) -> list[Path]:
-    """Paths of all pictures in a folder and those inside it, sorted."""
+def _paths(folder: Path) -> list[Path]:
     found, seen = [], set()
     for place, inside, names in os.walk(folder, followlinks=True):
-        first = os.path.realpath(place) not in seen  # links can lead in circles
+        if os.path.realpath(place) in seen:  # links can lead in circles
+            inside.clear()
+            continue
         seen.add(os.path.realpath(place))
-        inside[:] = sorted(name for name in inside if first and name[0] != ".")
-        found += [Path(place, name) for name in names if first and name[0] != "."]
+        inside[:] = sorted(name for name in inside if name[0] != ".")
+        found += [Path(place, name) for name in names if name[0] != "."]
     return sorted(path for path in found if path.suffix.lower() in SUFFIXES)
 
 
-def to_8_bits(picture: Image.Image) -> Image.Image:
-    """Grey pictures of 16 or 32 bits and of floats as such of 8 bits; others as they are.
+def _to_8_bits(picture: Image.Image) -> Image.Image:
+    """Grey pictures of 16 or 32 bits and of floats, which PIL's own conversion would clip at 255.
 
-    White is 65535 in 16 bits and 1 in floats. PIL's own conversion would clip them at 255.
-
-    Raises:
-        ValueError: the values of a picture of 32 bits or floats have another range.
+    White is 65535, in floats 1. 32 bits may hold 8, 16 or more: 16, as older versions of PIL read
+    them, are told by the range.
     """
     if picture.mode not in ("I", "F") and not picture.mode.startswith("I;16"):
         return picture
     values = np.asarray(picture).astype(np.float64)
-    white = 1 if picture.mode == "F" else 65535
-    low, high = values.min(), values.max()
-    # 32 bits may hold 8, 16 or more: 16, as older versions of PIL read them, are told by the range.
+    low, high, white = values.min(), values.max(), 1 if picture.mode == "F" else 65535
     if not 0 <= low <= high <= white or (picture.mode == "I" and 0 < high <= 255):
         allowed = "0 to 1" if white == 1 else "0 to 65535, with some above 255"
         raise ValueError(f"its values are from {low:g} to {high:g}; allowed: {allowed}")
@@ -85,11 +80,12 @@ def load_classes(folder: str, count: int, prepare: Callable) -> tuple | None:
     if not classes or any(path.suffix.lower() in SUFFIXES for path in inside):
         return None
     taken = min(count, len(classes))
-    chosen = [number * len(classes) // taken for number in range(taken)]
-    each = [count // taken + (number < count % taken) for number in range(taken)]
-    parts = [load(str(classes[n]), some, prepare) for n, some in zip(chosen, each)]
-    numbers = torch.tensor([n for n, part in zip(chosen, parts) for _ in part])
-    return torch.cat(parts), numbers, [path.name for path in classes]
+    parts = {}
+    for i in range(taken):
+        number, some = i * len(classes) // taken, count // taken + (i < count % taken)
+        parts[number] = load(str(classes[number]), some, prepare)
+    numbers = torch.tensor([number for number, part in parts.items() for _ in part])
+    return torch.cat([*parts.values()]), numbers, [path.name for path in classes]
 
 
 def class_numbers(classes: list[str], names: Sequence[str], outputs: int) -> list[int] | None:

@@ -11,20 +11,13 @@ import torch
 from .corruptions import filtered, radial_frequency
 from .images import ImageSet, to_float
 
-EXPONENTS = {"natural": 0, "whitened": 1, "inverted": 2}
-MEAN, STD = 0.5, 0.15  # pixel units [0, 1]
+EXPONENTS = {"whitened": 1, "inverted": 2}
+MEAN, STD = 0.5, 0.15  # of the training set before clipping, pixel units [0, 1]
 
 
 def with_spectrum(sets: dict[str, ImageSet], kind: str) -> dict[str, ImageSet]:
-    """Image sets with their spectrum multiplied by r or r^2, as 8-bit images again.
-
-    One scale for all sets gives the training set a standard deviation of 0.15 around 0.5, before
-    clipping to [0, 1].
-
-    Args:
-        sets: "train" among them.
-        kind: "natural" (returned as they are), "whitened" or "inverted".
-    """
+    """Image sets, "train" among them, with their spectrum multiplied by r ("whitened") or r^2
+    ("inverted"), all on one scale, as 8-bit images again; "natural" ones stay as they are."""
     if kind == "natural":
         return sets
     train = sets["train"].images

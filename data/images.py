@@ -8,7 +8,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 PAD = 4  # pixels of border from which a random crop is taken
-
 # Mean and standard deviation of the pixels of CIFAR-10's training set, in [0, 1]. The widespread
 # std 0.2023, 0.1994, 0.2010 is the mean of the per-image deviations, another quantity.
 MEAN = (0.4914, 0.4822, 0.4465)
@@ -17,19 +16,14 @@ STD = (0.2470, 0.2435, 0.2616)
 
 @dataclass(frozen=True)
 class ImageSet:
-    """Images uint8 (N, 3, H, W), their class labels int64 (N,), and a name for figures.
+    """Images, their class labels, and how a network takes them."""
 
-    Attributes:
-        mean, std: per colour in pixel units [0, 1], by which a network's input is normalised.
-        border: pixel value, 0 to 255, around an image from which a random crop is taken.
-    """
-
-    images: Tensor
-    labels: Tensor
-    name: str
-    mean: tuple[float, float, float] = MEAN
+    images: Tensor  # uint8 (N, 3, H, W)
+    labels: Tensor  # int64 (N,)
+    name: str  # for figures
+    mean: tuple[float, float, float] = MEAN  # per colour in [0, 1], by which input is normalised
     std: tuple[float, float, float] = STD
-    border: int = 0
+    border: int = 0  # pixel value, 0 to 255, around an image from which a random crop is taken
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -54,27 +48,23 @@ class Normalize(nn.Module):
 
     def __init__(self, images: ImageSet):
         super().__init__()
-        for name, values in (("mean", images.mean), ("std", images.std)):
-            tensor = torch.tensor(values, device=images.labels.device).view(3, 1, 1)
-            self.register_buffer(name, tensor, persistent=False)
+        values = torch.tensor([images.mean, images.std], device=images.labels.device)
+        self.register_buffer("mean_and_std", values.view(2, 3, 1, 1), persistent=False)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        return (pixels - self.mean) / self.std
+        mean, std = self.mean_and_std
+        return (pixels - mean) / std
 
 
-def crop_windows(images: Tensor, border: int = 0, pad: int = PAD) -> Tensor:
-    """All crops of the padded images and of their mirror images, without copying each.
+def crop_windows(images: Tensor, border: int = 0) -> Tensor:
+    """All crops of images uint8 (N, 3, H, W), padded by `border`, and of their mirror images.
 
-    Args:
-        images: uint8 (N, 3, H, W).
-        border: pixel value of the padding, 0 to 255.
-
-    Returns a uint8 view (2, N, 2 pad + 1, 2 pad + 1, H, W, 3): plain or mirrored, image,
-    vertical and horizontal offset, then the crop. Only the padded images take memory.
+    Returns a uint8 view (2, N, 2 PAD + 1, 2 PAD + 1, H, W, 3): plain or mirrored, image, vertical
+    and horizontal offset, then the crop. Only the padded images take memory.
     """
     height, width = images.shape[-2:]
-    padded = F.pad(images, (pad,) * 4, value=border).permute(0, 2, 3, 1)
-    both = torch.stack([padded, padded.flip(2)])  # (2, N, H + 2 pad, W + 2 pad, 3)
+    padded = F.pad(images, (PAD,) * 4, value=border).permute(0, 2, 3, 1)
+    both = torch.stack([padded, padded.flip(2)])  # (2, N, H + 2 PAD, W + 2 PAD, 3)
     # A window's own rows and columns come last, then the colours: together in memory.
     return both.unfold(2, height, 1).unfold(3, width, 1).permute(0, 1, 2, 3, 5, 6, 4)
 
@@ -84,11 +74,8 @@ def training_batches(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """One epoch of batches in random order, each image cropped and mirrored at random.
 
-    Order and augmentation depend on (seed, epoch) alone, not on the device, the model or
-    what was drawn before.
-
-    Args:
-        windows: from `crop_windows`; labels: (N,) on the same device.
+    Order and augmentation depend on (seed, epoch) alone, not on the device, the model or what was
+    drawn before. `windows` are from `crop_windows`, with `labels` (N,) on one device.
 
     Yields float32 images (B, 3, H, W) in [0, 1], channels last in memory, and labels (B,).
     The last batch may be smaller.

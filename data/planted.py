@@ -34,39 +34,42 @@ TEXTURE_MODES = [(10, 0), (0, 10), (8, 8), (13, 0), (0, 13)]
 TEXTURE_MODES += [(12, 6), (6, 12), (13, 13), (15, 5), (5, 15)]  # one for each class
 
 
-def load(train_images: int, test_images: int, seed: int = 0) -> dict[str, ImageSet]:
+def load(train_images: int, test_images: int) -> dict[str, ImageSet]:
     """Image sets "train" and "test" (both cues), "low cue" and "high cue" (one cue only).
 
     In the test sets the cues that are there always agree with the label.
     """
     return {
-        "train": image_set(train_images, seed, AGREEMENT, AGREEMENT),
-        "test": image_set(test_images, seed + 1, 1, 1),
-        "low cue": image_set(test_images, seed + 1, 1, None),
-        "high cue": image_set(test_images, seed + 1, None, 1),
+        "train": image_set(train_images, 0, AGREEMENT, AGREEMENT),
+        "test": image_set(test_images, 1, 1, 1),
+        "low cue": image_set(test_images, 1, 1, None),
+        "high cue": image_set(test_images, 1, None, 1),
     }
 
 
 def image_set(count: int, seed: int, low: float | None, high: float | None) -> ImageSet:
-    """Make `count` images, the same for the same arguments.
+    """Images whose labels and backgrounds depend on count and seed alone.
 
-    Args:
-        low: probability that the shape shows the label's class (otherwise one of the other
-            classes); None leaves the shape out.
-        high: the same for the texture.
-
-    Sets of the same count and seed have the same labels and backgrounds.
+    `low` is the probability that the shape shows the label's class, not another one, and `high`
+    the same of the texture; None leaves the cue out.
     """
     generator = torch.Generator().manual_seed(seed)
     with torch.device("cpu"):  # whatever the default device
         labels = torch.randint(CLASSES, (count,), generator=generator)
         images = BACKGROUND_RMS * pink_noise(count, generator) + 0.5
         for cue, rms, agreement in ((shapes, SHAPE_RMS, low), (textures, TEXTURE_RMS, high)):
-            shown = _disagree(labels, 1 if agreement is None else agreement, generator)
-            pattern = cue(shown, generator)
+            shown = disagree(labels, 1 if agreement is None else agreement, generator)
+            pattern = cue(shown, generator)  # also where it is left out, as it draws numbers
             if agreement is not None:
                 images += rms * pattern[:, None]  # the same in all three colours
         return ImageSet(images.clamp_(0, 1).mul_(255).round_().to(torch.uint8), labels, NAME)
+
+
+def disagree(labels: Tensor, agreement: float, generator: torch.Generator) -> Tensor:
+    """Labels, each replaced by one of the other classes with probability 1 - agreement."""
+    wrong = torch.rand(labels.shape, generator=generator) >= agreement
+    offset = torch.randint(1, CLASSES, labels.shape, generator=generator)
+    return torch.where(wrong, (labels + offset) % CLASSES, labels)
 
 
 def shapes(classes: Tensor, generator: torch.Generator) -> Tensor:
@@ -77,8 +80,7 @@ def shapes(classes: Tensor, generator: torch.Generator) -> Tensor:
     patterns *= math.sqrt(2) / patterns.abs().square().sum(1, keepdim=True).sqrt()
     shift = torch.randint(-SHIFT, SHIFT + 1, (len(classes), 2), generator=generator)
     phase = torch.exp(-2j * math.pi / SIZE * (shift.float() @ modes.T))  # (N, M)
-    y, x = _grid()
-    waves = torch.exp(2j * math.pi / SIZE * (modes[:, :1] * y.ravel() + modes[:, 1:] * x.ravel()))
+    waves = torch.exp(2j * math.pi / SIZE * _planes(*modes.T).flatten(1))  # (M, 32 * 32)
     return ((patterns[classes] * phase) @ waves).real.view(-1, SIZE, SIZE)
 
 
@@ -87,9 +89,13 @@ def textures(classes: Tensor, generator: torch.Generator) -> Tensor:
     u, v = torch.tensor(TEXTURE_MODES, dtype=torch.float32)[classes].T
     v = v * (torch.randint(2, v.shape, generator=generator) * 2 - 1)  # or its mirror image
     phase = 2 * math.pi * torch.rand(len(classes), 1, 1, generator=generator)
-    y, x = _grid()
-    cycles = (u.view(-1, 1, 1) * y + v.view(-1, 1, 1) * x) / SIZE
-    return math.sqrt(2) * torch.cos(2 * math.pi * cycles + phase)
+    return math.sqrt(2) * torch.cos(2 * math.pi * (_planes(u, v) / SIZE) + phase)
+
+
+def _planes(u: Tensor, v: Tensor) -> Tensor:
+    """u y + v x at all pixels: (N,), (N,) -> (N, 32, 32)."""
+    axis = torch.arange(SIZE, dtype=torch.float32)
+    return u.view(-1, 1, 1) * axis[:, None] + v.view(-1, 1, 1) * axis
 
 
 def pink_noise(count: int, generator: torch.Generator) -> Tensor:
@@ -108,15 +114,3 @@ def pink_noise(count: int, generator: torch.Generator) -> Tensor:
         white /= math.sqrt(33 / 9)  # the sum has the weights 5/3, 2/3, 2/3
         part.copy_(torch.fft.irfft2(torch.fft.rfft2(white) * amplitude))
     return noise
-
-
-def _disagree(labels: Tensor, agreement: float, generator: torch.Generator) -> Tensor:
-    """Labels, each replaced by one of the other classes with probability 1 - agreement."""
-    wrong = torch.rand(labels.shape, generator=generator) >= agreement
-    offset = torch.randint(1, CLASSES, labels.shape, generator=generator)
-    return torch.where(wrong, (labels + offset) % CLASSES, labels)
-
-
-def _grid() -> tuple[Tensor, Tensor]:
-    axis = torch.arange(SIZE, dtype=torch.float32)
-    return torch.meshgrid(axis, axis, indexing="ij")

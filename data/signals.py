@@ -22,11 +22,9 @@ def spread(points: int, count: int) -> Tensor:
 
 
 def sinusoids(positions: Tensor, frequencies, amplitudes, phases) -> Tensor:
-    """Sum of amplitude * sin(2 pi frequency position + phase), float64.
+    """Sum of amplitude * sin(2 pi frequency position + phase) at positions (...), float64.
 
-    Args:
-        positions: (...).
-        frequencies: cycles per interval; amplitudes; phases in radians: (K,) each.
+    Frequencies, amplitudes, and phases in radians: (K,) each.
     """
     like = {"dtype": torch.float64, "device": positions.device}
     f, a, p = (torch.as_tensor(x, **like) for x in (frequencies, amplitudes, phases))
@@ -43,17 +41,15 @@ def components(values: Tensor, frequencies) -> Tensor:
     return 2j * spectrum / values.shape[-1]
 
 
-def explained_variance(fit: Tensor, truth: Tensor) -> Tensor:
-    """1 - |fit - truth|^2 / |truth|^2 of complex amplitudes: the part of a component's variance
-    that the fit explains. 1: exact; 0: as good as nothing; negative: worse than nothing."""
-    return 1 - (fit - truth).abs().square() / truth.abs().square()
+def measures(fit: Tensor, truth: Tensor) -> dict[str, Tensor]:
+    """What a fit has learned of each component, from the complex amplitudes of both.
 
-
-def amplitude_ratio(fit: Tensor, truth: Tensor) -> Tensor:
-    """|fit| / |truth| of complex amplitudes."""
-    return fit.abs() / truth.abs()
-
-
-def phase_error(fit: Tensor, truth: Tensor) -> Tensor:
-    """Phase of the fit minus that of the truth, radians, from -pi to pi."""
-    return (fit * truth.conj()).angle()
+    Explained variance is the part of the component's variance that the fit explains: 1 is exact,
+    0 as good as nothing, negative worse than nothing. The phase error is that of the fit minus
+    that of the truth, in radians from -pi to pi.
+    """
+    return {
+        "explained_variance": 1 - (fit - truth).abs().square() / truth.abs().square(),
+        "amplitude_ratio": fit.abs() / truth.abs(),
+        "phase_error": (fit * truth.conj()).angle(),
+    }

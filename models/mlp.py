@@ -21,9 +21,7 @@ def mlp(hidden_layers: int, width: int, seed: int) -> nn.Sequential:
 def predict_stacked(stacked: dict[str, Tensor], x: Tensor) -> Tensor:
     """What N networks of `mlp` give for x: (points, 1) -> (N, points, 1).
 
-    Args:
-        stacked: weights (N, out, in) and biases (N, out) by name, as from
-            `torch.func.stack_module_state`.
+    `stacked`: weights (N, out, in), biases (N, out), by name as of `torch.func.stack_module_state`.
     """
     names = [name.removesuffix(".weight") for name in stacked if name.endswith("weight")]
     h = x.T.expand(len(stacked[f"{names[0]}.weight"]), -1, -1)  # (N, 1, points)

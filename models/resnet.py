@@ -43,18 +43,13 @@ class BasicBlock(nn.Module):
 
 
 class ResNet18(nn.Module):
-    """ResNet-18 with a stride-1 3x3 stem, for images of about 32x32 pixels.
+    """Images (N, 3, H, W) of any size, meant for about 32 x 32, to logits of ten classes (N, 10).
 
-    Args:
-        width: channels of the first stage; the four stages have 1, 2, 4 and 8 times as many.
-        dropout: probability of zeroing an activation between a block's two convolutions.
-        num_classes: number of logits.
-
-    `forward` takes (batch, 3, height, width) of any size and returns (batch, num_classes).
-    At width 64 with ten classes it has 11,173,962 parameters.
+    The four stages have 1, 2, 4 and 8 times `width` channels: at 64, 11,173,962 parameters.
+    `dropout` is the probability of zeroing an activation between a block's two convolutions.
     """
 
-    def __init__(self, width: int = 64, dropout: float = 0.0, num_classes: int = 10):
+    def __init__(self, width: int = 64, dropout: float = 0.0):
         super().__init__()
         self.conv1 = nn.Conv2d(3, width, 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
@@ -66,7 +61,7 @@ class ResNet18(nn.Module):
                 in_channels = channels
         self.blocks = nn.Sequential(*blocks)
         self.pool = nn.AdaptiveAvgPool2d(1)
-        self.fc = nn.Linear(in_channels, num_classes)
+        self.fc = nn.Linear(in_channels, 10)
 
     def forward(self, x: Tensor) -> Tensor:
         out = torch.relu_(self.bn1(self.conv1(x)))  # (batch, width, h, w)

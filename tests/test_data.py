@@ -1,6 +1,7 @@
 """Data sets and batches: what is in them, and what happens when they are damaged."""
 
 import contextlib
+import functools
 import hashlib
 import http.server
 import os
@@ -10,6 +11,7 @@ import socket
 import tarfile
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import job
 import numpy as np
@@ -25,21 +27,22 @@ from data.images import MEAN, STD, ImageSet, Normalize, crop_windows, training_b
 def test_official_files(cifar10_root):
     train, test = cifar10.load(cifar10_root)
     assert train.images.shape == (50_000, 3, 32, 32) and train.images.dtype == torch.uint8
-    assert test.images.shape == (10_000, 3, 32, 32)
+    assert test.images.shape == (10_000, 3, 32, 32) and train.images.is_contiguous()
     assert torch.bincount(train.labels).tolist() == [5000] * 10
     assert torch.bincount(test.labels).tolist() == [1000] * 10
-    assert train.images.is_contiguous()
-
     # The normalisation constants are the moments of all pixels, to the digits given.
     pixels = train.images.transpose(0, 1).flatten(1).double() / 255
     np.testing.assert_allclose(pixels.mean(1), MEAN, atol=5e-5)
     np.testing.assert_allclose(pixels.std(1), STD, atol=1e-4)
-
     # Pixels in the order of the documentation: red, green, blue planes, row by row.
     with open(cifar10_root / "cifar-10-batches-py" / "test_batch", "rb") as file:
         raw = pickle.load(file, encoding="bytes")
     assert (test.images[3].flatten().numpy() == raw[b"data"][3]).all()
     assert test.labels[:50].tolist() == raw[b"labels"][:50]
+    with pytest.raises(cifar10.DataError, match="TRAIN_IMAGES is 50001.*50000"):
+        datasets.load("cifar10", cifar10_root, 50_001, 10)
+    sets, notice = datasets.load("auto", cifar10_root, 30, 20)
+    assert notice == "" and len(sets["train"]) == 30 and len(sets["test"]) == 20
 
 
 @pytest.fixture
@@ -73,8 +76,7 @@ def few(nowhere, monkeypatch, tmp_path):
 
 
 def check_few(sets):
-    numbers = [list(range(10)), [10, 11]]
-    for images, expected in zip(sets, numbers):
+    for images, expected in zip(sets, [list(range(10)), [10, 11]]):
         assert images.labels.tolist() == expected
         assert images.images.shape == (len(expected), 3, 32, 32)
         assert images.images.flatten(1).double().mean(1).tolist() == expected
@@ -87,17 +89,28 @@ def pack(few, archive, mode="w:gz", top="cifar-10-batches-py"):
     return archive
 
 
-@pytest.mark.parametrize("damage", ["missing", "altered", "a link to nowhere"])
-def test_damaged_files_are_named_and_never_unpickled(few, damage):
-    file = few / "cifar-10-batches-py" / "data_batch_4"
-    file.unlink()
-    if damage == "altered":
-        file.write_bytes(pickle.dumps(exit))
-    if damage == "a link to nowhere":
-        file.symlink_to("nowhere")
-    with pytest.raises(cifar10.DataError, match="data_batch_4 is (damaged|missing)") as error:
+@pytest.mark.parametrize(
+    "damage", ["missing", "altered", "a link to nowhere", "altered, packed", "half", "a web page"]
+)
+def test_what_is_damaged_is_named_and_never_unpickled(few, damage):
+    inner, said = few / "cifar-10-batches-py", "tar.gz cannot be read"
+    if damage not in ("half", "a web page"):
+        file, said = inner / "data_batch_4", "data_batch_4 is (damaged|missing)"
+        file.unlink()
+        if "altered" in damage:
+            file.write_bytes(pickle.dumps(exit))
+        if damage == "a link to nowhere":
+            file.symlink_to("nowhere")
+    if damage in ("altered, packed", "half", "a web page"):
+        archive = pack(few, few / "cifar-10-python.tar.gz")
+        shutil.rmtree(inner)
+        content = archive.read_bytes()
+        short = {"half": content[: len(content) // 2], "a web page": b"<html>Log in"}
+        archive.write_bytes(short.get(damage, content))
+    with pytest.raises(cifar10.DataError, match=said) as error:
         datasets.load("auto", few, 2, 2)
     assert not isinstance(error.value, cifar10.DataNotAvailable)
+    assert "\n" not in str(error.value) and len(str(error.value)) < 400
 
 
 def test_search_order(few, tmp_path, monkeypatch):
@@ -113,16 +126,14 @@ def test_search_order(few, tmp_path, monkeypatch):
     check_few(cifar10.load(tmp_path / "copy"))
 
 
-ARCHIVES = [  # name, compression, folder inside
-    ("cifar-10-python.tar.gz", "w:gz", "cifar-10-batches-py"),
-    ("cifar-10-python.tar", "w", "./cifar-10-batches-py"),  # a browser has unzipped it
-]
-
-
-@pytest.mark.parametrize("name, mode, top", ARCHIVES)
-def test_what_is_at_hand_is_read_where_it_lies(
-    few, nowhere, tmp_path, monkeypatch, name, mode, top
-):
+@pytest.mark.parametrize(
+    "name, mode, top",
+    [
+        ("cifar-10-python.tar.gz", "w:gz", "cifar-10-batches-py"),
+        ("cifar-10-python.tar", "w", "./cifar-10-batches-py"),  # a browser has unzipped it
+    ],
+)
+def test_read_where_it_lies(few, nowhere, tmp_path, monkeypatch, name, mode, top):
     """As a folder or an archive, named itself or by its parent; nothing is written beside it."""
     archive = pack(few, tmp_path / "at hand" / name, mode, top)
     before = [(path, path.stat().st_mtime_ns) for path in tmp_path.rglob("*")]
@@ -136,54 +147,30 @@ def test_what_is_at_hand_is_read_where_it_lies(
     check_few(cifar10.load())
 
 
-@pytest.mark.parametrize("damage", ["half", "a web page", "altered"])
-def test_broken_archives_are_named(few, tmp_path, damage):
-    archive = tmp_path / "cifar-10-python.tar.gz"
-    if damage == "altered":
-        (few / "cifar-10-batches-py" / "data_batch_2").write_bytes(pickle.dumps(exit))
-    content = pack(few, archive).read_bytes()
-    short = {"half": content[: len(content) // 2], "a web page": b"<html>Log in"}
-    archive.write_bytes(short.get(damage, content))
-    with pytest.raises(cifar10.DataError, match="cifar-10-python.tar.gz") as error:
-        datasets.load("auto", tmp_path, 2, 2)
-    assert not isinstance(error.value, cifar10.DataNotAvailable)
-    assert "\n" not in str(error.value) and len(str(error.value)) < 400
-    assert ("data_batch_2 is damaged" in str(error.value)) == (damage == "altered")
-
-
 @contextlib.contextmanager
-def server(body):
-    """Says the same to everyone; None: nothing, for as long as it is asked."""
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):
-            if body is None:
-                done.wait(20)
-                return
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            with contextlib.suppress(OSError):
-                self.wfile.write(body)
-
-        def log_message(self, *_):
-            pass
-
-    done = threading.Event()
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as listening:
-        listening.daemon_threads = True
-        threading.Thread(target=listening.serve_forever, args=(0.02,), daemon=True).start()
-        yield f"http://127.0.0.1:{listening.server_address[1]}/cifar-10-python.tar.gz"
-        done.set()
-        listening.shutdown()
+def server(folder):
+    """Gives the archive in a folder; None: takes every call and says nothing."""
+    with contextlib.ExitStack() as stack:
+        if folder is None:
+            listening = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+            port = listening.getsockname()[1]
+        else:
+            handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=folder)
+            listening = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+            stack.enter_context(listening)
+            threading.Thread(target=listening.serve_forever, args=(0.02,), daemon=True).start()
+            stack.callback(listening.shutdown)
+            port = listening.server_address[1]
+        yield f"http://127.0.0.1:{port}/cifar-10-python.tar.gz"
 
 
 @pytest.mark.parametrize("served", ["refused", "hangs", "no folder"])
-def test_without_network(few, nowhere, monkeypatch, served):
+def test_without_network(few, nowhere, monkeypatch, tmp_path, served):
     """One sentence with the remedy, or, with "auto", the planted set; nothing is left."""
     monkeypatch.setattr(cifar10, "TIME_LIMIT", 0.5)
+    (tmp_path / "cifar-10-python.tar.gz").write_bytes(b"<html>Please log in")
     root = nowhere / "x" if served == "no folder" else None
-    with server(None if served == "hangs" else b"<html>Please log in") as url:
+    with server(None if served == "hangs" else tmp_path) as url:
         if served != "refused":
             monkeypatch.setattr(cifar10.torchvision("datasets").CIFAR10, "url", url)
         with pytest.raises(cifar10.DataNotAvailable, match="could not be downloaded") as error:
@@ -199,44 +186,34 @@ def test_without_network(few, nowhere, monkeypatch, served):
 
 def test_download(few, nowhere, monkeypatch, tmp_path):
     """By two at once; what a killed one left goes in a day."""
-    archive = pack(few, tmp_path / "served.tar.gz")
+    archive = pack(few, tmp_path / "served" / "cifar-10-python.tar.gz")
     official = cifar10.torchvision("datasets").CIFAR10
     monkeypatch.setattr(official, "tgz_md5", hashlib.md5(archive.read_bytes()).hexdigest())
     for age in (2, 0):
         left = nowhere / f"cifar-10-download-{age}"
         left.mkdir()
         os.utime(left, (time.time() - age * 90_000,) * 2)
-    found = []
-    with server(archive.read_bytes()) as url:
+    with server(archive.parent) as url, ThreadPoolExecutor() as pool:
         monkeypatch.setattr(official, "url", url)
-        threads = [threading.Thread(target=lambda: found.append(cifar10.load())) for _ in "ab"]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    assert len(found) == 2
-    check_few(found[0]), check_few(found[1])
+        found = [pool.submit(cifar10.load) for _ in "ab"]
+    for sets in (found[0].result(), found[1].result(), cifar10.load()):  # the last without server
+        check_few(sets)
     names = sorted(path.name for path in nowhere.iterdir())
     assert names == ["cifar-10-download-0", "cifar-10-python.tar.gz"]
-    check_few(cifar10.load())  # with the server gone
 
 
-def test_more_images_than_there_are(cifar10_root):
-    with pytest.raises(cifar10.DataError, match="TRAIN_IMAGES is 50001.*50000"):
-        datasets.load("cifar10", cifar10_root, 50_001, 10)
-    sets, notice = datasets.load("auto", cifar10_root, 30, 20)
-    assert notice == "" and len(sets["train"]) == 30 and len(sets["test"]) == 20
-
-
-def test_planted_sets_are_reproducible():
-    first, again = planted.load(50, 40), planted.load(50, 40)
-    assert list(first) == ["train", "test", "low cue", "high cue"]
-    for name, images in first.items():
-        assert images.images.shape == ((50 if name == "train" else 40), 3, 32, 32)
-        assert images.images.dtype == torch.uint8
-        assert torch.equal(images.images, again[name].images)
-    assert torch.equal(first["test"].labels, first["low cue"].labels)
-    assert len(set(first["train"].labels.tolist())) == 10
+def test_a_torchvision_of_another_build(tmp_path):
+    """It fails to import, not before it is needed; one sentence with the remedy, no fallback."""
+    problem = "operator torchvision::nms does not exist"
+    (tmp_path / "torchvision").mkdir()
+    (tmp_path / "torchvision" / "__init__.py").write_text(f"raise RuntimeError('{problem}')")
+    path = f"import sys; assert 'torchvision' not in sys.modules; sys.path[:0] = ['{tmp_path}']"
+    options = {"before": functools.partial(exec, path), "log": tmp_path / "log"}
+    line = "exp_b_spectrum_evolution.py --device cpu"
+    assert job.finish(tmp_path / "results", line=line, **options) == 1
+    (said,) = (tmp_path / "log").read_text().splitlines()
+    assert said.startswith("error: torchvision does not work with the installed torch")
+    assert problem in said and "pip install --force-reinstall torch torchvision" in said
 
 
 def power_by_radius(pattern):
@@ -247,39 +224,28 @@ def power_by_radius(pattern):
 
 
 @pytest.mark.parametrize("cue, low, high", [(planted.shapes, 0.5, 4), (planted.textures, 10, 23)])
-def test_cues_keep_to_their_band(cue, low, high):
-    classes = torch.arange(10).repeat(20)
-    pattern = cue(classes, torch.Generator().manual_seed(0))
-    assert pattern.square().mean() == pytest.approx(1, rel=1e-4)
-    radius, power = power_by_radius(pattern)
-    outside = (radius < low) | (radius > high)
-    assert power[outside].sum() < 1e-9
-
-
-@pytest.mark.parametrize("cue", [planted.shapes, planted.textures])
-def test_cues_tell_the_classes_apart(cue):
-    """Power spectra of a cue match the right class's mean best, also when mirrored."""
+def test_cues_keep_to_their_band_and_tell_the_classes_apart(cue, low, high):
+    """Their power spectra match the right class's mean best, also when shifted or mirrored."""
     classes = torch.arange(10).repeat(30)
-
-    def features(seed):
-        pattern = cue(classes, torch.Generator().manual_seed(seed))
-        return (np.abs(np.fft.fft2(pattern.numpy())) ** 2).reshape(len(classes), -1)
-
-    known, new = features(1), features(2)
+    known, new = (cue(classes, torch.Generator().manual_seed(seed)) for seed in (1, 2))
+    assert known.square().mean() == pytest.approx(1, rel=1e-4)
+    radius, power = power_by_radius(known)
+    assert power[(radius < low) | (radius > high)].sum() < 1e-9
+    known, new = (abs(np.fft.fft2(x.numpy())).reshape(300, -1) ** 2 for x in (known, new))
     means = np.stack([known[classes == c].mean(0) for c in range(10)])
     distance = ((new[:, None] - means) ** 2).sum(2)
-    assert (distance.argmin(1) == classes.numpy()).mean() > 0.9
+    assert (distance.argmin(1) == classes.numpy()).all()
 
 
 def test_cues_agree_with_the_label_as_often_as_said():
     labels = torch.arange(10).repeat(2000)
     generator = torch.Generator().manual_seed(0)
-    shown = planted._disagree(labels, 0.7, generator)
+    shown = planted.disagree(labels, 0.7, generator)
     agree = (shown == labels).double().mean().item()
     assert agree == pytest.approx(0.7, abs=4 * (0.21 / 20_000) ** 0.5)
     wrong = torch.bincount(shown[(shown != labels) & (labels == 3)], minlength=10)
     assert wrong[3] == 0 and (wrong[[0, 1, 2, 4, 5, 6, 7, 8, 9]] > 30).all()
-    assert torch.equal(planted._disagree(labels, 1, generator), labels)
+    assert torch.equal(planted.disagree(labels, 1, generator), labels)
 
 
 def test_background_falls_with_one_over_f():
@@ -291,8 +257,16 @@ def test_background_falls_with_one_over_f():
     assert power[0, 0] < 1e-9
 
 
-def test_cue_variants_differ_by_the_cue_only():
-    sets = planted.load(10, 64)
+def test_planted_sets():
+    """Reproducible; the test sets differ by the cue only."""
+    sets, again = planted.load(50, 64), planted.load(50, 64)
+    assert list(sets) == ["train", "test", "low cue", "high cue"]
+    for name, images in sets.items():
+        assert images.images.shape == ((50 if name == "train" else 64), 3, 32, 32)
+        assert images.images.dtype == torch.uint8
+        assert torch.equal(images.images, again[name].images)
+    assert torch.equal(sets["test"].labels, sets["low cue"].labels)
+    assert len(set(sets["train"].labels.tolist())) == 10
     both, low, high = (sets[n].images.double() for n in ("test", "low cue", "high cue"))
     radius, power = power_by_radius((both - low).mean(1))  # the texture, rounded
     assert power[radius >= 10].sum() > 0.95
@@ -300,18 +274,23 @@ def test_cue_variants_differ_by_the_cue_only():
     assert power[radius <= 4].sum() > 0.95
 
 
-def test_a_torchvision_of_another_build(tmp_path):
-    """It fails to import; the user gets one sentence with the remedy, and no fallback."""
-    fake = tmp_path / "fake" / "torchvision"
-    fake.mkdir(parents=True)
-    problem = "operator torchvision::nms does not exist"
-    (fake / "__init__.py").write_text(f"raise RuntimeError('{problem}')\n")
-    line, path = "exp_b_spectrum_evolution.py", str(fake.parent)
-    process = job.as_a_user(line, tmp_path / "results", PYTHONPATH=path)
-    assert process.returncode == 1
-    (line,) = process.stderr.splitlines()
-    assert line.startswith("error: torchvision does not work with the installed torch")
-    assert problem in line and "pip install --force-reinstall torch torchvision" in line
+@pytest.mark.parametrize("kind, exponent", [("natural", 0), ("whitened", 1), ("inverted", 2)])
+def test_images_of_another_spectrum(kind, exponent):
+    """Spectrum times r^n, by numpy; one scale for all sets, by the training set's deviation."""
+    noise = planted.pink_noise(300, torch.Generator().manual_seed(1))
+    pixels = (255 * (0.5 + 0.1 * noise)).clamp(0, 255).round().to(torch.uint8)
+    natural = ImageSet(pixels, torch.arange(300) % 10, "x")
+    sets = image_spectrum.with_spectrum({"train": natural, "test": natural.first(20)}, kind)
+    if kind == "natural":
+        assert sets["train"] is natural
+        return
+    train, f = sets["train"], np.fft.fftfreq(32)
+    plain = np.fft.ifft2(np.fft.fft2(pixels.numpy() / 255) * np.hypot(f[:, None], f) ** exponent)
+    expected = np.clip(0.5 + 0.15 * plain.real / plain.real.std(), 0, 1)
+    assert np.abs(train.images.numpy() / 255 - expected).max() <= 0.5 / 255 + 1e-6
+    assert torch.equal(sets["test"].images, train.images[:20])  # not a scale of their own
+    assert (train.mean, train.std, train.border) == ((0.5,) * 3, (0.15,) * 3, 128)
+    assert train.name == f"x, {kind}" and torch.equal(train.labels, natural.labels)
 
 
 def test_another_default_device():
@@ -323,7 +302,6 @@ def test_another_default_device():
         white = corruptions.white_noise(pixels.shape, 0)
         yield corruptions.gaussian_noise(pixels, 0.1, white)
         yield corruptions.band_noise(white, 0.25, 0.1, 5.5)
-        yield corruptions.fourier_basis(1, 2, 32)
         *_, (_, add) = corruptions.fourier_modes([(1, 2)], pixels.shape, 4.0, 0, "cpu")
         yield add(pixels)
         yield corruptions.low_resolution(pixels, 8, True)

@@ -31,10 +31,7 @@ def measures(fit):
     """Explained variance, amplitude ratio and phase error of a fit to three sinusoids."""
     truth = wave(5) + wave(20, 2) + wave(50, 0.5, 1)
     f, y = (signals.components(values, KS) for values in (fit, truth))
-    return [
-        m(f, y).numpy()
-        for m in (signals.explained_variance, signals.amplitude_ratio, signals.phase_error)
-    ]
+    return [m.numpy() for m in signals.measures(f, y).values()]
 
 
 def test_measures_of_known_fits():

@@ -1,17 +1,16 @@
-"""Spectra recorded during a training that is not ours: alone, resumed, compiled, in two processes."""
+"""Spectra recorded during a training that is not ours: alone, resumed, compiled, distributed."""
 
 import io
 import os
-import subprocess
-import sys
 
+import job
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import ROOT
-from torch import nn
+from torch import distributed, nn
 from torch._dynamo.testing import CompileCounter
+from torch.nn.parallel import DistributedDataParallel
 from torchvision.models import mobilenet_v3_small
 
 from models.resnet import ResNet18
@@ -26,45 +25,39 @@ def small() -> nn.Module:
     return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), rest)
 
 
-def train(model: nn.Module, step: int) -> None:
-    """Weights and BatchNorm that depend on the step alone."""
-    generator = torch.Generator().manual_seed(int(2 * step))
-    with torch.no_grad():
-        for values in [*model.parameters(), *model.buffers()]:
-            if values.is_floating_point():
-                values.copy_(torch.rand(values.shape, generator=generator) + 0.1)
-
-
 def recorded(model, steps, table=None, **options) -> SpectrumRecorder:
+    """Of weights and BatchNorms that depend on the step alone."""
     recorder = SpectrumRecorder(model, table)
     for step in steps:
-        train(model, step)
+        generator = torch.Generator().manual_seed(int(2 * step))
+        for values in [*model.parameters(), *model.buffers()]:
+            if values.is_floating_point():
+                values.data.copy_(torch.rand(values.shape, generator=generator) + 0.1)
         recorder.record(step, **options)
     return recorder
 
 
 @pytest.mark.parametrize("make", [small, mobilenet_v3_small, lambda: ResNet18(4)])
 def test_every_record_is_what_analyze_model_finds(make):
-    model, expected = make(), {}
-    recorder = SpectrumRecorder(model)
-    for step in range(3):
-        train(model, step)
-        recorder.record(step)
+    model, table = make(), None
+    for step in range(2):
+        table = recorded(model, [step], table).table
+        assert table.columns.tolist() == COLUMNS and table.step.unique().tolist() == [
+            *range(step + 1)
+        ]
         for weights in ("raw", "folded"):
-            expected[step, weights] = analyze_model(model, folded=weights == "folded")
-    assert recorder.table.columns.tolist() == COLUMNS
-    for key, rows in recorder.table.groupby(["step", "weights"]):
-        table = expected[key].set_index("layer")
-        assert list(dict.fromkeys(rows.layer)) == table.index.tolist()
-        for layer, found in rows.groupby("layer"):
-            assert found.energy.sum() == pytest.approx(table.energy[layer], rel=1e-12)
-            assert found.share.sum() == pytest.approx(1, rel=1e-12)
-            levels = table.filter(like="db_").loc[layer].dropna()
-            np.testing.assert_allclose(found.white_db, levels, rtol=1e-12, atol=1e-12)
-            assert found.share.iloc[-1] == pytest.approx(table.corner_share[layer], rel=1e-12)
-            assert found.multiplicity.sum() == np.prod(
-                [*map(int, table.kernel_size[layer].split("x"))]
-            )
+            expected = analyze_model(model, folded=weights == "folded").set_index("layer")
+            rows = table[(table.step == step) & (table.weights == weights)]
+            assert rows.layer.unique().tolist() == expected.index.tolist()
+            for layer, found in rows.groupby("layer"):
+                assert found.energy.sum() == pytest.approx(expected.energy[layer], rel=1e-12)
+                assert found.share.sum() == pytest.approx(1, rel=1e-12)
+                levels = expected.filter(like="db_").loc[layer].dropna()
+                np.testing.assert_allclose(found.white_db, levels, rtol=1e-12, atol=1e-12)
+                corner = expected.corner_share[layer]
+                assert found.share.iloc[-1] == pytest.approx(corner, rel=1e-12)
+                size = [*map(int, expected.kernel_size[layer].split("x"))]
+                assert found.multiplicity.sum() == np.prod(size)
 
 
 @pytest.mark.parametrize("index", [True, False])
@@ -74,6 +67,7 @@ def test_a_training_that_goes_on_has_the_table_of_one_that_never_stopped(index):
     file = io.StringIO(stopped.to_csv(index=index))
     table = recorded(small(), range(2, 6), pd.read_csv(file)).table
     pd.testing.assert_frame_equal(table, whole, rtol=1e-12, check_dtype=False)
+    assert recorded(small(), [1], stopped).table.step.unique().tolist() == [0, 1]
     with pytest.raises(ValueError, match="another network"):
         SpectrumRecorder(ResNet18(4), table)
     with pytest.raises(ValueError, match="lacks the columns radius, share"):
@@ -88,32 +82,27 @@ def test_every_power_of_two():
 
 
 def test_the_training_is_not_changed():
-    """Neither weights, buffers and modes nor random numbers, though the code of the model draws some;
-    a compiled model is not compiled again."""
+    """Neither weights, buffers and modes nor random numbers, though the model's code draws some; a
+    compiled model is not compiled again."""
 
     class Noisy(nn.Module):
         def __init__(self):
             super().__init__()
-            self.parts = nn.ModuleList(
-                [torch.nn.utils.parametrizations.spectral_norm(nn.Conv2d(3, 4, 3))]
-            )
+            self.conv = nn.utils.parametrizations.spectral_norm(nn.Conv2d(3, 4, 3))
             self.norm = nn.BatchNorm2d(4)
 
         def forward(self, x):
-            for part in self.parts:
-                x = part(x) + torch.rand(1)
+            x = self.conv(x) + torch.rand(1)
             return self.norm(x) if x.sum() > 0 else x
 
     model = Noisy()
     before = {name: values.clone() for name, values in model.state_dict().items()}
     state = torch.get_rng_state()
-    recorder = SpectrumRecorder(model)
-    recorder.record(0)
+    SpectrumRecorder(model).record(0)
     assert (torch.get_rng_state() == state).all() and model.training
     assert all((before[name] == values).all() for name, values in model.state_dict().items())
     count = CompileCounter()
-    plain = small()
-    model = torch.compile(plain, backend=count)
+    model = torch.compile(small(), backend=count)
     recorder = SpectrumRecorder(model)
     for step in range(3):
         model(torch.rand(2, 3, 20, 20))
@@ -149,44 +138,32 @@ def test_the_figure(tmp_path, steps, reference):
         recorder.draw(tmp_path / "x.png", reference="last")
 
 
-TWO = """
-import os, sys
-import torch
-from torch import distributed, nn
-from torch.nn.parallel import DistributedDataParallel
-from utils.recorder import SpectrumRecorder
-
-distributed.init_process_group("gloo")
-torch.manual_seed(0)
-model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
-recorder = SpectrumRecorder(DistributedDataParallel(model))
-for step in range(3):
-    recorder.record(step)
-distributed.barrier()
-distributed.destroy_process_group()
-recorder.table.to_csv(sys.argv[1]); recorder.draw(sys.argv[2])
-print(f"{len(recorder.table)} rows", flush=True)
-os._exit(0)  # at a usual end gloo's threads abort now and then
-"""
+def one_of_two(environment, folder):
+    """A process of a distributed training, in its usual lines."""
+    os.environ.update(environment)
+    distributed.init_process_group("gloo")
+    model = small()[:2]
+    recorder = SpectrumRecorder(DistributedDataParallel(model))
+    for step in range(3):
+        recorder.record(step)
+    distributed.barrier()
+    distributed.destroy_process_group()
+    rank = environment["RANK"]
+    recorder.table.to_csv(folder / f"{rank}.csv")
+    recorder.draw(folder / f"{rank}.png")
+    assert len(recorder.table) == (18 if rank == "0" else 0)
+    os._exit(0)  # at a usual end gloo's threads abort now and then
 
 
 def test_two_processes_have_one_table(tmp_path):
-    (tmp_path / "two.py").write_text(TWO)
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
-    line = [*torchrun, "--master-port", "29547", "two.py", "a.csv", "a.png"]
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    options = {"capture_output": True, "text": True, "timeout": 120}
-    done = subprocess.run(line, check=False, cwd=tmp_path, env=environment, **options)
-    assert sorted(done.stdout.split()) == ["0", "18", "rows", "rows"], done.stderr
-    table = pd.read_csv(tmp_path / "a.csv", dtype={"layer": str})
-    torch.manual_seed(0)
-    alone = recorded_without_training(nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)), 3)
-    pd.testing.assert_frame_equal(table[COLUMNS], alone, rtol=1e-12)
-    assert (tmp_path / "a.png").exists()
-
-
-def recorded_without_training(model: nn.Module, steps: int) -> pd.DataFrame:
-    recorder = SpectrumRecorder(model)
-    for step in range(steps):
-        recorder.record(step)
-    return recorder.table
+    """That of one alone; the second writes nothing."""
+    started = [job.begin(one_of_two, rank, tmp_path) for rank in job.environments(2)]
+    for process in started:
+        process.join(100)
+        assert process.exitcode == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["0.csv", "0.png"]
+    table = pd.read_csv(tmp_path / "0.csv", dtype={"layer": str})
+    alone = SpectrumRecorder(small()[:2])
+    for step in range(3):
+        alone.record(step)
+    pd.testing.assert_frame_equal(table[COLUMNS], alone.table, rtol=1e-12)

@@ -1,5 +1,6 @@
 """Training against an independent plain loop, and what a run records."""
 
+import itertools
 import math
 from types import SimpleNamespace
 
@@ -46,6 +47,12 @@ def train(configuration, images, folder, settings=SETTINGS, state=None):
     yield from training.train(*arguments, progress.Progress(0, silent=True))
 
 
+def kept(folder, configuration, epoch) -> dict:
+    """Weights after an epoch, by name."""
+    path = folder / f"{configuration}-seed3" / f"epoch-{epoch:03d}.pt"
+    return torch.load(path, weights_only=True)["model"]
+
+
 def plain_loop(images, l2=0.0, of_kernels=0.0, dropout=0.0, norm=None):
     """Two epochs of three steps, without anything of training or batches: every step of the
     recipe written out, with the random numbers that the two document."""
@@ -81,10 +88,8 @@ def plain_loop(images, l2=0.0, of_kernels=0.0, dropout=0.0, norm=None):
                 velocity[name] = 0.9 * velocity[name] + gradient + decay * p
                 p -= rate * velocity[name]
                 if norm and p.ndim == 4:  # every convolution here has a BatchNorm behind it
-                    for kernel, at_start in zip(p, initial[name]):
-                        kernel *= (
-                            norm * at_start.square().sum().sqrt() / kernel.square().sum().sqrt()
-                        )
+                    before, now = (w.square().sum((1, 2, 3)) for w in (initial[name], p))
+                    p *= norm * (before / now).sqrt().view(-1, 1, 1, 1)
     return model.state_dict()
 
 
@@ -92,15 +97,11 @@ def plain_loop(images, l2=0.0, of_kernels=0.0, dropout=0.0, norm=None):
     "configuration, recipe",
     [
         ("baseline", {}),
-        ("l2=0.05", {"l2": 0.05}),
         ("l2=0.02+conv-l2=0.03", {"l2": 0.02, "of_kernels": 0.03}),
-        ("conv-l2=0.04+dropout=0.3", {"of_kernels": 0.04, "dropout": 0.3}),
         ("dropout=0.3+fixed-norm=2", {"dropout": 0.3, "norm": 2}),
     ],
 )
-def test_two_epochs_equal_those_of_a_plain_loop(
-    tmp_path, images, configuration, recipe, monkeypatch
-):
+def test_two_epochs_of_a_plain_loop(tmp_path, images, configuration, recipe, monkeypatch):
     """Interrupted between them. With tanh for ReLU: an activation next to 0, rounded otherwise by
     another processor or number of threads, would change gradients visibly."""
     monkeypatch.setattr(torch, "relu_", torch.tanh_)
@@ -108,95 +109,67 @@ def test_two_epochs_equal_those_of_a_plain_loop(
     assert [next(loop), next(loop)] == [0, 1]
     loop.close()
     assert list(train(configuration, images, tmp_path)) == [2]
-    path = tmp_path / f"{configuration}-seed3" / "epoch-002.pt"
-    found = torch.load(path, weights_only=True)["model"]
+    found = kept(tmp_path, configuration, 2)
     expected = plain_loop(images, **recipe)
     assert found.keys() == expected.keys()
     for name, value in expected.items():
         np.testing.assert_allclose(found[name], value, atol=1e-5, err_msg=name)
 
 
-def test_fixed_norms_are_held_in_bfloat16(tmp_path, images):
-    """Of all filters of the 20 convolutions, by numpy, after each of two starts."""
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_precision_and_fixed_norms(tmp_path, images, precision):
+    """Convolutions and the linear layer are trained in it; evaluation and weights stay float32, and
+    the norms of all filters, by numpy, what they were told after each of two starts."""
     torch.manual_seed(3)
     initial = {name: p.detach() for name, p in ResNet18(8).named_parameters() if p.ndim == 4}
     assert len(initial) == 20
-    for epochs in (1, 2):
-        settings = SimpleNamespace(**vars(SETTINGS) | {"precision": "bfloat16", "epochs": epochs})
-        list(train("fixed-norm=0.5", images, tmp_path, settings))
-        path = tmp_path / "fixed-norm=0.5-seed3" / f"epoch-00{epochs}.pt"
-        weights = torch.load(path, weights_only=True)["model"]
-        for name, at_start in initial.items():
-            found, before = (
-                np.sqrt((w.double().numpy() ** 2).sum((1, 2, 3))) for w in (weights[name], at_start)
-            )
-            np.testing.assert_allclose(found, 0.5 * before, rtol=1e-6)
-
-
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_the_precision_of_training(tmp_path, images, precision):
-    """That of all convolutions and the linear layer; evaluation and weights stay float32."""
-    seen, settings = set(), SimpleNamespace(**vars(SETTINGS) | {"precision": precision})
+    seen = set()
 
     def look(module, _, output):
         if isinstance(module, (torch.nn.Conv2d, torch.nn.Linear)):
             seen.add((module.training, output.dtype))
 
     handle = torch.nn.modules.module.register_module_forward_hook(look)
-    list(train("baseline", images, tmp_path, settings))
+    for epochs in (1, 2):
+        settings = SimpleNamespace(**vars(SETTINGS) | {"precision": precision, "epochs": epochs})
+        list(train("fixed-norm=0.5", images, tmp_path, settings))
+        weights = kept(tmp_path, "fixed-norm=0.5", epochs)
+        assert {w.dtype for w in weights.values()} == {torch.float32, torch.int64}
+        for name, at_start in initial.items():
+            found, before = (
+                np.sqrt((w.double().numpy() ** 2).sum((1, 2, 3))) for w in (weights[name], at_start)
+            )
+            np.testing.assert_allclose(found, 0.5 * before, rtol=1e-6)
     handle.remove()
     assert seen == {(True, getattr(torch, precision)), (False, torch.float32)}
-    weights = torch.load(tmp_path / "baseline-seed3" / "epoch-002.pt", weights_only=True)["model"]
-    assert {w.dtype for w in weights.values()} == {torch.float32, torch.int64}
 
 
-def test_a_filter_before_batchnorm_has_no_scale():
-    """What fixed norms rest on: the logits in training do not depend on the filters' norms."""
-    model, images = ResNet18(4).double().train(), torch.rand(6, 3, 16, 16, dtype=torch.float64)
-    for module in model.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
-            module.eps = 1e-12  # what is added to the variance has a scale
-    before = model(images)
-    with torch.no_grad():
-        for p in model.parameters():
-            if p.ndim == 4:
-                p *= torch.rand(len(p), 1, 1, 1, dtype=p.dtype) + 2
-    np.testing.assert_allclose(model(images).detach(), before.detach(), rtol=1e-6, atol=1e-6)
-
-
-def test_records_in_time(tmp_path, images):
-    """Spectra at steps 0, 1, 2 of the 3 of epoch 1, then after every epoch; each that of the
-    weights of then, by numpy's FFT in float64."""
+def test_records(tmp_path, images):
+    """Spectra at steps 0, 1, 2 of the 3 of epoch 1 and after every epoch, by numpy's FFT; at kept
+    epochs the autocorrelation, by products of shifted kernels, folded with BatchNorm by hand."""
     list(train("l2=0.05", images, tmp_path))
     state = training.load_state(runs.Run("l2=0.05", 3), tmp_path)
     times = dict.fromkeys((row["epoch"], row["step"]) for row in state["spectra"])
     assert list(times) == [(0, 0), (1 / 3, 1), (2 / 3, 2), (1, 3), (2, 6)]
-    for epoch in (0, 1, 2):
-        path = tmp_path / "l2=0.05-seed3" / f"epoch-{epoch:03d}.pt"
-        kernels = torch.load(path, weights_only=True)["model"]["conv1.weight"].double().numpy()
+    assert {row["epoch"] for row in state["autocorrelation"]} == {0, 1, 2}
+    for epoch, kind in itertools.product((0, 1, 2), ("raw", "folded")):
+        weights, layer = kept(tmp_path, "l2=0.05", epoch), "blocks.3.conv2"
+        kernels = weights[f"{layer}.weight"].double()
+        if kind == "folded":
+            bn = layer.replace("conv", "bn")
+            scale = weights[f"{bn}.weight"] / (weights[f"{bn}.running_var"] + 1e-5).sqrt()
+            kernels = kernels * scale.double().view(-1, 1, 1, 1)
+        key = (epoch, layer, kind)
+        spectrum, offsets = (
+            [row for row in state[name] if (row["epoch"], row["layer"], row["weights"]) == key]
+            for name in ("spectra", "autocorrelation")
+        )
         power = (np.abs(np.fft.fft2(kernels)) ** 2).sum((0, 1)) / 9
         expected = [power[0, 0], power[0, 1:].sum() + power[1:, 0].sum(), power[1:, 1:].sum()]
-        rows = [r for r in state["spectra"] if (r["epoch"], r["layer"]) == (epoch, "conv1")]
-        found = [row["energy"] for row in rows if row["weights"] == "raw"]
-        np.testing.assert_allclose(found, expected, rtol=1e-6)
-
-
-def test_autocorrelation_at_kept_epochs(tmp_path, images):
-    """Against products of shifted kernels; folded with BatchNorm by hand."""
-    list(train("baseline", images, tmp_path))
-    state = training.load_state(runs.Run("baseline", 3), tmp_path)
-    assert {row["epoch"] for row in state["autocorrelation"]} == {0, 1, 2}
-    weights = torch.load(tmp_path / "baseline-seed3" / "epoch-002.pt", weights_only=True)["model"]
-    layer = "blocks.3.conv2"
-    kernels = weights[f"{layer}.weight"].double()
-    bn = layer.replace("conv", "bn")
-    scale = weights[f"{bn}.weight"] / (weights[f"{bn}.running_var"] + 1e-5).sqrt()
-    for kind, w in (("raw", kernels), ("folded", kernels * scale.double().view(-1, 1, 1, 1))):
-        rows = [r for r in state["autocorrelation"] if (r["layer"], r["weights"]) == (layer, kind)]
-        rows = [row for row in rows if row["epoch"] == 2]
-        assert len({(row["dy"], row["dx"]) for row in rows}) == 13
-        padded = F.pad(w, (2, 2, 2, 2))
-        for row in rows:
+        np.testing.assert_allclose([row["energy"] for row in spectrum], expected, rtol=1e-6)
+        assert len({(row["dy"], row["dx"]) for row in offsets}) == 13
+        padded = F.pad(kernels, (2, 2, 2, 2))
+        for row in offsets:
             shifted = torch.roll(padded, (row["dy"], row["dx"]), (-2, -1))
             assert row["value"] == pytest.approx(float((padded * shifted).sum()), rel=1e-5)
 

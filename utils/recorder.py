@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import distributed, nn
@@ -33,11 +34,9 @@ COLUMNS = ["step", "layer", "weights", *VALUES]
 def spectrum_rows(model: nn.Module | Mapping, batchnorms: dict[str, str]) -> list[dict]:
     """Radial spectra of all convolutions larger than 1x1: a row per layer, weights and radius.
 
-    Args:
-        batchnorms: from `batchnorm_after_convolution(model)`; other layers are not folded.
-
-    Returns rows of layer, weights (raw, or folded: with the BatchNorm that follows), radius
-    (cycles per kernel tap), multiplicity, energy, share and white_db (dB against white kernels).
+    Columns: layer, weights (raw, or folded: with the BatchNorm that follows by `batchnorms`, from
+    `batchnorm_after_convolution(model)`), radius (cycles per kernel tap), multiplicity, energy,
+    share and white_db (dB against white kernels).
     """
     rows = []
     for layer, correlations in raw_and_folded(model, batchnorms).items():
@@ -65,7 +64,7 @@ class SpectrumRecorder:
         self.records: dict[float, pd.DataFrame] = {}  # by step
         self.elsewhere = False  # rank 0 is another process
         if table is not None and not self._is_elsewhere():
-            self.records = self._resumed(table)
+            self._take_over(table)
 
     def record(self, step: float, every: str | None = None) -> None:
         """Add the spectra of now. Records of this step and later ones, of a start that got further
@@ -82,27 +81,22 @@ class SpectrumRecorder:
             raise ValueError(f'every is {every!r}; allowed: None, "log"')
         if every == "log" and (whole := operator.index(step)) & (whole - 1):
             return
-        if self._is_elsewhere():
-            return
-        rows = pd.DataFrame(self._rows())
-        self.records = {at: kept for at, kept in self.records.items() if at < step}
-        self.records[step] = rows.assign(step=step)[COLUMNS]
+        if not self._is_elsewhere():
+            rows = self._measure()
+            self.records = {at: kept for at, kept in self.records.items() if at < step}
+            self.records[step] = rows.assign(step=step)[COLUMNS]
 
     @property
     def table(self) -> pd.DataFrame:
         """All records: rows of step, and those of `spectrum_rows`."""
         if self.elsewhere:
             return _NotWritten(columns=COLUMNS)
-        if not self.records:
-            return pd.DataFrame(columns=COLUMNS)
-        return pd.concat(self.records.values(), ignore_index=True)
+        tables = [*self.records.values()] or [pd.DataFrame(columns=COLUMNS)]
+        return pd.concat(tables, ignore_index=True)
 
     def draw(self, path: str | Path, reference: str = "white") -> None:
-        """Write a figure, PNG or what else the name ends with: layers by time, mean by radius.
-
-        Args:
-            reference: "white" kernels, or "first": the first record.
-        """
+        """Write a figure, PNG or what else the name ends with: layers by time, mean by radius,
+        relative to "white" kernels or to the "first" record."""
         if self.elsewhere:
             return
         from utils.figures.analyze_model import evolution  # training alone needs no matplotlib
@@ -115,33 +109,36 @@ class SpectrumRecorder:
             self.elsewhere = distributed.get_rank() > 0  # known also after the processes part
         return self.elsewhere
 
-    def _rows(self) -> list[dict]:
+    def _measure(self) -> pd.DataFrame:
         if self.batchnorms is None:
-            used = [*self.model.parameters()][:1]
-            gpus = [weight.device for weight in used if weight.is_cuda]
+            gpus = [weight.device for weight in [*self.model.parameters()][:1] if weight.is_cuda]
             with torch.random.fork_rng(gpus):  # to trace a model its code is run
                 try:
                     self.batchnorms = batchnorm_after_convolution(self.model)
                 except ValueError:  # it can be traced in no way: nothing is folded
                     self.batchnorms = {}
-        return spectrum_rows(self.model, self.batchnorms)
+        return pd.DataFrame(spectrum_rows(self.model, self.batchnorms))
 
-    def _resumed(self, table: pd.DataFrame) -> dict[float, pd.DataFrame]:
-        """Records by step. Names such as 0.10 that were read as numbers are names again."""
+    def _take_over(self, table: pd.DataFrame) -> None:
         if missing := [name for name in COLUMNS if name not in table]:
             raise ValueError(f"table lacks the columns {', '.join(missing)}")
-        now = pd.DataFrame(self._rows())
-        records = {step: rows[COLUMNS] for step, rows in table.groupby("step")}
-        for step, rows in records.items():
-            same = (
-                len(rows) == len(now) and (rows.radius.to_numpy() - now.radius).abs().max() < 1e-9
-            )
-            if same and rows.layer.dtype.kind in "if":
+        now = self._measure()
+        for step, rows in table[COLUMNS].groupby("step"):
+            same = len(rows) == len(now) and np.allclose(rows.radius, now.radius, rtol=0, atol=1e-9)
+            if same and rows.layer.dtype.kind in "if":  # names such as 0.10, read as numbers
                 rows = rows.assign(layer=now.layer.to_numpy())
             if not same or [*rows.layer] != [*now.layer]:
                 raise ValueError(f"table is of another network than {type(self.model).__name__}")
-            records[step] = rows
-        return records
+            self.records[step] = rows
+
+
+class _NotWritten(pd.DataFrame):
+    """The empty table of a process whose rank 0 is another: it replaces no file of that one."""
+
+    def to_csv(self, *args, **options) -> None:
+        pass
+
+    to_json = to_pickle = to_parquet = to_feather = to_excel = to_csv
 
 
 def checkpoint_table(
@@ -149,9 +146,7 @@ def checkpoint_table(
 ) -> tuple[pd.DataFrame, dict[Path, str]]:
     """The same table after training, from files of weights: raw, as they do not say what follows.
 
-    Args:
-        part: which of several networks in the files.
-        steps: number of each file.
+    `part` tells which of several networks in the files, `steps` the number of each file.
 
     Returns the table with a column `file`, and the reason for each file that is left out: not to
     be read, or without the convolutions that most of the files have.
@@ -167,18 +162,7 @@ def checkpoint_table(
         records[path] = rows.assign(step=steps[path], file=path.name)[["file", *COLUMNS]]
         shapes[path] = tuple((name, w.shape) for name, w in weights.items() if is_kernel(name, w))
     usual = Counter(shapes.values()).most_common(1)
-    for path, found in shapes.items():
-        if found != usual[0][0]:
-            out[path] = "it is of another network than most of the files"
-            del records[path]
-    tables = [*records.values()] or [pd.DataFrame(columns=["file", *COLUMNS])]
-    return pd.concat(tables, ignore_index=True), out
-
-
-class _NotWritten(pd.DataFrame):
-    """The empty table of a process whose rank 0 is another: it does not replace the other's file."""
-
-    def to_csv(self, *args, **options) -> None:
-        pass
-
-    to_json = to_pickle = to_parquet = to_feather = to_excel = to_csv
+    others = [path for path, found in shapes.items() if found != usual[0][0]]
+    out |= dict.fromkeys(others, "it is of another network than most of the files")
+    kept = [record for path, record in records.items() if path not in out]
+    return pd.concat(kept or [pd.DataFrame(columns=["file", *COLUMNS])], ignore_index=True), out

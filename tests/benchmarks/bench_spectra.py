@@ -21,11 +21,11 @@ from torchvision.models import get_model
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from models.resnet import ResNet18
+from utils.recorder import spectrum_rows
 from utils.spectra.batchnorm import batchnorm_after_convolution
 from utils.spectra.input_sensitivity import DEFAULT_PROBES, MAX_EXACT_OUTPUTS, input_sensitivity
 from utils.spectra.kernels import analyze_model
 from utils.training.evaluation import for_inference
-from utils.training.recording import spectrum_rows
 
 SAMPLE = 20_000  # kernels that the loop goes through
 

@@ -32,11 +32,8 @@ def save(state: dict, path: Path) -> None:
 def load(path: Path, identity: str) -> dict:
     """Load what `save` wrote, to the CPU, executing nothing that the file may contain.
 
-    Args:
-        identity: what the entry "identity" of the saved state must be.
-
     Raises:
-        CheckpointError: missing, altered since it was written, or of another run.
+        CheckpointError: missing, altered since it was written, or its entry "identity" is another.
     """
     try:
         content = path.read_bytes()

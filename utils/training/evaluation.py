@@ -24,6 +24,9 @@ from utils.spectra.modules import named_layers, unwrap
 BATCH = {"cpu": 64, "mps": 256, "cuda": 1000}
 KEY = ("configuration", "seed", "epoch")  # of a model, in tables
 
+# What describes each in a table, and the function of float images (N, 3, H, W) in [0, 1].
+Corruptions = Iterable[tuple[dict, Callable[[Tensor], Tensor]]]
+
 
 def for_inference(model: nn.Module) -> nn.Module:
     """A copy with every BatchNorm folded into its convolution: a third faster on a CPU.
@@ -46,91 +49,68 @@ def for_inference(model: nn.Module) -> nn.Module:
     return model
 
 
+@torch.no_grad()
 def evaluate(model: nn.Module, images: ImageSet) -> tuple[float, float]:
-    """Mean cross-entropy and accuracy in percent, over all images, at inference in float32.
+    """Mean cross-entropy and accuracy in percent of a model, set to inference, in float32.
 
-    The images, uint8 or already float in [0, 1], must be on the model's device. Where a GPU's
-    memory is too small for a batch, half of it is tried.
+    The images, uint8 or already float in [0, 1], must be on its device. Batches become smaller
+    where a GPU's memory is too small for them.
     """
-    size = BATCH[images.labels.device.type]
-    while True:  # tried again out here: inside `except`, the error would keep the batch in memory
+    device, normalize = images.labels.device, Normalize(images)
+    size, done, losses, correct = BATCH[device.type], 0, [], 0
+    model.eval()
+    while done < len(images):
+        some = images.part(slice(done, done + size))
+        pixels = normalize(to_float(some.images))
         try:
-            return _evaluate(model, images, size)
+            logits = model(pixels.contiguous(memory_format=memory_format(device)))
         except torch.cuda.OutOfMemoryError:
             if size == 1:
                 raise
-        size //= 2
-
-
-@torch.no_grad()
-def _evaluate(model: nn.Module, images: ImageSet, size: int) -> tuple[float, float]:
-    device, was_training = images.labels.device, model.training
-    normalize, losses, correct = Normalize(images), [], 0
-    model.eval()
-    try:
-        for pixels, labels in zip(images.images.split(size), images.labels.split(size)):
-            batch = normalize(to_float(pixels)).contiguous(memory_format=memory_format(device))
-            logits = model(batch)
-            losses.append(F.cross_entropy(logits, labels, reduction="sum"))
-            correct += (logits.argmax(1) == labels).sum()
-    finally:
-        model.train(was_training)
+            size //= 2
+            continue
+        losses.append(F.cross_entropy(logits, some.labels, reduction="sum"))
+        correct += (logits.argmax(1) == some.labels).sum()
+        done += size
     loss = math.fsum(torch.stack(losses).tolist())  # in float64, which not every device has
     return loss / len(images), 100 * int(correct) / len(images)
 
 
 def sweep(
-    models: dict[tuple, nn.Module],
-    sets: dict[str, ImageSet],
-    corruptions: Iterable[tuple[dict, Callable[[Tensor], Tensor]]],
-    bar: tqdm,
+    models: dict[tuple, nn.Module], sets: dict[str, ImageSet], corruptions: Corruptions, bar: tqdm
 ) -> list[dict]:
-    """Accuracy of every model on every set under every corruption.
+    """Accuracy of models, by (configuration, seed, epoch), on every set under every corruption.
 
     A set is corrupted once, as a whole, so all models see the same images. What leaves the
-    images as they were is not evaluated again.
-
-    Args:
-        models: (configuration, seed, epoch) -> model.
-        sets: test sets on the models' device.
-        corruptions: what describes it in the table, and the function of float images
-            (N, 3, H, W) in [0, 1], applied before normalisation.
-        bar: counts the images evaluated.
+    images as they were is not evaluated again. `bar` counts the images evaluated.
 
     Returns rows of (configuration, seed, epoch, images, n_images, the description, accuracy in %).
     """
-    rows, known = [], {}  # accuracies on clean images
+    rows, of_clean = [], {}
     for description, corrupt in corruptions:
         for name, images in sets.items():
             clean = to_float(images.images)
             corrupted = replace(images, images=corrupt(clean))
-            unchanged = torch.equal(corrupted.images, clean)
+            known = of_clean if torch.equal(corrupted.images, clean) else {}
             for key, model in models.items():
-                if unchanged and (name, key) in known:
-                    accuracy = known[name, key]
-                else:
-                    accuracy = evaluate(model, corrupted)[1]
-                if unchanged:
-                    known[name, key] = accuracy
+                if (name, key) not in known:
+                    known[name, key] = evaluate(model, corrupted)[1]
                 row = dict(zip(KEY, key)) | {"images": name, "n_images": len(images)}
-                rows.append(row | description | {"accuracy": accuracy})
+                rows.append(row | description | {"accuracy": known[name, key]})
                 bar.update(len(images))
     return rows
 
 
-def examples(
-    images: ImageSet, corruptions: Iterable[tuple[dict, Callable[[Tensor], Tensor]]], levels: int
-) -> list[dict]:
+def examples(images: ImageSet, corruptions: Corruptions, levels: int) -> list[dict]:
     """Images under corruptions, to look at: of every corruption some levels, evenly chosen.
 
-    Returns rows of (image, the description, pixels: uint8 (edge, edge, 3)). Other arguments as of
-    `sweep`.
+    Returns rows of (image, the description, pixels: uint8 (edge, edge, 3)).
     """
     rows = []
     for _, group in itertools.groupby(corruptions, lambda pair: pair[0]["corruption"]):
         found = list(group)
-        chosen = {len(found) * (2 * i + 1) // (2 * levels) for i in range(levels)}
-        for description, corrupt in (found[i] for i in sorted(chosen)):
+        for i in sorted({len(found) * (2 * i + 1) // (2 * levels) for i in range(levels)}):
+            description, corrupt = found[i]
             shown = corrupt(to_float(images.images)).clamp(0, 1).mul(255).round().byte()
             for number, pixels in enumerate(shown.permute(0, 2, 3, 1).cpu().numpy()):
                 rows.append({"image": number} | description | {"pixels": pixels})
@@ -160,11 +140,11 @@ def fourier_errors(
     noises = fourier_modes(half, images.shape, norm * size / 32, seed, device)
     total = len(images) * (1 + len(half))
     with tqdm(total=total, unit="image", desc="Fourier modes", disable=None) as bar:
-        rows = sweep({("", 0, 0): model}, {"": some}, noises, bar)
-    found = pd.DataFrame(rows).assign(error=lambda t: 100 - t.accuracy, norm=norm * size / 32)
-    clean, found = found.error[0], found.iloc[1:]
+        found = pd.DataFrame(sweep({("", 0, 0): model}, {"": some}, noises, bar))
+    found["error"] = 100 - found.accuracy
+    found = found.assign(clean_error=found.error[0], norm=norm * size / 32).iloc[1:]
     both = pd.concat([found, found.assign(u=-found.u, v=-found.v)]).drop_duplicates(["u", "v"])
     variance = both.error * (100 - both.error) / both.n_images
     both = both.assign(fy=both.u / size, fx=both.v / size, standard_error=variance**0.5)
     names = ["fy", "fx", "error", "standard_error", "clean_error", "norm", "n_images"]
-    return both.assign(clean_error=clean)[names].sort_values(["fy", "fx"], ignore_index=True)
+    return both[names].sort_values(["fy", "fx"], ignore_index=True)

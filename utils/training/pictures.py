@@ -10,24 +10,15 @@ from tqdm import tqdm
 
 from data import datasets, image_folder
 from utils.frequency import spectrum_from_power
+from utils.spectra import input_sensitivity as sensitivity
 from utils.spectra.external_models import Source
 from utils.spectra.feature_maps import feature_spectra
-from utils.spectra.input_sensitivity import (
-    DEFAULT_PROBES,
-    MAX_EXACT_OUTPUTS,
-    count_outputs,
-    input_sensitivity,
-)
 from utils.spectra.modules import one_line
 from utils.training.evaluation import fourier_errors
 
 
 def load(source: Source, images: str, count: int, data_root) -> tuple[Tensor, tuple | None, str]:
-    """Read pictures as a network takes them.
-
-    Args:
-        images: a folder, or cifar10.
-        count: at most so many.
+    """Read pictures as a network takes them, at most `count` of a folder, or of cifar10.
 
     Returns pixels (N, 3, H, W) in [0, 1]; the class of each as a number, and the names of all
     classes, where they are known; how many pictures of which size they are.
@@ -59,23 +50,21 @@ def measure(
 ) -> tuple[dict[str, pd.DataFrame], list[str]]:
     """Measure feature maps, input sensitivity and, where classes are known, errors by Fourier mode.
 
-    Args:
-        pixels, classes: from `load`.
-        modes: the last three arguments of `fourier_errors`.
+    Pixels and classes are from `load`, modes the last three arguments of `fourier_errors`.
 
     Returns the tables features, and where there are any sensitivity, sensitivity_map and fourier;
     and a sentence for each that there is not.
     """
     model, missing = nn.Sequential(source.normalize, source.model).to(device), []
     try:
-        outputs = count_outputs(model, pixels)
+        outputs = sensitivity.count_outputs(model, pixels)
     except Exception as error:
         raise OSError(f"IMAGES: {source.about} fails on them ({one_line(error)})") from error
     with tqdm(total=2 * len(pixels), unit="image", desc="maps, sensitivity", disable=None) as bar:
         watch = source.model.register_forward_hook(lambda _, given, __: bar.update(len(given[0])))
         with watch:
             maps = feature_spectra(source.model, source.normalize(pixels), batch=8)
-            power = input_sensitivity(model, pixels, batch=8)
+            power = sensitivity.input_sensitivity(model, pixels, batch=8)
     same = nn.Conv2d(3, 3, 1, groups=3, bias=False)
     nn.init.ones_(same.weight)
     given = feature_spectra(same, source.normalize(pixels))  # the input, as a layer before all
@@ -83,8 +72,9 @@ def measure(
     tables["features"].attrs = maps.attrs
     spectrum = spectrum_from_power(power)
     if spectrum.total > 0:
-        exact = outputs <= MAX_EXACT_OUTPUTS
-        ways = f"all {outputs} classes" if exact else f"{DEFAULT_PROBES} random signs per image"
+        ways = f"{sensitivity.DEFAULT_PROBES} random signs per image"
+        if outputs <= sensitivity.MAX_EXACT_OUTPUTS:
+            ways = f"all {outputs} classes"
         tables["sensitivity"] = spectrum.table().assign(directions=ways)
         axes = (np.fft.fftshift(np.fft.fftfreq(n)) for n in power.shape)
         by_frequency = pd.DataFrame(power, *axes).stack().rename_axis(["fy", "fx"])

@@ -1,4 +1,4 @@
-"""What is recorded of a model during training: rows of the tables, and the tables themselves."""
+"""What is recorded of a model during training beside `utils.recorder`, and the tables of it all."""
 
 import itertools
 from collections.abc import Iterable
@@ -6,18 +6,7 @@ from collections.abc import Iterable
 import pandas as pd
 from torch import nn
 
-from utils import recorder
 from utils.spectra.kernels import raw_and_folded
-
-
-def spectrum_rows(model: nn.Module, batchnorms: dict[str, str]) -> list[dict]:
-    """Radial spectra of all 3x3 convolutions: a row per layer, raw or folded, and radius.
-
-    Args:
-        batchnorms: from `batchnorm_after_convolution(model)`.
-    """
-    rows = recorder.spectrum_rows(model, batchnorms)
-    return [{name: row[name] for name in row if name != "white_db"} for row in rows]
 
 
 def autocorrelation_rows(model: nn.Module, batchnorms: dict[str, str]) -> list[dict]:

@@ -35,25 +35,14 @@ class Run:
         """Strength of the regularisation by term, as in `utils.configurations`."""
         return configurations.strengths(self.configuration)
 
+    def order(self) -> tuple:
+        """To sort by: seed, then from the baseline on."""
+        return self.seed, configurations.order(self.configuration)
+
 
 def list_runs(settings: SimpleNamespace) -> list[Run]:
     """All runs of a start, seed by seed, so that configurations can be compared early."""
     return [Run(name, seed) for seed in settings.seeds for name in settings.configurations]
-
-
-def with_finished_ones(runs: list[Run], job: Path, epochs: int) -> list[Run]:
-    """The runs of this start and, of the same job, those that other starts have finished; by seed,
-    then from the baseline on."""
-    last = f"epoch-{epochs:03d}.pt"
-    found = {parse_run(path.parent.name) for path in job.glob(f"*/{last}")} - {None}
-    return sorted({*runs, *found}, key=lambda r: (r.seed, configurations.order(r.configuration)))
-
-
-def describe(runs: list[Run]) -> str:
-    """In words: "baseline, L2 1e-3 x seeds 0, 1"."""
-    names = dict.fromkeys(configurations.label(run.configuration) for run in runs)
-    seeds = dict.fromkeys(str(run.seed) for run in runs)
-    return f"{', '.join(names)} x seeds {', '.join(seeds)}"
 
 
 def parse_run(name: str) -> Run | None:
@@ -63,6 +52,20 @@ def parse_run(name: str) -> Run | None:
         if configurations.canonical_name(configuration) == configuration:
             return Run(configuration, int(seed))
     return None
+
+
+def with_finished_ones(runs: list[Run], job: Path, epochs: int) -> list[Run]:
+    """The runs of this start and, of the same job, those that other starts have finished."""
+    last = f"epoch-{epochs:03d}.pt"
+    found = {parse_run(path.parent.name) for path in job.glob(f"*/{last}")} - {None}
+    return sorted({*runs, *found}, key=Run.order)
+
+
+def describe(runs: list[Run]) -> str:
+    """In words: "baseline, L2 1e-3 x seeds 0, 1"."""
+    names = dict.fromkeys(configurations.label(run.configuration) for run in runs)
+    seeds = dict.fromkeys(str(run.seed) for run in runs)
+    return f"{', '.join(names)} x seeds {', '.join(seeds)}"
 
 
 def job_folder(settings: SimpleNamespace, dataset: str, device: torch.device) -> Path:

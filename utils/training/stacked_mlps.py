@@ -15,14 +15,14 @@ INDEX = ["strength", "seed", "step", "frequency"]
 
 
 def train_together(
-    networks: list[nn.Module],
-    inputs: Tensor,
-    targets: Tensor,
-    strengths: list[float],
+    networks: list[nn.Module],  # N of `models.mlp.mlp`, of one shape, which are left as they are
+    inputs: Tensor,  # (points, 1), the same for all
+    targets: Tensor,  # (N, points, 1)
+    strengths: list[float],  # N
     learning_rate: float,
     steps: int,
-    grid: Tensor,
-    records: Iterable[int],
+    grid: Tensor,  # (grid points, 1), where predictions are made
+    records: Iterable[int],  # the steps, of 0 (before the first) to `steps`, that are yielded
 ) -> Iterator[tuple[int, Tensor]]:
     """Train by full-batch Adam on mean squared error + strength * ||theta||^2.
 
@@ -30,13 +30,6 @@ def train_together(
     is that of weight_decay = 2 * strength in torch's Adam. The weights of all N networks are
     stacked, so each layer is one batched product. The losses are added up: each network gets the
     gradient of its own, and as Adam works number by number, the steps are those of N optimisers.
-
-    Args:
-        networks: N of `models.mlp.mlp`, of one shape; they are left as they are.
-        inputs: (points, 1), the same for all. targets: (N, points, 1).
-        strengths: N of them.
-        grid: (grid points, 1), where predictions are made.
-        records: the steps, of 0 (before the first) to `steps`, whose predictions are yielded.
 
     Yields the step and the predictions (N, grid points, 1).
     """
@@ -60,28 +53,18 @@ def train_together(
 def measure(
     fits: dict[int, Tensor], truth: Tensor, frequencies: list[int], keys: list[tuple]
 ) -> pd.DataFrame:
-    """What is learned of every frequency: a row per network, step and frequency.
+    """What is learned of every frequency, from predictions on the grid by step, (N, points) each,
+    the N signals (N, points), and (strength, seed) of each network.
 
-    Args:
-        fits: predictions of the N networks on the grid by step, (N, points) each.
-        truth: their signals, (N, points).
-        keys: (strength, seed) of each network.
-
-    Columns: strength, seed, step, frequency, the measures of `data.signals`, and amplitude and
-    phase (radians) of the signal's component.
+    Returns a row per network, step and frequency: strength, seed, step, frequency, those of
+    `data.signals.measures`, and amplitude and phase (radians) of the signal's component.
     """
     y = signals.components(truth, frequencies)  # (N, K), complex
     tables = []
     for step, fit in fits.items():
-        f = signals.components(fit, frequencies)
-        columns = {
-            "explained_variance": signals.explained_variance(f, y),
-            "amplitude_ratio": signals.amplitude_ratio(f, y),
-            "phase_error": signals.phase_error(f, y),
-            "amplitude": y.abs(),
-            "phase": y.angle(),
-        }
-        columns = {name: values.flatten().numpy() for name, values in columns.items()}
+        found = signals.measures(signals.components(fit, frequencies), y)
+        found |= {"amplitude": y.abs(), "phase": y.angle()}
+        columns = {name: values.flatten().numpy() for name, values in found.items()}
         index = [(*key, step, k) for key in keys for k in frequencies]
         tables.append(pd.DataFrame(index, columns=INDEX).assign(**columns))
     return pd.concat(tables).sort_values(INDEX, ignore_index=True)
@@ -90,10 +73,9 @@ def measure(
 def excerpt(
     fits: dict[int, Tensor], truth: Tensor, positions: Tensor, keys: list[tuple]
 ) -> pd.DataFrame:
-    """Signal and fit in the first quarter of the interval at about 25 steps.
+    """Signal and fit at positions (points,) in the interval's first quarter, at about 25 steps.
 
-    Of the first seed, at the weakest and the strongest penalty. Arguments as for `measure`;
-    positions: (points,).
+    Of the first seed, at the weakest and the strongest penalty; other arguments as for `measure`.
     """
     quarter = max(2, len(positions) // 4)
     steps = list(fits)[:: -max(1, len(fits) // 25)][::-1]  # up to the last
@@ -101,9 +83,8 @@ def excerpt(
     tables = []
     for step in steps:
         for key in dict.fromkeys([min(first), max(first)]):
-            table = dict(zip(INDEX, (*key, step)))
-            lines = (positions, truth[keys.index(key)], fits[step][keys.index(key)])
-            for name, line in zip(("position", "signal", "fit"), lines):
-                table[name] = line[:quarter].numpy()
-            tables.append(pd.DataFrame(table))
+            n = keys.index(key)
+            lines = {"position": positions, "signal": truth[n], "fit": fits[step][n]}
+            columns = {name: line[:quarter].numpy() for name, line in lines.items()}
+            tables.append(pd.DataFrame(dict(zip(INDEX, (*key, step))) | columns))
     return pd.concat(tables, ignore_index=True)
