@@ -141,7 +141,7 @@ def test_rahaman_setting_and_one_seed(tmp_path):
     table = pd.read_csv(tmp_path / "data" / "exp_a_rahaman_learned.csv")
     assert sorted(set(table.frequency)) == list(range(5, 51, 5))
     assert (table.amplitude.sub(1).abs() < 1e-6).all()
-    assert table.phase.nunique() == 10  # random phases
+    assert table.phase.std() > 0.5  # random phases
     assert len(list((tmp_path / "figures").glob("exp_a_rahaman_*"))) == 4
     assert re.search(r"One seed: no verdict.*\n.*rahaman .* --seeds 0 1 2\n", log.read_text())
 
@@ -187,33 +187,29 @@ def test_published_figures_and_the_answer(tmp_path):
         steps = 500 - table.query("frequency == 5 and strength == @strength").step_half.fillna(500)
         half = stats.t.ppf(0.975, 1) * steps.sem()
         said = "this holds" if steps.mean() > half else "undecided"
-        text = (
-            f"{name} k = 5 is learned first: {said}.*\n  To 50 % {steps.mean():.0f} ± {half:.0f} "
-        )
+        text = f"{name} k = 5 is learned first: {said}.*\n  To 50 % {steps.mean():.0f} ± {half:.0f}"
         assert re.search(text, answer), answer
 
 
 @pytest.mark.parametrize(
     "steps, said",
     [
-        (
-            [(100, 300), (120, 340)],
-            "this holds.\n  To 50 % 210 ± 127 steps before any other, n = 2",
-        ),
+        ([(100, 300), (120, 340)], "this holds.\n  To 50 % 210 ± 127 steps .* other, n = 2"),
         ([(100, np.nan), (120, np.nan)], "this holds.\n  To 50 % 390 ± 127 steps before any other"),
         ([(300, 100), (340, 120)], "the opposite holds.\n  To 50 % -210 ± 127 steps"),
+        ([(100, 300, 500), (120, 340, 200)], "undecided, .*.\n  To 50 % 140 ± 762 steps"),
         ([(100, 300), (300, 100)], "undecided"),
         ([(np.nan, np.nan)] * 2, "undecided"),
         ([(100, 300)], "undecided, as chance may be the reason.\n  To 50 % 200 steps"),
     ],
 )
 def test_what_is_learned_first(steps, said):
-    """Of two frequencies, each k with the number of steps it takes in every seed; last: 500."""
-    index = [(0.0, seed, k) for seed in range(len(steps)) for k in (20, 5)]
-    table = pd.DataFrame(index, columns=["strength", "seed", "frequency"]).assign(step=500)
-    table["step_half"] = [n for low, high in steps for n in (high, low)]
+    """Given how many steps each frequency takes, seed by seed; the last step is 500."""
+    rows = [(seed, k, n) for seed, row in enumerate(steps) for k, n in zip((5, 20, 50), row)]
+    table = pd.DataFrame(rows, columns=["seed", "frequency", "step_half"])
+    table = table[::-1].assign(step=500, strength=0.0)
     text = SCRIPT["first_learned"](table)
-    assert text.startswith(f"Without a penalty k = 5 is learned first: {said}"), text
+    assert re.match(f"Without a penalty k = 5 is learned first: {said}", text), text
     assert text.count("\n") == 1 and SCRIPT["first_learned"](table[table.frequency == 5]) == ""
 
 
