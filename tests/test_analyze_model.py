@@ -566,12 +566,15 @@ def test_pictures_by_class(tmp_path):
         (tmp_path / name).mkdir()
         for number in range(count):
             Image.new("L", (8, 8), 9 * ord(name[0]) % 256).save(tmp_path / name / f"{number}.png")
+    (tmp_path / "bee" / "._0.png").write_bytes(b"what macOS leaves beside a picture")
     pixels, numbers, names = image_folder.load_classes(str(tmp_path), 6, to_tensor)
     assert names == ["ant", "bee", "cat"] and numbers.tolist() == [0, 0, 1, 2, 2]
     assert [*map(int, 255 * pixels[:, 0, 0, 0])] == [9 * ord(names[n][0]) % 256 for n in numbers]
     assert image_folder.load_classes(str(tmp_path), 2, to_tensor)[1].tolist() == [0, 1]
-    Image.new("L", (8, 8)).save(tmp_path / "beside.png")
+    (tmp_path / "beside.png").write_bytes(b"no picture")
     assert image_folder.load_classes(str(tmp_path), 6, to_tensor) is None
+    with pytest.raises(OSError, match="beside.png cannot be read as a picture"):
+        image_folder.load(str(tmp_path), 99, to_tensor)
 
 
 class Blind(nn.Module):

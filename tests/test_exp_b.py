@@ -73,6 +73,8 @@ def test_spectrum_table(finished_b):
     times = table[["epoch", "step"]].drop_duplicates()
     assert times.step.tolist() == [0, 1, 2, 4, 6, 12, 18]
     np.testing.assert_allclose(times.epoch * 6, times.step, rtol=1e-6)
+    kept = pd.read_csv(finished_b[0] / "data" / "exp_b_autocorrelation.csv")
+    assert kept.epoch.unique().tolist() == [0, 3]  # of it the first and the last
     assert table.dataset.str.contains("not CIFAR-10").all()
     assert table.scale.str.startswith("quick, changed: weight_decay, epochs, width, ").all()
     assert table.device.str.startswith("cpu").all()

@@ -112,14 +112,18 @@ def test_tables(finished):
     for table in (c, d, heatmap):
         assert table.dataset.str.contains("not CIFAR-10").all()
 
-    # On clean images as experiment B saw it after its last epoch (corrupted: test_whole_job.py).
+    # Levels that change nothing agree with clean images, and C with D.
+    key = ["configuration", "seed", "images"]
+    clean = c[c.corruption == "none"].set_index(key).accuracy
+    same = "corruption == 'none' or level == 32 or corruption == 'Gaussian blur' and level == 0"
+    for rows in (c.query("corruption == 'Gaussian noise' and level == 0"), last.query(same)):
+        found = rows.set_index(key).accuracy
+        assert len(found) in (12, 48) and (found == clean.reindex(found.index)).all()
+    # And both with what experiment B saw after its last epoch.
     (path,) = (results / "checkpoints").glob("*/l2=0.05-seed1/last.pt")
     b = torch.load(path, weights_only=True)["history"][-1]
-    for table in (c, last):
-        clean = table.query("corruption == 'none' and configuration == @L2 and seed == 1")
-        clean = clean.set_index("images").accuracy
-        assert clean["test"] == pytest.approx(b["test_accuracy"])
-        assert clean["high cue"] == pytest.approx(b["high_cue_accuracy"])
+    assert clean[L2, 1, "test"] == pytest.approx(b["test_accuracy"])
+    assert clean[L2, 1, "high cue"] == pytest.approx(b["high_cue_accuracy"])
 
 
 def test_claims_of_c_and_d(finished):
