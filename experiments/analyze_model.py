@@ -63,6 +63,8 @@ from utils.spectra.external_models import Source
 from utils.spectra.kernels import by_offset, kernel_spectra
 from utils.training import pictures, trained_models
 
+OF_IMAGES = ("_features", "_sensitivity", "_sensitivity_map", "_fourier")  # tables, after the name
+
 
 def main() -> int:
     s = settings.read_settings(globals())
@@ -71,41 +73,39 @@ def main() -> int:
     distributed.alone("analyze_model")
     device = devices.choose_device(s.device)
     labels = {"folded": s.folded, "cutoff": s.cutoff}
-    labels |= {"device": devices.describe_device(device, "float32")}
+    labels["device"] = devices.describe_device(device, "float32")
     first = Path(s.model[0]).expanduser()
     if len(s.model) > 1 or first.is_dir() and not (first / "settings.json").exists():
         return follow_checkpoints(s, labels)
-    source, against = find(s, s.model[0]), None
+    networks = [find(s, s.model[0])]
     if s.compare_with == "untrained":
-        against = find(s, s.model[0], untrained=True)
+        networks.append(find(s, s.model[0], untrained=True))
     elif s.compare_with != "initial":
-        against = find(s, s.compare_with)
-    networks = [source, against] if against else [source]
+        networks.append(find(s, s.compare_with))
     asked = (s.images, s.image_count, s.data_root)
     images = [pictures.load(network, *asked) for network in networks] if s.images else []
-    reference, other = "white kernels", None
-    if against:
-        reference, other = against.about, kernel_spectra(against.model, s.folded, s.cutoff)[1]
-    print(f"Model    {source.about}\nAgainst  {reference}", flush=True)
+    source, reference, other = networks[0], "white kernels", None
+    if len(networks) > 1:
+        reference = networks[1].about
+        other = kernel_spectra(networks[1].model, s.folded, s.cutoff)[1]
+    print(f"Model    {source.about}\nAgainst  {reference}")
     print(*(f"Note     {n.note}\n" for n in networks if n.note), sep="", flush=True)
 
     kernels, correlations = kernel_spectra(source.model, s.folded, s.cutoff, reference=other)
     if not len(kernels):
         white.print_left_out(kernels.attrs["skipped"], "Skipped")
-        raise OSError(
-            f"{source.about} has no convolution larger than 1x1 that can be measured"
-            + ("" if other is None else f" and is in {reference} too")
-        )
+        text = f"{source.about} has no convolution larger than 1x1 that can be measured"
+        raise OSError(f"{text} and is in {reference} too" if other is not None else text)
     kernels = white.with_white(kernels, s.cutoff)
     white.print_kernels(kernels, reference, s.folded, s.cutoff)
     offsets = by_offset(correlations).to_frame("value")
     if other:
         offsets["other"] = by_offset(other)
-    tables = {"": kernels, "_autocorrelation": offsets.reset_index()}
     found = [measure_network(s, *pair, device) for pair in zip(networks, images)]
-    for name in dict.fromkeys(name for one in found for name in one):
-        rows = [one[name] for one in found if name in one]
-        tables[f"_{name}"] = pd.concat(rows, ignore_index=True)
+    tables = {"": kernels, "_autocorrelation": offsets.reset_index()}
+    for name in OF_IMAGES:
+        if rows := [one[name] for one in found if name in one]:
+            tables[name] = pd.concat(rows, ignore_index=True)
     return write(s, source, {"model": source.about, "reference": reference} | labels, tables)
 
 
@@ -133,31 +133,12 @@ def follow_checkpoints(s, labels: dict) -> int:
     if not len(table):
         raise OSError(f"none of the {len(files)} files can be measured")
     folder = Path(s.model[0]).expanduser() if len(s.model) == 1 else files[0].parent
-    names = external_models.file_names(folder, end=s.part)
+    names = external_models.file_names(folder, end="_".join(filter(None, [s.part, "evolution"])))
     about = f"{table.file.nunique()} files of {external_models.shown(folder)}, raw weights"
-    source = Source(tuple(f"{name}_evolution" for name in names), about, {})
     print(about)
     white.print_first_and_last(table)
-    return write(s, source, {"model": about} | labels | {"folded": False}, {"": table})
-
-
-def write(s, source: Source, labels: dict, tables: dict[str, pd.DataFrame]) -> int:
-    """Tables and figures under the first of the source's names that no other network's have.
-
-    What an earlier start has left under that name, and this one has not measured, is removed.
-    """
-    data, figure = (Path(s.results_dir) / folder for folder in ("data", "figures"))
-    for name in source.names:
-        path = data / f"analyze_{name}.csv"
-        if not path.exists() or pd.read_csv(path, nrows=1).get("model", [""])[0] == source.about:
-            break
-    for kind in ("_autocorrelation", "_features", "_sensitivity", "_sensitivity_map", "_fourier"):
-        if kind not in tables:
-            (data / f"analyze_{name}{kind}.csv").unlink(missing_ok=True)
-            (figure / f"analyze_{name}{kind}.png").unlink(missing_ok=True)
-    named = {f"{name}{kind}": table for kind, table in tables.items()}
-    with results.one_at_a_time(s):
-        return results.write(s, "analyze", labels, named, figures, visualizer.save, [])
+    labels = {"model": about} | labels | {"folded": False}
+    return write(s, Source(names, about, {}), labels, {"": table})
 
 
 def measure_network(s, source: Source, given: tuple, device) -> dict[str, pd.DataFrame]:
@@ -173,7 +154,25 @@ def measure_network(s, source: Source, given: tuple, device) -> dict[str, pd.Dat
         white.print_errors(tables["fourier"])
     print(*(f"{text}\n" for text in missing), sep="", end="")
     seen = {"network": source.about, "images": about}
-    return {name: results.with_columns(table, seen) for name, table in tables.items()}
+    return {f"_{name}": results.with_columns(table, seen) for name, table in tables.items()}
+
+
+def write(s, source: Source, labels: dict, tables: dict[str, pd.DataFrame]) -> int:
+    """Tables and figures under the first of the source's names that no other network's have.
+
+    What an earlier start has left under that name, and this one has not measured, is removed.
+    """
+    data, figure = (Path(s.results_dir) / folder for folder in ("data", "figures"))
+    for name in source.names:
+        path = data / f"analyze_{name}.csv"
+        if not path.exists() or pd.read_csv(path, nrows=1).get("model", [""])[0] == source.about:
+            break
+    for kind in {"_autocorrelation", *OF_IMAGES} - set(tables):
+        (data / f"analyze_{name}{kind}.csv").unlink(missing_ok=True)
+        (figure / f"analyze_{name}{kind}.png").unlink(missing_ok=True)
+    named = {f"{name}{kind}": table for kind, table in tables.items()}
+    with results.one_at_a_time(s):
+        return results.write(s, "analyze", labels, named, figures, visualizer.save, [])
 
 
 def figures(tables: dict[str, pd.DataFrame]) -> dict:
@@ -194,4 +193,4 @@ def figures(tables: dict[str, pd.DataFrame]) -> dict:
 
 
 if __name__ == "__main__":
-    script.run(main, "Stopped. Nothing is written; the same command starts over.")
+    script.run(main)

@@ -66,7 +66,6 @@ if __name__ == "__main__":
 
 import pandas as pd
 import torch
-from torch import Tensor
 
 from data import signals
 from models.mlp import mlp
@@ -80,8 +79,9 @@ from utils.training.stacked_mlps import excerpt, measure, train_together
 
 def main() -> int:
     s = settings.read_settings(globals())
+    name = "exp_a" if s.setting == "demo" else f"exp_a_{s.setting}"
     if s.redraw:
-        return results.redraw(s, prefix(s.setting), figures, visualizer.save)
+        return results.redraw(s, name, figures, visualizer.save)
     check(s)
     distributed.alone("experiment A")
     results.remove_old_temporary_files(s)
@@ -100,32 +100,17 @@ def main() -> int:
 
     frequency = measure(fits, truth, s.frequencies, keys)
     learned = verdicts.learned_table(frequency)
-    window = excerpt(fits, truth, positions * s.interval, keys)
-    tables = {"frequency": frequency, "learned": learned, "fit": window}
+    fit = excerpt(fits, truth, positions * s.interval, keys)
+    tables = {"frequency": frequency, "learned": learned, "fit": fit}
     if labels["setting"] == "demo":
         tables["claims"] = verdicts.learned_claims(learned)
     say_results(learned, labels)
-    lost = [key for key, fit in zip(keys, fits[s.steps]) if not fit.isfinite().all()]
+    lost = [key for key, last in zip(keys, fits[s.steps]) if not last.isfinite().all()]
     text = "strength {:g}, seed {} diverged; a lower LEARNING_RATE may train it"
     problems = [text.format(*key) for key in lost]
+    answer = first_learned(learned) + results.one_seed(s.seeds)
     with results.one_at_a_time(s):
-        name = prefix(s.setting)
-        return results.write(s, name, labels, tables, figures, visualizer.save, problems)
-
-
-def prefix(setting: str) -> str:
-    return "exp_a" if setting == "demo" else f"exp_a_{setting}"
-
-
-def figures(tables: dict[str, pd.DataFrame]) -> dict:
-    """Every figure of this script by name, from its tables."""
-    frequency, learned = tables["frequency"], tables["learned"]
-    return {
-        "spectral_bias": draw.spectral_bias(frequency),
-        "frequency_curves": draw.frequency_curves(frequency),
-        "frequency_decomp": draw.frequency_decomp(learned),
-        "comparison": draw.comparison(tables["fit"]),
-    }
+        return results.write(s, name, labels, tables, figures, visualizer.save, problems, answer)
 
 
 def check(s) -> None:
@@ -139,29 +124,6 @@ def check(s) -> None:
         settings.refuse("TRAIN_POINTS", s.train_points, f"at most {s.grid_points}")
 
 
-def make_signal(s, positions: Tensor, seed: int) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    phases = 2 * math.pi * torch.rand(len(s.frequencies), generator=generator)
-    return signals.sinusoids(positions, s.frequencies, s.amplitudes, s.random_phases * phases)
-
-
-def train(s, keys: list, positions: Tensor, truth: Tensor, device) -> dict[int, Tensor]:
-    """What the networks predict on the grid, float64 (N, points), by step."""
-    inputs = (s.interval * positions[:, None]).float().to(device)
-    some = signals.spread(s.grid_points, s.train_points)
-    fits = train_together(
-        [mlp(s.hidden_layers, s.width, seed).to(device) for _, seed in keys],
-        inputs[some],
-        truth[:, some, None].float().to(device),
-        [strength for strength, _ in keys],
-        s.learning_rate,
-        s.steps,
-        grid=inputs,
-        records=[round(s.steps * i / s.records) for i in range(s.records + 1)],
-    )
-    return {step: fit.squeeze(-1).cpu().double() for step, fit in fits}
-
-
 def say_plan(s, labels: dict) -> None:
     terms = " + ".join(f"{a:g} sin {k}" for a, k in zip(s.amplitudes, s.frequencies))
     phases = ", random phases" if s.random_phases else ""
@@ -172,22 +134,68 @@ def say_plan(s, labels: dict) -> None:
     results.print_plan(plan | {"Networks": f"{counts}, {network}", "Device": labels["device"]})
 
 
+def make_signal(s, positions: torch.Tensor, seed: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    phases = 2 * math.pi * torch.rand(len(s.frequencies), generator=generator)
+    return signals.sinusoids(positions, s.frequencies, s.amplitudes, s.random_phases * phases)
+
+
+def train(s, keys: list, positions: torch.Tensor, truth: torch.Tensor, device) -> dict:
+    """What the networks predict on the grid, float64 (N, points), by step."""
+    inputs = (s.interval * positions[:, None]).float().to(device)
+    some = signals.spread(s.grid_points, s.train_points)
+    targets = truth[:, some, None].float().to(device)
+    networks = [mlp(s.hidden_layers, s.width, seed).to(device) for _, seed in keys]
+    strengths = [strength for strength, _ in keys]
+    records = [round(s.steps * i / s.records) for i in range(s.records + 1)]
+    how = (s.learning_rate, s.steps, inputs, records)
+    fits = train_together(networks, inputs[some], targets, strengths, *how)
+    return {step: fit.squeeze(-1).cpu().double() for step, fit in fits}
+
+
+def figures(tables: dict[str, pd.DataFrame]) -> dict:
+    """Every figure of this script by name, from its tables."""
+    return {
+        "spectral_bias": draw.spectral_bias(tables["frequency"]),
+        "frequency_curves": draw.frequency_curves(tables["frequency"]),
+        "frequency_decomp": draw.frequency_decomp(tables["learned"]),
+        "comparison": draw.comparison(tables["fit"]),
+    }
+
+
 def say_results(learned: pd.DataFrame, labels: dict) -> None:
-    n, is_demo = learned.seed.nunique(), labels["setting"] == "demo"
-    print(f"\nExplained variance after the last step, n = {n} seeds")
-    if is_demo:
-        print(f"(in brackets: {SOURCE}, one seed)")
-    for strength, table in learned.groupby("strength", sort=False):
-        print(f"strength {strength:g}")
-        for frequency, rows in table.groupby("frequency", sort=False):
-            text = intervals.interval_text(rows.explained_variance, ".3f", n)
-            if is_demo:
-                text += f" ({EXPLAINED_VARIANCE[strength][frequency]:g})"
-            half = intervals.interval_text(rows.step_half, ".0f")
-            print(
-                f"  k = {frequency:<3} {text:26} learned to 50 % by {rows.step_half.count()} of "
-                f"{len(rows)}, at step {half}"
-            )
+    """A row per strength and frequency, with 95 % intervals over seeds."""
+    cells, n = learned.groupby(["strength", "frequency"], sort=False), learned.seed.nunique()
+    explained = cells.explained_variance.agg(lambda v: intervals.interval_text(v, ".3f", n))
+    table = pd.DataFrame({"explained variance": explained})
+    if labels["setting"] == "demo":
+        table[f"{SOURCE}, one seed"] = [EXPLAINED_VARIANCE[a][k] for a, k in table.index]
+    table["learned to 50 % by"] = cells.step_half.agg(lambda v: f"{v.count()} of {len(v)}")
+    table["at step"] = cells.step_half.agg(lambda v: intervals.interval_text(v, ".0f"))
+    print(f"\nAfter the last step, n = {n} seeds\n{table.to_string()}")
+
+
+def first_learned(learned: pd.DataFrame) -> str:
+    """Is the lowest frequency learned to 50 % first, at the weakest and the strongest penalty?
+
+    How many steps before any other decides, a number per seed.
+    """
+    k, last, lines = learned.frequency.min(), learned.step.max(), []
+    if learned.frequency.nunique() == 1:
+        return ""
+    for strength in dict.fromkeys([learned.strength.min(), learned.strength.max()]):
+        rows = learned[learned.strength == strength]
+        steps = rows.pivot(index="seed", columns="frequency", values="step_half").fillna(last)
+        before = steps.drop(columns=k).min(axis=1) - steps[k]
+        _, low, high = intervals.interval(before)
+        said = "holds" if low > 0 else "contradicted" if high < 0 else "undecided"
+        penalty = f"With the penalty {strength:g}" if strength else "Without a penalty"
+        lines.append(
+            f"{penalty} k = {k} is learned first: {verdicts.SAID[said]}.\n"
+            f"  To 50 % {intervals.interval_text(before, '.0f')} steps before any other, n = "
+            f"{len(steps)}; what is not learned counts as learned at the last step, {last}."
+        )
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

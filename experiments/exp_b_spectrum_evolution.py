@@ -11,13 +11,11 @@ energy above CUTOFF, and c(t) that of the corner, the highest radius alone,
     python experiments/exp_b_spectrum_evolution.py
     python experiments/exp_b_spectrum_evolution.py --scale medium
     python experiments/exp_b_spectrum_evolution.py --configurations baseline l2=1e-4 l2 l2=1e-2
+    torchrun --nproc-per-node=8 experiments/exp_b_spectrum_evolution.py   # processes share the runs
 
-Figures appear in results/figures: exp_b_spectrum_evolution.png (redrawn during training), and at
-the end exp_b_ssr_comparison.png, others, and an animation, exp_b_evolution.gif; tables in results/data.
-Started again after an interruption, it goes on from the last finished epoch. Quick scale takes 4 to
-7 minutes on two CPU cores. Several processes share the runs:
-
-    torchrun --nproc-per-node=8 experiments/exp_b_spectrum_evolution.py
+Figures, exp_b_*.png and an animation, appear in results/figures (exp_b_spectrum_evolution.png also
+during training), tables in results/data. Started again after an interruption, it goes on from the
+last finished epoch. Quick scale takes 4 to 7 minutes on two CPU cores.
 """
 
 import sys
@@ -67,27 +65,23 @@ if __name__ == "__main__":
 
 import shlex
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
-from pathlib import Path
 
 import pandas as pd
 
 from data import datasets, image_spectrum
 from data.images import crop_windows
 from utils import configurations, visualizer
-from utils.evidence import verdicts
-from utils.evidence.suppression import closing_table, dose_table, suppression_table
+from utils.evidence import suppression, verdicts
 from utils.figures import exp_b as draw
 from utils.figures import exp_b_ssr
 from utils.runtime import devices, distributed, files, provenance, results
 from utils.runtime.progress import Progress
-from utils.training.loop import DivergedError, load_state, read_rows, steps_per_epoch, train
-from utils.training.recording import table
+from utils.training import loop, recording
 from utils.training.runs import describe, job_folder, list_runs, note_latest, with_finished_ones
 
-# Seconds, at least, between two drawings during training, and that much of what one took.
-DRAW_EVERY, DRAW_SHARE = 20, 20
+DRAW_EVERY, DRAW_SHARE = 20, 20  # seconds, at least, to the next drawing; times what one took
 
 
 def main() -> int:
@@ -99,22 +93,19 @@ def main() -> int:
     distributed.connect()
     device = devices.choose_device(s.device)
     s.precision = devices.choose_precision(s.precision, device)
-
     _, sets, notice = distributed.rank_zero_first(partial(load_images, s), s.dataset)
     labels = {"dataset": sets["train"].name, "scale": provenance.scale_label(s)}
-    runs, folder = list_runs(s), job_folder(s, labels["dataset"], device)
+    runs, folder, states = list_runs(s), job_folder(s, labels["dataset"], device), {}
     with ExitStack() as locks:
-        mine = runs[distributed.RANK :: distributed.WORLD]
-        for run in mine:
+        for run in runs[distributed.RANK :: distributed.WORLD]:
             locks.enter_context(files.lock(folder / run.name / "lock"))
-        states = {run: load_state(run, folder) for run in mine}
-        start = {"device": devices.describe_device(device, s.precision)} | provenance.versions()
+            states[run] = loop.load_state(run, folder)
         if distributed.RANK == 0:
             results.remove_old_temporary_files(s)
             note_latest(folder, labels["scale"], with_finished_ones(runs, folder, s.epochs))
-            say_plan(s, labels, notice, runs, states, folder, start, device)
+            say_plan(s, labels, notice, runs, states, folder, device)
         sets = {name: images.to(device) for name, images in sets.items()}
-        train_all(s, states, sets, runs, folder, labels, start)
+        train_all(s, states, sets, runs, folder, labels, device)
     problem = distributed.wait_for_others()
     if distributed.RANK:
         return results.report([problem])
@@ -129,84 +120,103 @@ def load_images(s, dataset: str) -> tuple:
     return chosen, image_spectrum.with_spectrum(sets, s.image_spectrum), notice
 
 
-def train_all(s, states: dict, sets: dict, runs: list, folder: Path, labels: dict, start: dict):
+def say_plan(s, labels: dict, notice: str, runs: list, states: dict, folder: Path, device) -> None:
+    if notice:
+        text = "NOT CIFAR-10: this job uses synthetic images with planted cues, because"
+        print("!" * 78, text, notice, "!" * 78, sep="\n")
+    done, world = sum(state["epoch"] == s.epochs for state in states.values()), distributed.WORLD
+    shared = f", shared by {world} processes" if world > 1 else ""
+    network = f"ResNet-18 of width {s.width}, {s.epochs} epochs, batch {s.batch_size}"
+    name = devices.describe_device(device, s.precision)
+    plan = {
+        "Data": f"{labels['dataset']}: {s.train_images} training, {s.test_images} test images",
+        "Scale": f"{labels['scale']}: {network}",
+        "Device": f"{name} ({devices.describe_processor()})",
+        "Runs": f"{describe(runs)}{shared}; {done} of {len(states)} here are finished",
+        "Folder": str(folder),
+        "Slower": devices.slow_precision(s.precision, device),
+    }
+    command, cores = shlex.join(sys.argv), devices.usable_cores()
+    if world == 1 < len(states) and cores >= 4 and device.type == "cpu":
+        line = f"torchrun --nproc-per-node={min(len(states), cores)} {command}"
+        plan["Faster"] = f"{line}   shares the runs among {cores} cores"
+    if threads := devices.threads_beside_others(device):
+        line = f"OMP_NUM_THREADS={threads} python {command}"
+        plan["Busy"] = f"other processes keep cores busy; faster: {line}"
+    results.print_plan({name: line for name, line in plan.items() if line})
+
+
+def train_all(s, states: dict, sets: dict, runs: list, folder: Path, labels: dict, device) -> None:
     """Train this process's runs to the end, and draw the spectra of all from time to time."""
-    train_set, test_sets = sets["train"], {n: some for n, some in sets.items() if n != "train"}
+    train_set, tests = sets["train"], {n: some for n, some in sets.items() if n != "train"}
     windows = crop_windows(train_set.images, train_set.border)
+    start = {"device": devices.describe_device(device, s.precision)} | provenance.versions()
     epochs = sum(s.epochs - max(0, state["epoch"]) for state in states.values())
     next_drawing = time.monotonic() + DRAW_EVERY
-    with Progress(epochs * steps_per_epoch(s), silent=distributed.RANK > 0) as bar:
+    with Progress(epochs * loop.steps_per_epoch(s), silent=distributed.RANK > 0) as bar:
         for run, state in states.items():
             place = folder / run.name
             if not (place / "settings.json").exists():
                 provenance.write_conditions(place / "settings.json", s, labels)
-            try:
-                for _ in train(run, state, s, train_set, windows, test_sets, place, start, bar):
-                    began = time.monotonic()
-                    if distributed.RANK == 0 and began > next_drawing:
-                        known = {run: states.get(run) or read_rows(run, folder) for run in runs}
-                        draw_evolution(s, known, labels)
-                        took = time.monotonic() - began
-                        next_drawing = time.monotonic() + max(DRAW_EVERY, DRAW_SHARE * took)
-            except DivergedError:
-                continue  # the other runs go on; `write_results` reports it
+            with suppress(loop.DivergedError):  # the other runs go on; `write_results` reports it
+                for _ in loop.train(run, state, s, train_set, windows, tests, place, start, bar):
+                    if distributed.RANK == 0 and time.monotonic() > next_drawing:
+                        known = [states.get(run) or loop.read_rows(run, folder) for run in runs]
+                        next_drawing = draw_evolution(s, known, labels)
 
 
-def draw_evolution(s, states: dict, labels: dict) -> None:
-    """Draw the spectra of all runs, as far as they are."""
+def draw_evolution(s, states: list, labels: dict) -> float:
+    """Draw the spectra of all runs, as far as they are; the time from which to do so again."""
+    began = time.monotonic()
     tables, labels = recorded_tables(s, states, labels)
     spectra = results.with_columns(tables["spectrum"], labels)
     figure = draw.spectrum_evolution(spectra, tables["training"])
     path = Path(s.results_dir, "figures", "exp_b_spectrum_evolution")
     results.write_figure(path, figure, visualizer.save)
+    now = time.monotonic()
+    return now + max(DRAW_EVERY, DRAW_SHARE * (now - began))
 
 
-def recorded_tables(s, states: dict, labels: dict) -> tuple[dict[str, pd.DataFrame], dict]:
+def recorded_tables(s, states: list, labels: dict) -> tuple[dict[str, pd.DataFrame], dict]:
     """What the runs have recorded so far, and labels with the device of the starts that trained
     them, not of this start."""
-    tables = {"training": "history", "spectrum": "spectra", "autocorrelation": "autocorrelation"}
-    tables = {n: results.as_written(table(states.values(), rows)) for n, rows in tables.items()}
-    tables["spectrum"] = tables["spectrum"].assign(cutoff=s.cutoff)
-    devices = table(states.values(), "starts").device
-    return tables, labels | {"device": "; ".join(dict.fromkeys(devices))}
+    rows = partial(recording.table, states)
+    tables = {"training": rows("history"), "autocorrelation": rows("autocorrelation")}
+    tables["spectrum"] = rows("spectra").assign(cutoff=s.cutoff)
+    tables = {name: results.as_written(table) for name, table in tables.items()}
+    return tables, labels | {"device": "; ".join(rows("starts").device.unique())}
 
 
 def write_results(s, runs: list, folder: Path, labels: dict, problem: str) -> int:
     """Tables and figures of this start's runs and of those of the same job that others have
     finished, all from the files of the runs; the exit code."""
-    together = with_finished_ones(runs, folder, s.epochs)
-    states = {run: read_rows(run, folder) for run in together}
-    finished = [run for run, state in states.items() if state["epoch"] == s.epochs]
-    states = {run: state for run, state in states.items() if run in runs or run in finished}
-    s.configurations = list(dict.fromkeys(run.configuration for run in states))
-    s.seeds = list(dict.fromkeys(run.seed for run in states))
-    note_latest(folder, labels["scale"], list(states))
+    found = with_finished_ones(runs, folder, s.epochs)
+    known = {run: loop.read_rows(run, folder) for run in found}
+    finished = [run for run, state in known.items() if state["epoch"] == s.epochs]
+    known = {run: state for run, state in known.items() if run in [*runs, *finished]}
+    states, answer = list(known.values()), ""
+    s.configurations = list(dict.fromkeys(run.configuration for run in known))
+    s.seeds = list(dict.fromkeys(run.seed for run in known))
+    note_latest(folder, labels["scale"], list(known))
     tables, labels = recorded_tables(s, states, labels)
-    kept = tables["autocorrelation"]
-    tables["autocorrelation"] = kept[kept.epoch.isin([0, s.epochs])]
+    tables["autocorrelation"] = tables["autocorrelation"].query("epoch in [0, @s.epochs]")
     if finished:
         history = tables["training"]
-        ssr = suppression_table(tables["spectrum"], s.cutoff)
-        dose = dose_table(history, ssr)
+        ssr = suppression.suppression_table(tables["spectrum"], s.cutoff)
         tables["ssr"] = ssr.assign(cutoff=s.cutoff)
-        tables |= {"dose_response": dose} if len(dose) else {}
+        if len(dose := suppression.dose_table(history, ssr)):
+            tables["dose_response"] = dose
         tables["claims"] = verdicts.claim_table({"training": history, "ssr": ssr}, labels)
+        answer = verdicts.claim_text(tables["claims"]) + results.one_seed(s.seeds)
         say_results(history, ssr, labels)
-    problems = [problem, *(state["diverged"] for state in states.values())]
-    lost = [r.name for r, state in states.items() if r not in finished and not state["diverged"]]
-    if lost:
-        problems.append(f"not finished: {', '.join(lost)}; the same command goes on")
+    lost = [run.name for run in known if run not in finished and not known[run]["diverged"]]
+    lost = f"not finished: {', '.join(lost)}; the same command goes on" if lost else ""
+    problems = [problem, *(state["diverged"] for state in states), lost]
     conditions = {
-        "starts": [row for state in states.values() for row in state["starts"]],
-        "seconds": sum(row["seconds"] for state in states.values() for row in state["times"]),
-        "steps": s.epochs * steps_per_epoch(s),
+        "starts": [row for state in states for row in state["starts"]],
+        "seconds": sum(row["seconds"] for state in states for row in state["times"]),
+        "steps": s.epochs * loop.steps_per_epoch(s),
     }
-    answer = verdicts.claim_text(tables["claims"]) if finished else ""
-    if finished and len(s.seeds) == 1:
-        more = results.command_with("--seeds", "0", "1", "2")
-        answer += (
-            f"\n\nOne seed: no verdict. Three give intervals, in three times the time:\n{more}"
-        )
     return results.write(
         s, "exp_b", labels, tables, figures, visualizer.save, problems, answer, **conditions
     )
@@ -231,42 +241,13 @@ def figures(tables: dict[str, pd.DataFrame]) -> dict:
     return drawn
 
 
-def say_plan(s, labels, notice: str, runs: list, states: dict, folder: Path, start, device) -> None:
-    if notice:
-        text = "NOT CIFAR-10: this job uses synthetic images with planted cues, because"
-        print("!" * 78, text, notice, "!" * 78, sep="\n")
-    done = sum(state["epoch"] == s.epochs for state in states.values())
-    shared = f", shared by {distributed.WORLD} processes" if distributed.WORLD > 1 else ""
-    network = f"ResNet-18 of width {s.width}, {s.epochs} epochs, batch {s.batch_size}"
-    plan = {
-        "Data": f"{labels['dataset']}: {s.train_images} training, {s.test_images} test images",
-        "Scale": f"{labels['scale']}: {network}",
-        "Device": f"{start['device']} ({start['processor']})",
-        "Runs": f"{describe(runs)}{shared}; {done} of {len(states)} here are finished",
-        "Folder": str(folder),
-    }
-    if slow := devices.slow_precision(s.precision, device):
-        plan["Slower"] = slow
-    cores = devices.usable_cores()
-    ranks = min(len(states), cores)
-    if distributed.WORLD == 1 and ranks > 1 and cores >= 4 and device.type == "cpu":
-        line = shlex.join(["torchrun", f"--nproc-per-node={ranks}", *sys.argv])
-        plan["Faster"] = f"{line}   shares the runs among {cores} cores"
-    if threads := devices.threads_beside_others(device):
-        line = shlex.join(["python", *sys.argv])
-        plan["Busy"] = f"other processes keep cores busy; faster: OMP_NUM_THREADS={threads} {line}"
-    results.print_plan(plan)
-
-
 def say_results(history: pd.DataFrame, ssr: pd.DataFrame, labels: dict) -> None:
-    """A line per number: mean over seeds and, from two seeds on, the 95 % interval."""
     print(
         f"\n{labels['dataset']}, scale {labels['scale']}, {labels['device']}, "
         f"n = {history.seed.nunique()} per configuration, after the last epoch; raw weights unless "
-        "folded; in brackets: minus baseline"
+        f"folded; in brackets: minus baseline\n{suppression.closing_table(history, ssr).to_string()}\n"
+        "corner: radius sqrt(2)/3, the highest of a 3x3 kernel; share in white kernels: 0.444"
     )
-    print(closing_table(history, ssr).to_string())
-    print("corner: radius sqrt(2)/3, the highest of a 3x3 kernel; share in white kernels: 0.444")
 
 
 if __name__ == "__main__":

@@ -81,17 +81,16 @@ def main() -> int:
     difference = robustness.difference_to_baseline(accuracy).assign(comparison="last epoch")
     tables = {"robustness": accuracy, "lead": difference, "fourier_heatmap": heatmap}
     tables |= measure_sensitivity(s, given)
-    some = given.sets["test"].first(3)
-    shown = pd.DataFrame(evaluation.examples(some, list_noises(s, some.images), levels=2))
     summary = tables["sensitivity_summary"]
     claims = verdicts.claim_table({"accuracy": accuracy, "sensitivity": summary}, given.labels)
     say_results(accuracy, summary)
-    tables["claims"], answer = claims, verdicts.claim_text(claims)
-    drawn = partial(figures, examples=results.with_columns(shown, given.labels))
+    some, labels = given.sets["test"].first(3), given.labels
+    shown = pd.DataFrame(evaluation.examples(some, list_noises(s, some.images), levels=2))
+    drawn = partial(figures, examples=results.with_columns(shown, labels))
+    tables, problems = tables | {"claims": claims}, given.problems
+    answer = verdicts.claim_text(claims) + results.one_seed(set(accuracy.seed), given.folder)
     with results.one_at_a_time(s):
-        return results.write(
-            s, "exp_c", given.labels, tables, drawn, visualizer.save, given.problems, answer
-        )
+        return results.write(s, "exp_c", labels, tables, drawn, visualizer.save, problems, answer)
 
 
 def evaluate(s, given: trained_models.TrainedModels) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -99,27 +98,25 @@ def evaluate(s, given: trained_models.TrainedModels) -> tuple[pd.DataFrame, pd.D
 
     The images of a mode are shared out among the seeds: more seeds, other images, no more work.
     """
-    sets, test = given.sets, given.sets["test"]
+    models, sets, test = given.models, given.sets, given.sets["test"]
     modes = corruptions.half_plane(test.images.shape[-1])
-    seeds = sorted({seed for _, seed, _ in given.models})
+    seeds = sorted({seed for _, seed, _ in models})
     count = math.ceil(min(s.heatmap_images, len(test)) / len(seeds))
     images = (1 + len(s.sigmas) + len(s.centres)) * sum(map(len, sets.values()))
-    images += (1 + len(modes)) * count
-    rows = []
-    with tqdm(total=len(given.models) * images, unit="image", unit_scale=True, disable=None) as bar:
-        accuracy = evaluation.sweep(given.models, sets, list_noises(s, test.images), bar)
+    total, rows = len(models) * (images + (1 + len(modes)) * count), []
+    with tqdm(total=total, unit="image", unit_scale=True, disable=None) as bar:
+        accuracy = evaluation.sweep(models, sets, list_noises(s, test.images), bar)
         for i, seed in enumerate(seeds):
-            models = {key: model for key, model in given.models.items() if key[1] == seed}
             first = i * count % len(test)  # seeds may be more than images
             some = test.part(slice(first, first + count))
             where = some.images.shape, s.mode_norm, s.noise_seed, some.images.device
             noises = corruptions.fourier_modes(modes, *where, s.clip)
-            rows += evaluation.sweep(models, {"test": some}, noises, bar)
+            of_seed = {key: model for key, model in models.items() if key[1] == seed}
+            rows += evaluation.sweep(of_seed, {"test": some}, noises, bar)
     heatmap = pd.DataFrame(rows).assign(error=lambda t: 100 - t.accuracy, norm=s.mode_norm)
     clean = heatmap[heatmap.u.isna()].set_index(["configuration", "seed"]).error
-    heatmap = heatmap[heatmap.u.notna()].astype({"u": int, "v": int}).drop(columns="accuracy")
-    heatmap = heatmap.join(clean.rename("clean_error"), on=clean.index.names)
-    return pd.DataFrame(accuracy), heatmap
+    heatmap = heatmap.dropna(subset="u").astype({"u": int, "v": int}).drop(columns="accuracy")
+    return pd.DataFrame(accuracy), heatmap.join(clean.rename("clean_error"), on=clean.index.names)
 
 
 def list_noises(s, images: torch.Tensor):
@@ -143,22 +140,21 @@ def measure_sensitivity(s, given: trained_models.TrainedModels) -> dict[str, pd.
     # All runs of a seed start alike: one whose initial weights were kept is enough.
     first = {key[1]: key for key in initial if given.file(*key).exists()}
     models = given.load(list(first.values())) | given.models
-    modes = corruptions.half_plane(images.images.shape[-1])
+    # One half of the modes: the other is the same.
+    modes = pd.DataFrame(corruptions.half_plane(images.images.shape[-1]), columns=["u", "v"])
     spectra, maps, summary = [], [], []
     for key, model in tqdm(models.items(), unit="model", desc="input sensitivity", disable=None):
-        model = nn.Sequential(Normalize(images), model)
-        power = input_sensitivity(model, to_float(images.images))
-        middle, spectrum = len(power) // 2, spectrum_from_power(power)
-        row = dict(zip(evaluation.KEY, key))
+        power = input_sensitivity(nn.Sequential(Normalize(images), model), to_float(images.images))
+        spectrum, row = spectrum_from_power(power), dict(zip(evaluation.KEY, key))
         spectra.append(spectrum.table().assign(**row))
-        for u, v in modes:  # the other half of the modes is the same
-            mode = {"u": u, "v": v, "power": power[u - middle, v - middle]}
-            maps.append(row | mode | {"n_images": len(images)})
+        values = power[modes.u - len(power) // 2, modes.v - len(power) // 2]
+        maps.append(modes.assign(**row, power=values, n_images=len(images)))
         numbers = {"high_share": spectrum.high_share(s.cutoff), "total": spectrum.total}
         summary.append(row | numbers | {"mean_radius": spectrum.mean_radius})
+    order = [*evaluation.KEY, "u", "v", "power", "n_images"]
     return {
         "sensitivity": pd.concat(spectra, ignore_index=True),
-        "sensitivity_map": pd.DataFrame(maps),
+        "sensitivity_map": pd.concat(maps, ignore_index=True)[order],
         "sensitivity_summary": pd.DataFrame(summary),
     }
 
@@ -166,7 +162,7 @@ def measure_sensitivity(s, given: trained_models.TrainedModels) -> dict[str, pd.
 def figures(tables: dict[str, pd.DataFrame], examples: pd.DataFrame | None = None) -> dict:
     """Every figure of this script by name, from its tables; with images under the corruptions."""
     tested = tables["robustness"], tables["lead"]
-    sigma = tables["robustness"].norm.max() / (3 * 32 * 32) ** 0.5
+    sigma = tested[0].norm.max() / (3 * 32 * 32) ** 0.5
     gaussian = "Accuracy under Gaussian noise"
     bands = f"Accuracy under noise in bands (equal energy, as Gaussian noise of sigma {sigma:.2f})"
     drawn = {
@@ -175,9 +171,8 @@ def figures(tables: dict[str, pd.DataFrame], examples: pd.DataFrame | None = Non
         "fourier_heatmap": draw.fourier_heatmap(tables["fourier_heatmap"]),
         "sensitivity": draw.sensitivity(tables["sensitivity_map"]),
     }
-    if examples is not None:  # only tables are kept: the images are not ours
-        drawn["examples"] = draw.examples(examples)
-    return drawn
+    # Only tables are kept: the images are not ours.
+    return drawn if examples is None else drawn | {"examples": draw.examples(examples)}
 
 
 def say_results(accuracy: pd.DataFrame, summary: pd.DataFrame) -> None:
@@ -185,8 +180,7 @@ def say_results(accuracy: pd.DataFrame, summary: pd.DataFrame) -> None:
         print(f"\nAccuracy (%) under {corruption}, by {draw.LEVELS[corruption][0]}")
         print(robustness.level_table(accuracy, corruption).to_string())
     text = "share above the cutoff, mean radius in cycles/pixel, dB of the total"
-    print(f"\nInput sensitivity: {text}")
-    print(robustness.sensitivity_table(summary).to_string())
+    print(f"\nInput sensitivity: {text}\n{robustness.sensitivity_table(summary).to_string()}")
 
 
 if __name__ == "__main__":

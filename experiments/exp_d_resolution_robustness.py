@@ -80,9 +80,9 @@ def main() -> int:
     claims = verdicts.claim_table({"accuracy": last}, given.labels)
     say_results(last, differences, matched)
     shown = evaluation.examples(given.sets["test"].first(3), list_degradations(s), levels=1)
-    tables = {"resolution_robustness": accuracy, "lead": differences, "claims": claims}
     drawn = partial(figures, examples=results.with_columns(pd.DataFrame(shown), given.labels))
-    answer = verdicts.claim_text(claims)
+    tables = {"resolution_robustness": accuracy, "lead": differences, "claims": claims}
+    answer = verdicts.claim_text(claims) + results.one_seed(set(last.seed), given.folder)
     with results.one_at_a_time(s):
         return results.write(
             s, "exp_d", given.labels, tables, drawn, visualizer.save, given.problems, answer
@@ -91,13 +91,11 @@ def main() -> int:
 
 def evaluate(s, given: trained_models.TrainedModels, earlier: dict) -> pd.DataFrame:
     """Accuracy of all models on all sets, and of those of earlier epochs on the test images."""
-    degradations, test = list_degradations(s), {"test": given.sets["test"]}
-    images = len(given.models) * sum(map(len, given.sets.values()))
-    images += len(earlier) * len(test["test"])
+    degradations, test = list_degradations(s), given.sets["test"]
+    images = len(given.models) * sum(map(len, given.sets.values())) + len(earlier) * len(test)
     with tqdm(total=images * len(degradations), unit="image", unit_scale=True, disable=None) as bar:
         rows = evaluation.sweep(given.models, given.sets, degradations, bar)
-        rows += evaluation.sweep(earlier, test, degradations, bar)
-    return pd.DataFrame(rows)
+        return pd.DataFrame(rows + evaluation.sweep(earlier, {"test": test}, degradations, bar))
 
 
 def list_degradations(s) -> list:
@@ -122,15 +120,16 @@ def figures(tables: dict[str, pd.DataFrame], examples: pd.DataFrame | None = Non
     """Every figure of this script by name, from its tables; with images under the corruptions."""
     accuracy, leads = tables["resolution_robustness"], tables["lead"]
     last = accuracy[accuracy.epoch == accuracy.epoch.max()]
-    title = "Accuracy at low resolution, enlarged to 32 pixels again"
-    blur = draw.robustness(last, leads, FILTERS, "Accuracy on filtered images")
+    title, filtered = (
+        "Accuracy at low resolution, enlarged to 32 pixels again",
+        "Accuracy on filtered images",
+    )
     drawn = {
         "resolution_robustness": draw.robustness(last, leads, LOW_RESOLUTION, title),
-        "blur_robustness": blur,
+        "blur_robustness": draw.robustness(last, leads, FILTERS, filtered),
     }
-    if examples is not None:  # only tables are kept: the images are not ours
-        drawn["examples"] = draw.examples(examples)
-    return drawn
+    # Only tables are kept: the images are not ours.
+    return drawn if examples is None else drawn | {"examples": draw.examples(examples)}
 
 
 def say_results(accuracy: pd.DataFrame, differences: pd.DataFrame, matched: dict) -> None:
@@ -142,14 +141,13 @@ def say_results(accuracy: pd.DataFrame, differences: pd.DataFrame, matched: dict
     for seed, epochs in matched.items():
         names = (f"{label(name)} after epoch {epoch}" for name, epoch in epochs.items())
         print(f"  seed {seed}: {', '.join(names)}")
-    chosen = differences[(differences.images == "test") & (differences.level == 24)]
+    chosen = differences.query("images == 'test' and level == 24")
     if len(chosen):
         print("\nMinus the baseline at 24 pixels, points; beyond clean: minus that on clean images")
-        columns, n = ["configuration", "comparison", "corruption"], accuracy.seed.nunique()
-        names = {"lead": "difference", "excess": "beyond clean"}
-        text = chosen.rename(columns=names).groupby(columns, sort=False)[list(names.values())]
-        text = text.agg(lambda values: intervals.interval_text(values, ".2f", n))
-        print(text.rename(index=label).to_string())
+        names, n = {"lead": "difference", "excess": "beyond clean"}, accuracy.seed.nunique()
+        cells = chosen.groupby(["configuration", "comparison", "corruption"], sort=False)
+        text = cells[list(names)].agg(lambda values: intervals.interval_text(values, ".2f", n))
+        print(text.rename(columns=names, index=label).to_string())
 
 
 if __name__ == "__main__":

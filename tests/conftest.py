@@ -37,6 +37,18 @@ def tables(results):
     return {path.name: path.read_bytes() for path in (results / "data").glob("*.csv")}
 
 
+@pytest.fixture(scope="session")
+def finished_b(tmp_path_factory):
+    """Results of a finished tiny job of experiment B with two seeds, and what it printed."""
+    import job
+    from test_exp_b import LINE
+
+    results = tmp_path_factory.mktemp("job") / "results"
+    log = results.parent / "log"
+    assert job.finish(results, line=LINE, log=log, pictures=True) == 0, log.read_text()
+    return results, log.read_text()
+
+
 @pytest.fixture
 def cifar10_root():
     """Parent of the official CIFAR-10 files; skips where they are not on this machine."""

@@ -1,8 +1,8 @@
 """A whole tiny job of B, C and D, recomputed from its weights and images by other means.
 
 The network, its spectra and every corruption are written out here once more, in float64: discrete
-Fourier transforms by numpy, resizing as matrices, blur as a sum of shifted images. Of the project
-only the images and the file format of checkpoints are used.
+Fourier transforms by numpy, resizing as matrices, blur by windows. Of the project only the images
+and the file format of checkpoints are used.
 """
 
 import itertools
@@ -26,6 +26,7 @@ C += "--heatmap-images 16 --sensitivity-images 6 --cutoff 0.3"
 D = "exp_d_resolution_robustness.py --device cpu --resolutions 32 24 12 --blur-sizes 0 3 7 "
 D += "--low-pass-cutoffs 0.4 0.2 --high-pass-cutoffs 0.05 0.2"
 TEST = planted.image_set(120, 1, 1, 1)
+PIXELS = TEST.images.double() / 255
 MEAN, STD = (torch.tensor(x).double().view(3, 1, 1) for x in (TEST.mean, TEST.std))
 
 
@@ -33,22 +34,20 @@ def features(weights: dict, pixels: torch.Tensor) -> torch.Tensor:
     """ResNet-18 at inference up to its linear layer, of images (N, 3, 32, 32) in [0, 1]."""
     w = {name: value.double() for name, value in weights.items()}
 
-    def block(x, conv, bn, stride=1):
+    def layer(x, conv, bn, stride=1):
         kernel = w[f"{conv}.weight"]
         x = F.conv2d(x, kernel, stride=stride, padding=kernel.shape[-1] // 2)
-        mean, var, gamma, beta = (
-            w[f"{bn}.{name}"].view(-1, 1, 1)
-            for name in ("running_mean", "running_var", "weight", "bias")
-        )
+        names = ("running_mean", "running_var", "weight", "bias")
+        mean, var, gamma, beta = (w[f"{bn}.{name}"].view(-1, 1, 1) for name in names)
         return (x - mean) / (var + 1e-5).sqrt() * gamma + beta
 
-    x = block((pixels.double() - MEAN) / STD, "conv1", "bn1").relu()
+    x = layer((pixels.double() - MEAN) / STD, "conv1", "bn1").relu()
     for i in range(8):
         name, stride = f"blocks.{i}", 2 if i in (2, 4, 6) else 1
-        out = block(x, f"{name}.conv1", f"{name}.bn1", stride).relu()
-        out = block(out, f"{name}.conv2", f"{name}.bn2")
+        out = layer(x, f"{name}.conv1", f"{name}.bn1", stride).relu()
+        out = layer(out, f"{name}.conv2", f"{name}.bn2")
         if f"{name}.shortcut.0.weight" in w:
-            x = block(x, f"{name}.shortcut.0", f"{name}.shortcut.1", stride)
+            x = layer(x, f"{name}.shortcut.0", f"{name}.shortcut.1", stride)
         x = (out + x).relu()
     return x.mean((2, 3))
 
@@ -65,11 +64,11 @@ def finished(tmp_path_factory):
     locked = {"before": job.write_only_under_a_lock}
     assert job.finish(results, line=B, **locked) == 0
     (folder,) = (results / "checkpoints").glob("planted-*")
-    models, clean = {}, TEST.images.double() / 255
+    models = {}
     for name, seed in itertools.product(("baseline", "l2=0.05"), (0, 1)):
         path = folder / f"{name}-seed{seed}" / "epoch-001.pt"
         state = checkpoints.load(path, f"{folder.name}/{path.parent.name}")
-        inputs = F.pad(features(state["model"], clean), (0, 1), value=1.0)
+        inputs = F.pad(features(state["model"], PIXELS), (0, 1), value=1.0)
         targets = F.one_hot(TEST.labels, 10).double()
         found = torch.linalg.lstsq(inputs, targets).solution.T.float()
         state["model"] |= {"fc.weight": found[:, :-1].clone(), "fc.bias": found[:, -1].clone()}
@@ -107,16 +106,13 @@ def low_resolution(images, size, antialias):
 def blurred(images, size):
     if size == 0:
         return images
-    offsets = np.arange(size) - size // 2
-    kernel = np.exp(-(offsets**2) / (2 * (0.3 * size + 0.8) ** 2))
-    kernel /= kernel.sum()
     half = size // 2
+    kernel = np.exp(-((np.arange(size) - half) ** 2) / (2 * (0.3 * size + 0.8) ** 2))
     padded = np.pad(images, [(0, 0), (0, 0), (half, half), (half, half)], mode="reflect")
-    return sum(
-        kernel[i] * kernel[j] * padded[:, :, i : i + 32, j : j + 32]
-        for i in range(size)
-        for j in range(size)
-    )
+    for axis in (2, 3):
+        windows = np.lib.stride_tricks.sliding_window_view(padded, size, axis)
+        padded = windows @ (kernel / kernel.sum())
+    return padded
 
 
 AXIS = np.fft.fftfreq(32)
@@ -129,7 +125,7 @@ def masked(images, keep):
 
 def corrupted(corruption: str, level: float):
     """The test images as the table's row says."""
-    images = TEST.images.double().numpy() / 255
+    images = PIXELS.numpy()
     white = torch.randn(120, 3, 32, 32, generator=torch.Generator().manual_seed(0)).double().numpy()
     if corruption == "Gaussian noise":
         return (images + level * white).clip(0, 1)
@@ -172,19 +168,15 @@ def test_errors_under_fourier_modes(finished):
     table = pd.read_csv(data / "exp_c_fourier_heatmap.csv")
     for seed, first in ((0, 0), (1, 8)):  # the images are shared out among the seeds
         draw = torch.Generator().manual_seed(0)
-        images, labels = (
-            TEST.images[first : first + 8].double() / 255,
-            TEST.labels[first : first + 8],
-        )
-        modes = table[table.seed == seed].drop_duplicates(["u", "v"])[["u", "v"]]
-        for number, (u, v) in enumerate(modes.itertuples(index=False)):
+        images, labels = (some[first : first + 8] for some in (PIXELS, TEST.labels))
+        modes = table[table.seed == seed].groupby(["u", "v"], sort=False)
+        for number, ((u, v), rows) in enumerate(modes):
             signs = torch.randint(2, (8, 3, 1, 1), generator=draw).double() * 2 - 1
             if number % 40:
                 continue
             y, x = np.mgrid[:32, :32]
             wave = torch.from_numpy(np.cos(2 * math.pi * (u * y + v * x) / 32))
             noisy = (images + 4 / 3**0.5 * signs * wave / wave.norm()).clamp(0, 1)
-            rows = table[(table.seed == seed) & (table.u == u) & (table.v == v)]
             for row in rows.itertuples():
                 wrong = logits(models[row.configuration, seed], noisy).argmax(1) != labels
                 assert row.error == pytest.approx(100 * float(wrong.double().mean())), (u, v)
@@ -193,48 +185,44 @@ def test_errors_under_fourier_modes(finished):
 def test_input_sensitivity(finished):
     """Share above --cutoff, by one Jacobian after the other."""
     data, _, models = finished
-    table, maps = (
-        pd.read_csv(data / f"exp_c_sensitivity_{name}.csv") for name in ("summary", "map")
-    )
-    pixels = TEST.images[:6].double() / 255
+    tables = (pd.read_csv(data / f"exp_c_sensitivity_{x}.csv") for x in ("summary", "map"))
+    key = ["epoch", "configuration", "seed"]
+    table, maps = (table.set_index(key).sort_index() for table in tables)
     for (name, seed), weights in models.items():
         outputs = lambda image, w=weights: logits(w, image[None])[0]
         power = np.zeros((32, 32))
-        for image in pixels:
+        for image in PIXELS[:6]:
             jacobian = torch.autograd.functional.jacobian(outputs, image)  # (10, 3, 32, 32)
             jacobian = (jacobian - jacobian.mean(0)).numpy()
             power += (abs(np.fft.fft2(jacobian, norm="ortho")) ** 2).sum((0, 1)) / 6
-        row = table[(table.configuration == name) & (table.seed == seed) & (table.epoch == 1)]
-        assert row.high_share.item() == pytest.approx(power[RADIUS > 0.3].sum() / power.sum(), 1e-3)
-        assert row.total.item() == pytest.approx(power.sum(), rel=1e-3)
-        mean = (power * RADIUS).sum() / power.sum()
-        assert row.mean_radius.item() == pytest.approx(mean, rel=1e-3)
-        modes = maps[(maps.configuration == name) & (maps.seed == seed) & (maps.epoch == 1)]
+        row, modes, total = table.loc[1, name, seed], maps.loc[(1, name, seed)], power.sum()
+        expected = [power[RADIUS > 0.3].sum() / total, total, (power * RADIUS).sum() / total]
+        found = row[["high_share", "total", "mean_radius"]].tolist()
+        assert found == pytest.approx(expected, rel=1e-3)
         np.testing.assert_allclose(modes.power, power[modes.u, modes.v], rtol=2e-3)
 
 
 def test_suppression(finished):
     """SSR above --cutoff and corner SSR of every layer, which here are the same."""
-    data, folder, _ = finished
-    table = pd.read_csv(data / "exp_b_ssr.csv")
-    table = table[table.weights == "raw"].set_index(["configuration", "seed", "layer"])
-    for name, seed in itertools.product(("baseline", "l2=0.05"), (0, 1)):
-        corners = {}
+    data, folder, models = finished
+    table = pd.read_csv(data / "exp_b_ssr.csv").query("weights == 'raw'")
+    table = table.set_index(["configuration", "seed", "layer"]).sort_index()
+    for name, seed in models:
+        corners = []  # by layer, before and after
         for epoch in (0, 1):
             path = folder / f"{name}-seed{seed}" / f"epoch-{epoch:03d}.pt"
             state = torch.load(path, weights_only=True)["model"]
-            for layer, kernels in state.items():
-                if kernels.shape[2:] == (3, 3):
-                    power = (abs(np.fft.fft2(kernels.double().numpy())) ** 2).sum((0, 1))
-                    layer = layer.removesuffix(".weight")
-                    corners[layer, epoch] = power[1:, 1:].sum() / power.sum()
-        layers = [layer for layer, epoch in corners if epoch]
-        assert len(layers) == 17
-        for layer in layers:
-            row = table.loc[(name, seed, layer)]
-            expected = 1 - corners[layer, 1] / corners[layer, 0]
-            assert row[["ssr", "corner_ssr"]].tolist() == pytest.approx([expected] * 2, abs=1e-6)
-        mean = np.mean([corners[layer, 1] for layer in layers[1:]])
-        assert table.loc[(name, seed, "hidden (mean)")].corner_final == pytest.approx(
-            mean, abs=1e-6
-        )
+            kernels = {layer: w.double().numpy() for layer, w in state.items() if w.ndim == 4}
+            power = {
+                layer.removesuffix(".weight"): (abs(np.fft.fft2(w)) ** 2).sum((0, 1))
+                for layer, w in kernels.items()
+                if w.shape[2:] == (3, 3)
+            }
+            corners.append({layer: p[1:, 1:].sum() / p.sum() for layer, p in power.items()})
+        before, after = pd.DataFrame(corners).to_numpy()
+        rows = table.loc[name, seed].loc[list(corners[0])]
+        assert len(rows) == 17
+        for column in (rows.ssr, rows.corner_ssr):
+            np.testing.assert_allclose(column, 1 - after / before, atol=1e-6)
+        hidden = table.loc[(name, seed, "hidden (mean)")].corner_final
+        assert hidden == pytest.approx(after[1:].mean(), abs=1e-6)

@@ -9,7 +9,6 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import torch
 from torchvision import transforms
 
@@ -17,24 +16,18 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from data.images import MEAN, STD, ImageSet, Normalize, crop_windows, training_batches
 
-IMAGES, BATCH = 50_000, 128
-LOADER_IMAGES = 5_000  # it is slow
+BATCH = 128
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
 class Images(torch.utils.data.Dataset):
-    """What torchvision.datasets.CIFAR10 does for each image."""
+    """What torchvision.datasets.CIFAR10 does for each of some images, uint8 (N, 32, 32, 3)."""
 
     def __init__(self, images):
-        self.images = images  # uint8 (N, 32, 32, 3)
-        self.transform = transforms.Compose(
-            [
-                transforms.RandomCrop(32, padding=4),
-                transforms.RandomHorizontalFlip(),
-                transforms.ToTensor(),
-                transforms.Normalize(MEAN, STD),
-            ]
-        )
+        self.images = images
+        steps = [transforms.RandomCrop(32, padding=4), transforms.RandomHorizontalFlip()]
+        steps += [transforms.ToTensor(), transforms.Normalize(MEAN, STD)]
+        self.transform = transforms.Compose(steps)
 
     def __len__(self):
         return len(self.images)
@@ -43,35 +36,26 @@ class Images(torch.utils.data.Dataset):
         return self.transform(transforms.functional.to_pil_image(self.images[index])), 0
 
 
-def images_per_second(batches, count: int) -> float:
-    start = time.perf_counter()
-    for images in batches:
-        last = images
-    float(last.sum())  # waits for the device
-    return count / (time.perf_counter() - start)
-
-
 def main() -> None:
-    images = np.random.default_rng(0).integers(0, 256, (IMAGES, 32, 32, 3), np.uint8)
-    tensor = torch.from_numpy(images).permute(0, 3, 1, 2).to(DEVICE)
-    labels = torch.zeros(IMAGES, dtype=torch.int64, device=DEVICE)
-    windows, normalize = crop_windows(tensor), Normalize(ImageSet(tensor, labels, "noise"))
-
-    def ours(epoch, prepare):
-        batches = training_batches(windows, labels, BATCH, 0, epoch)
-        return (prepare(images) for images, _ in batches)
-
-    loader = torch.utils.data.DataLoader(
-        Images(images[:LOADER_IMAGES]), BATCH, shuffle=True, num_workers=2
-    )
+    images = torch.randint(256, (50_000, 3, 32, 32), dtype=torch.uint8).to(DEVICE)
+    labels = torch.zeros(len(images), dtype=torch.int64, device=DEVICE)
+    windows, normalize = crop_windows(images), Normalize(ImageSet(images, labels, "noise"))
+    few = Images(images[:5_000].permute(0, 2, 3, 1).cpu().numpy())  # it is slow
+    loader = torch.utils.data.DataLoader(few, BATCH, shuffle=True, num_workers=2)
     print(f"{DEVICE}, {torch.get_num_threads()} CPU threads, torch {torch.__version__}")
-    for name, batches, count in (
-        ("warm-up", ours(0, normalize), IMAGES),
-        ("crop, mirror, to [0, 1]", ours(1, lambda x: x), IMAGES),
-        ("the same and normalised", ours(2, normalize), IMAGES),
-        ("DataLoader, 2 workers", (images for images, _ in loader), LOADER_IMAGES),
+    for name, prepare in (
+        ("warm-up", normalize),
+        ("crop, mirror, to [0, 1]", lambda x: x),
+        ("the same and normalised", normalize),
+        ("DataLoader, 2 workers", None),
     ):
-        print(f"{name:28s}{images_per_second(batches, count):12,.0f} images/s")
+        batches = training_batches(windows, labels, BATCH, 0, 1) if prepare else loader
+        start, count = time.perf_counter(), 0
+        for pixels, _ in batches:
+            last = prepare(pixels) if prepare else pixels
+            count += len(last)
+        float(last.sum())  # waits for the device
+        print(f"{name:28s}{count / (time.perf_counter() - start):12,.0f} images/s")
 
 
 if __name__ == "__main__":

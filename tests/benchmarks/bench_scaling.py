@@ -13,30 +13,22 @@ import tempfile
 import time
 from pathlib import Path
 
-SCRIPT = Path(__file__).resolve().parents[2] / "experiments/exp_b_spectrum_evolution.py"
-JOB = "--scale quick --dataset planted --device cpu --epochs 2 --seeds 0 1 "
-JOB = (JOB + "--configurations baseline l2").split()
-TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-
-
-def seconds(launcher: list[str], threads: int) -> float:
-    with tempfile.TemporaryDirectory() as folder:
-        start = time.perf_counter()
-        subprocess.run(
-            [sys.executable, *launcher, str(SCRIPT), *JOB, "--results-dir", folder],
-            env=os.environ | {"OMP_NUM_THREADS": str(threads)},
-            check=True,
-            capture_output=True,
-        )
-        return time.perf_counter() - start
+SCRIPT = Path(__file__).resolve().parents[2] / "experiments" / "exp_b_spectrum_evolution.py"
+JOB = "--dataset planted --device cpu --epochs 2 --seeds 0 1 --configurations baseline l2"
+TORCHRUN = "-m torch.distributed.run --standalone --nproc-per-node=2"
 
 
 def main() -> None:
-    one = seconds([], threads=2)
-    two = seconds(TORCHRUN, threads=1)
-    print(f"1 process,   2 threads: {one:6.1f} s")
-    print(f"2 processes, 1 thread:  {two:6.1f} s")
-    print(f"ratio {one / two:.2f}")
+    seconds = []
+    for processes, threads, launcher in ((1, 2, ""), (2, 1, TORCHRUN)):
+        with tempfile.TemporaryDirectory() as folder:
+            start, words = time.perf_counter(), [*launcher.split(), str(SCRIPT), *JOB.split()]
+            environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
+            command = [sys.executable, *words, "--results-dir", folder]
+            subprocess.run(command, env=environment, check=True, capture_output=True)
+        seconds.append(time.perf_counter() - start)
+        print(f"processes: {processes}, threads of each: {threads}: {seconds[-1]:6.1f} s")
+    print(f"ratio {seconds[0] / seconds[1]:.2f}")
 
 
 if __name__ == "__main__":

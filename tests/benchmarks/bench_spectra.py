@@ -10,7 +10,7 @@ and binned by radius, of which a sample is timed. Sensitivity against the way of
 import resource
 import statistics
 import sys
-import time
+import timeit
 from pathlib import Path
 
 import numpy as np
@@ -31,15 +31,13 @@ SAMPLE = 20_000  # kernels that the loop goes through
 
 
 def median_ms(function, repeats: int = 15) -> float:
-    times = []
-    start = time.perf_counter()
-    while repeats > 1 and time.perf_counter() - start < 2:
-        function()  # until clock and threads are as during training
-    for _ in range(repeats):
-        start = time.perf_counter()
-        function()
-        times.append(time.perf_counter() - start)
-    return 1000 * statistics.median(times)
+    if repeats > 1:  # until clock and threads are as during training
+        timeit.Timer(function).autorange()
+    return 1000 * statistics.median(timeit.repeat(function, number=1, repeat=repeats))
+
+
+def say(name: str, ms: float, ours: float) -> None:
+    print(f"{name:42s}{ms:12,.1f} ms{ms / ours:12,.1f} x")
 
 
 def kernels() -> None:
@@ -70,10 +68,10 @@ def kernels() -> None:
 def other_models() -> None:
     print("analyze_model(..., folded=True), once, after loading; highest memory of the process")
     for name in ("resnet50", "convnext_tiny", "vit_b_16", "vit_b_32", "efficientnet_v2_s"):
-        model = get_model(name, weights=None)
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        model, usage = get_model(name, weights=None), resource.RUSAGE_SELF
+        before = resource.getrusage(usage).ru_maxrss
         ms = median_ms(lambda model=model: analyze_model(model, folded=True), 1)
-        more = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+        more = resource.getrusage(usage).ru_maxrss - before
         print(f"{name:42s}{ms:12,.0f} ms{more / 1024:12,.0f} MB more")
 
 
@@ -90,10 +88,6 @@ def sensitivity(model, classes: int, images: torch.Tensor, one: int) -> None:
     signs = median_ms(lambda: input_sensitivity(folded, images, probes=1), 5) / len(images)
     say("all images, one vector of signs each", signs, ours)
     say("one image and one Jacobian at a time", median_ms(one_by_one, 1) / one, ours)
-
-
-def say(name: str, ms: float, ours: float) -> None:
-    print(f"{name:42s}{ms:12,.1f} ms{ms / ours:12,.1f} x")
 
 
 def main() -> None:

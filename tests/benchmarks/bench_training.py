@@ -9,6 +9,7 @@ of the float32 rate of a large matrix product on the quiet machine. Each line is
 own, with all threads or one, alone or beside a process that keeps one core busy.
 """
 
+import itertools
 import json
 import os
 import subprocess
@@ -37,7 +38,6 @@ from utils.training import runs
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 SIZES = [(16, 32, 60), (16, 128, 20), (64, 128, 6)]  # width, batch, steps on a CPU
-PRECISIONS = ("float32", "bfloat16")
 
 
 class Clock:
@@ -61,9 +61,9 @@ def ours(width: int, batch: int, steps: int, precision: str) -> float:
     count = batch * steps
     images = torch.randint(256, (count, 3, 32, 32), dtype=torch.uint8)
     images = ImageSet(images, torch.randint(10, (count,)), "noise").to(DEVICE)
-    settings = SimpleNamespace(width=width, batch_size=batch, train_images=count, epochs=2)
-    settings.learning_rate, settings.momentum, settings.checkpoint_every = 0.01, 0.9, 2
-    settings.precision = precision
+    settings = {"width": width, "batch_size": batch, "train_images": count, "epochs": 2}
+    settings |= {"learning_rate": 0.01, "momentum": 0.9, "checkpoint_every": 2}
+    settings = SimpleNamespace(**settings, precision=precision)
     start = dict.fromkeys(["device", "processor", "torch"], "")
     run, windows, clock = runs.Run("baseline", 0), crop_windows(images.images), Clock()
     with tempfile.TemporaryDirectory() as folder:
@@ -117,43 +117,39 @@ def matrix_rate(size: int) -> float:
 
 def measure(neighbour: bool, threads: int, *job) -> list[float]:
     """Images/s of both loops, in a process of its own."""
-    busy = subprocess.Popen([sys.executable, "-c", "while True: pass" if neighbour else ""])
-    found = subprocess.run(
-        [sys.executable, __file__, *map(str, job)],
-        env=os.environ | {"OMP_NUM_THREADS": str(threads)},
-        check=True,
-        stdout=subprocess.PIPE,
-    )
-    busy.kill()
-    busy.wait()
-    return json.loads(found.stdout)
+    environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
+    with subprocess.Popen([sys.executable, "-c", "while True: pass" if neighbour else ""]) as busy:
+        line = [sys.executable, __file__, *map(str, job)]
+        found = subprocess.check_output(line, env=environment)
+        busy.kill()
+    return json.loads(found)
 
 
 def main(steps: int | None) -> None:
     """A line for each size, precision, neighbour and number of threads."""
-    rate, threads = matrix_rate(3000 if DEVICE.type == "cpu" else 8000), torch.get_num_threads()
+    on_cpu, threads = DEVICE.type == "cpu", torch.get_num_threads()
+    rate = matrix_rate(3000 if on_cpu else 8000)
     print(devices.describe_device(DEVICE, "both precisions"), provenance.versions(), sep="\n")
     print(f"float32 matrix product: {rate / 1e9:,.0f} GFLOP/s\n")
     print("width batch  precision  neighbour  threads  images/s   share   usual  share  ratio")
-    surroundings = [(False, threads), (True, threads), (True, 1)]
-    for width, batch, number in SIZES:
-        number = steps or (number if DEVICE.type == "cpu" else 300)
+    surroundings = [(False, threads), (True, threads), (True, 1)][: None if on_cpu else 1]
+    for (width, batch, number), (busy, count), precision in itertools.product(
+        SIZES, surroundings, ("float32", "bfloat16")
+    ):
+        job = (width, batch, steps or (number if on_cpu else 300), precision)
+        here, there = measure(busy, count, *job)
         share = 100 * operations(width) / rate
-        for neighbour, count in surroundings[: None if DEVICE.type == "cpu" else 1]:
-            for precision in PRECISIONS:
-                here, there = measure(neighbour, count, width, batch, number, precision)
-                print(
-                    f"{width:5} {batch:5}  {precision:9}  {'busy' if neighbour else 'none':9}  "
-                    f"{count:7}{here:10,.1f}{share * here:7.1f}%{there:8,.1f}{share * there:6.1f}%"
-                    f"{here / there:7.2f}",
-                    flush=True,
-                )
+        print(
+            f"{width:5} {batch:5}  {precision:9}  {'busy' if busy else 'none':9}  "
+            f"{count:7}{here:10,.1f}{share * here:7.1f}%{there:8,.1f}{share * there:6.1f}%"
+            f"{here / there:7.2f}",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":
-    arguments = sys.argv[1:]
-    if len(arguments) == 4:
-        job = (*map(int, arguments[:3]), arguments[3])
+    if len(sys.argv) == 5:  # a process of `measure`
+        job = (*map(int, sys.argv[1:4]), sys.argv[4])
         print(json.dumps([ours(*job), usual(*job)]))
     else:
-        main(int(arguments[0]) if arguments else None)
+        main(int(sys.argv[1]) if len(sys.argv) > 1 else None)

@@ -1,10 +1,11 @@
 """Tables and figures of a script: written together, read to draw them again."""
 
+import json
 import shlex
 import sys
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from types import SimpleNamespace
 from typing import IO
@@ -137,13 +138,38 @@ def remove_old_temporary_files(settings: SimpleNamespace) -> None:
         files.remove_old_temporary_files(Path(settings.results_dir, place))
 
 
-def command_with(flag: str, *values: str) -> str:
-    """The command line of this start, with other values of a flag."""
+def one_seed(seeds: Collection[int], job: Path | None = None) -> str:
+    """What follows the answer of one seed: that it decides nothing, and the commands of three; ""
+    where there are more.
+
+    Args:
+        job: folder of the runs of experiment B that this start has evaluated; None: it has trained.
+    """
+    if len(seeds) != 1:
+        return ""
+    words, again = sys.argv, []
+    if job:
+        runs = sorted(job.glob("*/settings.json"))
+        command = json.loads(runs[0].read_text("utf-8"))["command"]
+        words = command.split()[1:]
+        words[0] = str(Path(sys.argv[0]).with_name(Path(words[0]).name))
+        names = dict.fromkeys(run.parent.name.rpartition("-seed")[0] for run in runs)
+        now = {"--results-dir": [str(job.parents[1])], "--configurations": names}
+        for flag in (flag for flag in now if flag in command):  # no private path, of one start only
+            words = _with(words, flag, *now[flag])
+        again = [_with(sys.argv, "--seeds")]
+    commands = [_with(words, "--seeds", "0", "1", "2"), *again]
+    text = "One seed: no verdict. Three give intervals, in three times the time:"
+    return "\n".join(["\n", text, *(shlex.join([sys.executable, *words]) for words in commands)])
+
+
+def _with(words: list[str], flag: str, *values: str) -> list[str]:
+    """A command line with other values of a flag; without values it has not the flag."""
     kept, left_out = [], False
-    for word in sys.argv:
+    for word in words:
         left_out = word.split("=")[0] == flag or left_out and not word.startswith("-")
         kept += [] if left_out else [word]
-    return shlex.join([sys.executable, *kept, flag, *values])
+    return [*kept, flag, *values] if values else kept
 
 
 def report(problems: list[str]) -> int:
