@@ -61,7 +61,7 @@ def scripts():
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
         modules[path.stem] = vars(module)
-    return {name: module for name, module in modules.items() if "main" in module}
+    return {name: module for name, module in modules.items() if "settings" in module}
 
 
 @pytest.fixture
