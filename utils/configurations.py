@@ -5,13 +5,14 @@ its strength: "l2=0.001+dropout=0.5". On the command line a term without a stren
 the constant, and "L2" is "l2"; in files and tables every name is canonical.
 """
 
-CONSTANTS = {  # term -> the setting that gives its strength, where the name gives none
-    "l2": "weight_decay",  # on every parameter
-    "conv-l2": "weight_decay",  # on convolution and linear weights, not BatchNorm and biases
-    "dropout": "dropout",
-    "fixed-norm": None,  # of each filter before a BatchNorm, times that at initialisation: 1
+import re
+
+TERMS = {  # the setting with the strength where the name has none (else 1); from; below
+    "l2": ("weight_decay", 0, 1e6),  # on every parameter
+    "conv-l2": ("weight_decay", 0, 1e6),  # on convolution and linear weights, not BatchNorm, biases
+    "dropout": ("dropout", 0, 1),
+    "fixed-norm": ("", 5e-324, 1e6),  # of each filter before a BatchNorm, times the initial one
 }
-DECAYS = {"l2", "conv-l2"}  # of weights whose norm cannot be fixed at the same time
 ALLOWED = (
     "baseline, or terms joined by +: l2, conv-l2 (strength of at least 0), dropout (from 0 to "
     "below 1), fixed-norm (above 0; not with l2 or conv-l2, which would decay the same weights), "
@@ -28,23 +29,22 @@ def canonical_name(name: str, settings=None) -> str:
     Raises:
         ValueError: no such configuration.
     """
-    lower = str(name).lower()
-    if lower == "baseline":
-        return lower
+    name = str(name).lower()
+    if name == "baseline":
+        return name
     found = {}
-    for part in lower.split("+"):
-        term, _, text = part.partition("=")
-        if term not in CONSTANTS or term in found or (settings is None and not text):
+    for part in name.split("+"):
+        term, equals, text = part.partition("=")
+        if term not in TERMS or term in found or not (equals or settings):
             raise ValueError(name)
-        strength = float(text) if "=" in part else getattr(settings, CONSTANTS[term] or "", 1.0)
-        if not 0 <= strength < (1 if term == "dropout" else 1e6):
+        constant, low, high = TERMS[term]
+        strength = float(text) if equals else getattr(settings, constant, 1.0)
+        if not low <= strength < high:
             raise ValueError(name)
-        if term == "fixed-norm" and strength == 0:
-            raise ValueError(name)
-        found[term] = f"{strength:.12g}"
-    if "fixed-norm" in found and DECAYS & set(found):
+        found[term] = f"{term}={strength:.12g}"
+    if "fixed-norm" in found and {"l2", "conv-l2"} & found.keys():
         raise ValueError(name)
-    return "+".join(f"{term}={found[term]}" for term in CONSTANTS if term in found)
+    return "+".join(found[term] for term in TERMS if term in found)
 
 
 def strengths(configuration: str) -> dict[str, float]:
@@ -61,17 +61,14 @@ def family(configuration: str) -> str:
 def order(configuration: str) -> tuple:
     """To sort by: baseline, then family by family, weak before strong."""
     terms = strengths(configuration)
-    ranks = [list(CONSTANTS).index(term) for term in terms]
-    return len(ranks), ranks, list(terms.values())
+    return len(terms), [list(TERMS).index(term) for term in terms], list(terms.values())
 
 
 def label(configuration: str) -> str:
     """For figures and text: "baseline", "L2 1e-3", "L2 1e-3 + dropout 0.5"."""
     parts = []
     for term, strength in strengths(configuration).items():
-        text = f"{strength:g}"
-        if 0 < strength < 0.01:
-            digits, exponent = f"{strength:e}".split("e")
-            text = f"{float(digits):g}e{int(exponent)}"
+        small = 0 < strength < 0.01
+        text = re.sub(r"\.?0*e-0?", "e-", f"{strength:.5e}") if small else f"{strength:g}"
         parts.append(f"{term.replace('l2', 'L2').replace('fixed-', 'fixed ')} {text}")
     return " + ".join(parts) or configuration

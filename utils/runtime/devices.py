@@ -1,7 +1,6 @@
 """Where to compute, and what works there."""
 
 import os
-import platform
 
 import torch
 
@@ -9,17 +8,15 @@ import torch
 def choose_device(name: str) -> torch.device:
     """ "auto" is the GPU where CUDA finds one, else the CPU; "cuda:1" the second GPU.
 
-    With "cuda", each process of torchrun gets a GPU of its own, as far as there are enough.
-
-    Raises:
-        OSError: this machine, or this build of torch, has no such device.
+    With "cuda", each process of torchrun gets a GPU of its own, as far as there are enough. An
+    OSError says that this machine, or this build of torch, has no such device.
     """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-        if name == "cpu" and torch.backends.mps.is_available():
-            print("An Apple GPU is there; --device mps takes it (nobody has tested that yet).")
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     there = {"cpu": 1, "mps": int(torch.backends.mps.is_available()), "cuda": gpus}
+    if name == "auto":
+        name = "cuda" if gpus else "cpu"
+        if there["mps"] and not gpus:
+            print("An Apple GPU is there; --device mps takes it (nobody has tested that yet).")
     kind, _, number = name.partition(":")
     if int(number or 0) >= there[kind]:
         raise OSError(f"DEVICE is {name}; this machine, or this build of torch, has none")
@@ -28,25 +25,34 @@ def choose_device(name: str) -> torch.device:
     return torch.device(kind)
 
 
-def has_bfloat16_units(device: torch.device) -> bool:
-    """Has it matrix units for bfloat16: a GPU from capability 8.0 on, or a CPU with AMX?"""
-    if device.type == "cuda":
-        return torch.cuda.get_device_capability(device) >= (8, 0)
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # older torch cannot tell
-    return device.type == "cpu" and bool(capabilities.get("amx_bf16"))
-
-
 def choose_precision(name: str, device: torch.device) -> str:
-    """The arithmetic of training: "auto" is bfloat16 where the device has units for it, else
-    float32."""
+    """The arithmetic of training: "auto" is bfloat16 where there are matrix units for it, as in
+    GPUs from capability 8.0 on and CPUs with AMX, else float32."""
     if name != "auto":
         return name
-    return "bfloat16" if has_bfloat16_units(device) else "float32"
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # older torch cannot tell
+    units = device.type == "cpu" and capabilities.get("amx_bf16")
+    if device.type == "cuda":
+        units = torch.cuda.get_device_capability(device) >= (8, 0)
+    return "bfloat16" if units else "float32"
+
+
+def slow_precision(precision: str, device: torch.device) -> str:
+    """A sentence where bfloat16 was asked of a device without matrix units for it, else ""."""
+    if precision == choose_precision("auto", device) or precision == "float32":
+        return ""
+    name = device.type.upper()
+    return f"this {name} has no matrix units for bfloat16: usually slower than float32"
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:
     """Convolutions and matrix products in "bfloat16" or "float32"; weights stay float32."""
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
+
+
+def memory_format(device: torch.device) -> torch.memory_format:
+    """Channels last is faster; on Apple GPUs BatchNorm has known faults with it."""
+    return torch.contiguous_format if device.type == "mps" else torch.channels_last
 
 
 def describe_device(device: torch.device, precision: str) -> str:
@@ -58,29 +64,6 @@ def describe_device(device: torch.device, precision: str) -> str:
     return f"{name}, {precision}, torch {torch.__version__.split('+')[0]}"
 
 
-def describe_processor() -> str:
-    """The processor's own name where the system tells it."""
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            return next(x.split(":")[1].strip() for x in file if x.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
-
-
-def memory_format(device: torch.device) -> torch.memory_format:
-    """Channels last is faster; on Apple GPUs BatchNorm has known faults with it."""
-    return torch.contiguous_format if device.type == "mps" else torch.channels_last
-
-
-def slow_precision(precision: str, device: torch.device) -> str:
-    """A sentence where bfloat16 was asked of a device without matrix units for it, else ""."""
-    if precision == "float32" or has_bfloat16_units(device):
-        return ""
-    return (
-        f"this {device.type.upper()} has no matrix units for bfloat16: usually slower than float32"
-    )
-
-
 def usable_cores() -> int:
     """Processor cores that this process may use."""
     affinity = getattr(os, "sched_getaffinity", None)
@@ -88,15 +71,15 @@ def usable_cores() -> int:
 
 
 def threads_beside_others(device: torch.device) -> int | None:
-    """How many threads are fastest on a CPU where other processes keep cores busy; None where none
-    are, or the threads are no more than the free cores.
+    """How many threads are fastest where other processes keep cores of a CPU busy; None where none
+    do, nobody knows, or no thread has to share a core.
 
-    The load average of the last minute tells, on systems that have one. The threads of a step wait
-    for each other, so one without a core of its own slows all of them.
+    As the threads of a step wait for each other, one without a core of its own slows all of them.
     """
+    load = getattr(os, "getloadavg", lambda: (0,))  # Windows has none
     try:
-        busy = round(os.getloadavg()[0])
-    except (AttributeError, OSError):  # Windows has none
+        busy = round(load()[0])  # of the last minute
+    except OSError:
         return None
     free = max(1, usable_cores() - busy)
     crowded = device.type == "cpu" and busy > 0 and torch.get_num_threads() > free

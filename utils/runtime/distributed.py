@@ -14,8 +14,7 @@ def connect() -> None:
     """Read who this process is, and find the others. From then on, torchrun's request to stop
     because one of them has died is ignored: the runs of this one do not depend on it.
 
-    Raises:
-        OSError: the environment says that there are others, but not where, or contradicts itself.
+    An OSError says that they are not found, or that the environment contradicts itself.
     """
     global RANK, WORLD
     RANK, WORLD = _read_environment()
@@ -33,22 +32,31 @@ def alone(script: str) -> None:
         raise OSError(f"{script} is the work of one process; start it with python, not torchrun")
 
 
+def _read_environment() -> tuple[int, int]:
+    """Rank and number of processes; without a WORLD_SIZE above 1 there is one, whatever its RANK."""
+    names = ("WORLD_SIZE", "RANK", "MASTER_ADDR", "MASTER_PORT")
+    world, rank, *address = (os.environ.get(name, "") for name in names)
+    if world in ("", "0", "1"):
+        return 0, 1
+    if world.isdecimal() and rank.isdecimal() and int(rank) < int(world) and all(address):
+        return int(rank), int(world)
+    said = ", ".join(f"{name} {os.environ.get(name)!r}" for name in names)
+    raise OSError(f"the environment has {said}, not as torchrun sets them; unset WORLD_SIZE")
+
+
 def rank_zero_first(work: Callable, choice):
-    """Do a work that chooses: in rank 0, then in one process of each machine, then in all others.
+    """Do a work in rank 0, then in one process of each machine, then in all others.
 
-    Args:
-        work: function(choice) -> tuple, the choice that was made first.
-
-    Returns what the work of this process has; all after rank 0 work with its choice. Where it
-    fails in one process, that one raises what went wrong; the others end without a word.
+    `work` is a function(choice) -> tuple, whose first entry is the choice that the others get.
+    Returns what the work of this process has. Where it fails in one process, that one raises what
+    went wrong; the others end without a word.
     """
     if WORLD == 1:
         return work(choice)
     done = problem = None
-    mine = 0 if RANK == 0 else 1 if os.environ.get("LOCAL_RANK") == "0" else 2
-    for turn in range(3):
+    for my_turn in (RANK == 0, os.environ.get("LOCAL_RANK") == "0", True):
         try:
-            done = work(choice) if turn == mine else done
+            done = work(choice) if my_turn and not done else done
         except Exception as error:  # noqa: BLE001 (raised below, after all know)
             problem = error
         told = [None] * WORLD
@@ -68,15 +76,3 @@ def wait_for_others() -> str:
     except RuntimeError:
         return "another process ended before its runs were finished"
     return ""
-
-
-def _read_environment() -> tuple[int, int]:
-    """Rank and number of processes; without a WORLD_SIZE above 1 there is one, whatever its RANK."""
-    names = ("WORLD_SIZE", "RANK", "MASTER_ADDR", "MASTER_PORT")
-    world, rank, *address = (os.environ.get(name, "") for name in names)
-    if world in ("", "0", "1"):
-        return 0, 1
-    if world.isdecimal() and rank.isdecimal() and int(rank) < int(world) and all(address):
-        return int(rank), int(world)
-    said = ", ".join(f"{name} {os.environ.get(name)!r}" for name in names)
-    raise OSError(f"the environment has {said}, not as torchrun sets them; unset WORLD_SIZE")

@@ -27,11 +27,7 @@ def atomic_write(path: Path, strict: bool = False) -> Iterator[Path]:
     """Give a temporary name to write to; it becomes `path` once complete and on the disk.
 
     A reader of `path` sees the old file or the new one, also after a crash, and writers do not
-    disturb each other. Windows does not let open files be replaced: what is open in a viewer stays
-    as it is, with a warning or, if strict, an error.
-
-    Raises:
-        OSError: one sentence that names `path`.
+    disturb each other. Errors are an OSError of one sentence; `strict` as in `rename`.
     """
     own = f"{MARK}{os.getpid()}-{secrets.token_hex(4)}{path.suffix}"
     temporary = path.with_name(f".{path.name}{own}")
@@ -48,11 +44,15 @@ def atomic_write(path: Path, strict: bool = False) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+def _cannot_write(path: Path, error: OSError) -> OSError:
+    return OSError(f"cannot write {path} ({error.strerror or error}); earlier results stay")
+
+
 def rename(old: Path, new: Path, strict: bool = True) -> None:
     """Replace `new`; once more after a moment where Windows refuses, as virus scanners open files.
 
-    Raises:
-        PermissionError: it still refuses; unless strict, that is a warning.
+    Where it still refuses, because `new` is open in a viewer, `new` stays as it was: an error if
+    strict, else a warning.
     """
     for seconds in (0.5, None):
         try:
@@ -85,10 +85,7 @@ def lock(path: Path, wait: bool = False) -> IO:
     """Lock a file until it is closed or the process ends, in whatever way.
 
     Args:
-        wait: until who holds it has finished.
-
-    Raises:
-        OSError: a living process holds it; says which, and since when.
+        wait: until who holds it has finished; else an OSError says who does, and since when.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -116,7 +113,3 @@ def warn(text: str) -> None:
 
 
 warn_once = functools.cache(warn)
-
-
-def _cannot_write(path: Path, error: OSError) -> OSError:
-    return OSError(f"cannot write {path} ({error.strerror or error}); earlier results stay")

@@ -1,17 +1,17 @@
 """What a script's constants may be: a table of ranges, and else the type of their value."""
 
-import argparse
 import math
 import re
 import shlex
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from unicodedata import category
 
-from utils import configurations
+from utils.configurations import ALLOWED, canonical_name
 
 NUMBER = (int, float)
 
@@ -21,33 +21,29 @@ class Kind:
     """What a constant may be."""
 
     text: str  # for whoever gives something else
-    check: Callable[[object], bool] = lambda value: True  # or an error where it is not allowed
+    check: Callable[[object], object] = lambda value: True  # what is false, or an error, is refused
     types: tuple[type, ...] = (str,)
     several: bool = False  # a list
     distinct: bool = False  # a list without doubles
 
     def read(self, word: str) -> str | int | float:
-        """A word of the command line; Python's 1_0 and other scripts' digits are no numbers."""
-        for number in self.types if word.isascii() and "_" not in word else ():
+        """A word of the command line, as a number if it is one; 1_0 and other scripts' are not."""
+        for type_ in self.types if word.isascii() and "_" not in word else ():
             with suppress(ValueError):
-                return number(word)
-        if str in self.types:
-            return word
-        raise argparse.ArgumentTypeError(f"{word!r}; allowed: {self.text}")
-
-    def allows(self, value) -> bool:
-        try:
-            return type(value) in self.types and bool(self.check(value))
-        except (ValueError, OSError, RuntimeError):  # also: too long a path, ~ of an unknown user
-            return False
+                return type_(word)
+        return word
 
     def wrong(self, value) -> list:
         """What of a value is not allowed: it, or some of its elements; [] where all is well."""
-        if not self.several:
-            return [] if self.allows(value) else [value]
-        if not isinstance(value, list) or not value:
+        if self.several and (not isinstance(value, list) or not value):
             return [value]
-        wrong = [x for x in value if not self.allows(x)]
+        values, wrong = value if self.several else [value], []
+        for one in values:
+            try:
+                allowed = type(one) in self.types and self.check(one)
+            except (ValueError, OSError, RuntimeError):  # too long a path, ~ of an unknown user
+                allowed = False
+            wrong += [] if allowed else [one]
         return wrong or (value if self.distinct and len(set(value)) < len(value) else [])
 
 
@@ -81,11 +77,6 @@ def _is_folder(text: str, made_if_needed: bool = False) -> bool:
     return _is_name(text) and path.is_dir()
 
 
-def _is_configuration(name: str) -> bool:
-    strengths = SimpleNamespace(weight_decay=0, dropout=0)
-    return configurations.canonical_name(name, strengths) != ""
-
-
 BY_TYPE = {  # what a constant without a range may be
     bool: Kind("True or False", types=(bool,)),
     int: Kind("a whole number", types=(int,)),
@@ -93,17 +84,17 @@ BY_TYPE = {  # what a constant without a range may be
     str: Kind("a name or a path", _is_name),
     type(None): Kind("a number or text", types=(*NUMBER, str)),
 }
-COUNT = whole(1, 10**8)
+STRENGTHS = SimpleNamespace(weight_decay=0, dropout=0)  # allowed ones, as a name may have none
+DEVICES = re.compile("auto|cpu|mps|cuda(:[0-9]+)?")
 RANGES = {  # of the scripts' constants, as far as there is more to say than their type
     "DATASET": one_of("auto", "cifar10", "planted"),
     "IMAGE_SPECTRUM": one_of("natural", "whitened", "inverted"),
     "PRECISION": one_of("auto", "bfloat16", "float32"),
     "FIGURE_FORMAT": one_of("png", "pdf", "svg"),
-    "CONFIGURATIONS": several(Kind(configurations.ALLOWED, _is_configuration)),
-    "EPOCHS STEPS BATCH_SIZE CHECKPOINT_EVERY RECORDS TRAIN_POINTS": COUNT,
-    "TEST_IMAGES HEATMAP_IMAGES SENSITIVITY_IMAGES IMAGE_COUNT": COUNT,
+    "EPOCHS STEPS BATCH_SIZE CHECKPOINT_EVERY RECORDS TRAIN_POINTS": whole(1, 10**8),
+    "TEST_IMAGES HEATMAP_IMAGES SENSITIVITY_IMAGES IMAGE_COUNT": whole(1, 10**8),
     "TRAIN_IMAGES": whole(2, 10**8),
-    "WIDTH": whole(1, 1024),
+    "WIDTH MODES": whole(1, 1024),
     "HIDDEN_LAYERS": whole(1, 100),
     "GRID_POINTS": whole(4, 10**8),
     "NOISE_SEED": whole(0, 10**6),
@@ -122,18 +113,15 @@ RANGES = {  # of the scripts' constants, as far as there is more to say than the
     "MOMENTUM DROPOUT": number(0, 0.9999),
     "BAND_WIDTH": number(0.05, 0.9999),
     "CUTOFF": number(0, 0.47),  # cycles/pixel; the highest radius of a 3x3 kernel is 0.4714
-    "RANDOM_PHASES CLIP FOLDED": BY_TYPE[bool],
+    "CONFIGURATIONS": several(Kind(ALLOWED, lambda x: canonical_name(x, STRENGTHS))),
     "TRAINING_FLAGS": Kind("flags of experiment B", lambda x: shlex.split(x) is not None),
     "RUN": Kind("latest, or the name of a folder", lambda x: x not in ("", ".", "..")),
-    "DEVICE": Kind(
-        "auto, cuda, cuda:1 (and so on), mps, cpu",
-        re.compile("auto|cpu|mps|cuda(:[0-9]+)?").fullmatch,
-    ),
+    "DEVICE": Kind("auto, cuda, cuda:1 (and so on), mps, cpu", DEVICES.fullmatch),
     "MODEL": several(BY_TYPE[str]),
+    "RANDOM_PHASES CLIP FOLDED": BY_TYPE[bool],
     "WEIGHTS COMPARE_WITH PART": BY_TYPE[str],
-    "MODES": whole(1, 1024),
     "DATA_ROOT REDRAW": Kind("an existing folder", _is_folder),
-    "RESULTS_DIR": Kind("a folder, made if needed", lambda x: _is_folder(x, made_if_needed=True)),
+    "RESULTS_DIR": Kind("a folder, made if needed", partial(_is_folder, made_if_needed=True)),
     "IMAGES": Kind("cifar10, or an existing folder", lambda x: x == "cifar10" or _is_folder(x)),
 }
 RANGES = {name: kind for names, kind in RANGES.items() for name in names.split()}

@@ -58,7 +58,6 @@ def write(
     Args:
         script: what all names of files begin with: <script>_<name>.csv.
         labels: dataset, scale or setting, device: columns of every table.
-        figures: of the script, drawn from the labelled tables.
         problems: what went wrong, a sentence each; "" is nothing.
         answer: what the results say, printed between the figure to look at, the first, and files.
         conditions: more for <script>_settings.json, which says how the results arose.
@@ -75,15 +74,12 @@ def write(
     for name, figure in figures(tables).items():
         path = folder / "figures" / f"{script}_{name}"
         drawn += write_figure(path, figure, save, settings.figure_format)
-    written += drawn
-    written.append(folder / "data" / f"{script}_settings.json")
+    written += [*drawn, folder / "data" / f"{script}_settings.json"]
     provenance.write_conditions(written[-1], settings, labels | conditions)
     minutes, seconds = divmod(round(time.monotonic() - STARTED), 60)
     ended = "Ended, but see below," if any(problems) else "Finished"
     look = f" Look first at {drawn[0]}" if drawn else ""
-    print(f"\n{ended} in {minutes}:{seconds:02}.{look}")
-    if answer:
-        print(f"\n{answer}")
+    print(f"\n{ended} in {minutes}:{seconds:02}.{look}", end=f"\n\n{answer}\n" if answer else "\n")
     print("\nWritten:", *written, sep="\n  ")
     return report(problems)
 
@@ -103,33 +99,25 @@ def redraw(settings: SimpleNamespace, script: str, figures: Draw, save: Save) ->
 
     They are written beside the tables or, where RESULTS_DIR is not the usual one, to its figures.
     """
-    source, results = Path(settings.redraw), Path(settings.results_dir)
-    place = source if results == provenance.ROOT / "results" else results / "figures"
-    paths = sorted(source.glob(f"{script}_*.csv*"))
-    if not paths:
+    source, results, tables = Path(settings.redraw), Path(settings.results_dir), {}
+    for path in sorted(source.glob(f"{script}_*.csv*")):
+        name = path.name.split(".")[0].removeprefix(f"{script}_")
+        try:
+            tables[name] = pd.read_csv(path, dtype={"layer": str})
+        except (ValueError, EOFError, OSError, zlib.error) as error:
+            return report([f"REDRAW: {path} is no table ({error})"])
+    if not tables:
         return report([f"REDRAW: no table {script}_*.csv in {source}"])
-    tables = {path.name.split(".")[0].removeprefix(f"{script}_"): read(path) for path in paths}
     try:
         drawn = figures(tables)
     except KeyError as error:
         return report([f"REDRAW: the tables in {source} lack {error}, a table or a column"])
     except (ValueError, IndexError, TypeError, AttributeError) as error:
         return report([f"REDRAW: the tables in {source} cannot be drawn ({error})"])
+    place = source if results == provenance.ROOT / "results" else results / "figures"
     for name, figure in drawn.items():
         print(*write_figure(place / f"{script}_{name}", figure, save, settings.figure_format))
     return 0
-
-
-def read(path: Path) -> pd.DataFrame:
-    """A written table.
-
-    Raises:
-        OSError: it is empty, damaged, or no table.
-    """
-    try:
-        return pd.read_csv(path, dtype={"layer": str})
-    except (ValueError, EOFError, OSError, zlib.error) as error:
-        raise OSError(f"REDRAW: {path} is no table ({error})") from error
 
 
 def remove_old_temporary_files(settings: SimpleNamespace) -> None:

@@ -16,12 +16,8 @@ STOPPED = "Stopped. Nothing is written; the same command starts over."
 
 
 def prepare(script: dict) -> None:
-    """Set up the process, and end it for --help, settings that are not allowed and a Python
-    without the packages, all before the long imports.
-
-    Args:
-        script: the script's `globals()`.
-    """
+    """Set up the process of a script, by its `globals()`; end it before the long imports for
+    --help, settings that are not allowed, and a Python without the packages."""
     mend_streams()
     set_environment()
     settings.read_settings(script)
@@ -37,11 +33,11 @@ def set_environment() -> None:
     """What torch's OpenMP and matplotlib read when they are imported."""
     # How long threads wait awake for the others. GNU OpenMP's default, 300,000 rounds, makes a
     # step 20 times slower where another process keeps a core busy; 20,000 are as fast where none
-    # does. The OpenMP of Intel and LLVM (macOS, Windows) counts in milliseconds; its default is 200.
+    # does. The OpenMP of Intel and LLVM (macOS, Windows) counts in milliseconds, by default 200.
     if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME", "KMP_LIBRARY"} & set(os.environ):
         os.environ.update(GOMP_SPINCOUNT="20000", KMP_BLOCKTIME="1")
-    os.environ["MPLBACKEND"] = "agg"  # notebooks export their own, which a script cannot use
-    os.environ["MATPLOTLIBRC"] = os.devnull  # figures are the same whatever the user's file says
+    # Notebooks export a backend that scripts cannot use; figures do not depend on the user's file.
+    os.environ.update(MPLBACKEND="agg", MATPLOTLIBRC=os.devnull)
 
 
 class Outlet(io.FileIO):
@@ -64,17 +60,15 @@ def mend_streams() -> None:
         if stream is None and original is None:  # closed: no file opened later takes its place
             _to_nowhere(number)
             setattr(sys, name, open(number, "w" if number else "r", closefd=False))  # noqa: SIM115
-        elif name == "stdin" or not isinstance(stream, io.TextIOWrapper):
-            continue  # a notebook has others
-        elif stream is original and isinstance(
-            getattr(stream.buffer, "raw", stream.buffer), io.FileIO
-        ):
-            stream.flush()
-            buffer = io.BufferedWriter(Outlet(number, "w", closefd=False))
-            lines = stream.line_buffering or stream.write_through
-            setattr(sys, name, io.TextIOWrapper(buffer, stream.encoding, "plain", None, lines))
-        else:
-            stream.reconfigure(errors="plain")
+        elif number and isinstance(stream, io.TextIOWrapper):  # a notebook has others
+            raw = getattr(stream.buffer, "raw", stream.buffer)
+            if stream is original and isinstance(raw, io.FileIO):
+                stream.flush()
+                buffer = io.BufferedWriter(Outlet(number, "w", closefd=False))
+                lines = stream.line_buffering or stream.write_through
+                setattr(sys, name, io.TextIOWrapper(buffer, stream.encoding, "plain", None, lines))
+            else:
+                stream.reconfigure(errors="plain")
 
 
 def _to_nowhere(number: int) -> None:
@@ -85,6 +79,12 @@ def _to_nowhere(number: int) -> None:
         os.close(null)
 
 
+def _plain(error: UnicodeEncodeError) -> tuple[str, int]:
+    """What a terminal cannot show, in signs that it can."""
+    text = error.object[error.start : error.end].replace("±", "+-")
+    return text.encode("ascii", "backslashreplace").decode(), error.end
+
+
 def run(main: Callable[[], int | None], stopped: str = STOPPED):
     """Run main; the errors a user can cause or mend end it with one line, not a traceback."""
     try:
@@ -92,15 +92,8 @@ def run(main: Callable[[], int | None], stopped: str = STOPPED):
     except OSError as error:
         sys.exit(f"error: {error}")
     except (MemoryError, RuntimeError) as error:  # torch's allocators raise both
-        short = re.search("out of memory|alloc", str(error), re.IGNORECASE)
-        if not (short or isinstance(error, MemoryError)):
+        if isinstance(error, RuntimeError) and not re.search("(?i)out of memory|alloc", str(error)):
             raise
         sys.exit("error: out of memory; a smaller BATCH_SIZE, WIDTH or TEST_IMAGES needs less")
     except KeyboardInterrupt:
         sys.exit(f"\n{stopped}")
-
-
-def _plain(error: UnicodeEncodeError) -> tuple[str, int]:
-    """What a terminal cannot show, in signs that it can."""
-    text = error.object[error.start : error.end].replace("±", "+-")
-    return text.encode("ascii", "backslashreplace").decode(), error.end
