@@ -1,5 +1,6 @@
 """Figures hold the numbers of their tables, computed again here, and can be read."""
 
+import functools
 import itertools
 import runpy
 
@@ -10,148 +11,84 @@ import pytest
 from conftest import ROOT
 from matplotlib.animation import FuncAnimation
 from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
 from PIL import Image
 
-from utils import configurations, visualizer
-from utils.evidence import robustness, suppression
-from utils.figures import exp_a, exp_b, exp_b_ssr, exp_c_d
+from utils import visualizer
+from utils.configurations import label
+from utils.figures import exp_b, exp_b_ssr, exp_c_d
 
-LABELS = {"dataset": "CIFAR-10", "scale": "quick", "device": "cpu, 2 threads, torch 2.14.1"}
-ONE, THREE = ["l2=0.001"], ["baseline", "l2=0.001", "dropout=0.5"]
+THREE = ["baseline", "l2=0.001", "dropout=0.5"]
 EIGHT = ["baseline", "l2=0.0001", "l2=0.001", "l2=0.01", "conv-l2=0.001", "dropout=0.5"]
 EIGHT += ["l2=0.001+dropout=0.3", "conv-l2=0.001+dropout=0.5"]
-LAYERS = ["conv1", *(f"blocks.{block}.conv{i}" for block in range(8) for i in (1, 2))]
-WHITE = {0.0: 1 / 9, 1 / 3: 4 / 9, 2**0.5 / 3: 4 / 9}
-OFFSETS = [(0, 0), (0, 1), (0, 2), *((dy, dx) for dy in (1, 2) for dx in range(-2, 3))]
-MODES = [(u, v) for u in range(-15, 17) for v in range(17) if u >= 0 or v not in (0, 16)]
-RNG = np.random.default_rng(0)
 T3 = 4.302652729911275  # of Student's t, 2 degrees of freedom, 97.5 %
 
 
-def rows(columns, **values):
-    """Every combination of the columns' values, with random numbers beside it."""
-    table = pd.MultiIndex.from_product(columns.values(), names=list(columns)).to_frame(index=False)
-    for name, (low, high) in values.items():
-        table[name] = RNG.uniform(low, high, len(table))
-    return table.assign(**LABELS)
+@functools.cache
+def tables(folder, letters):
+    """Committed results by name."""
+    paths = (ROOT / "results" / "reference" / folder).glob(f"{letters}_*.csv*")
+    names = {path: path.name.split(".")[0].removeprefix(f"{letters}_") for path in paths}
+    return {name: pd.read_csv(path, dtype={"layer": str}) for path, name in names.items()}
 
 
-def split(table, column, *names):
-    """A column of tuples as columns."""
-    table[list(names)] = table.pop(column).tolist()
-    return table
+def draw(script, tables):
+    """Figures by name, as the script draws them from its tables."""
+    (path,) = (ROOT / "experiments").glob(f"{script}*.py")
+    return runpy.run_path(str(path))["figures"](tables)
 
 
-def tables_b(configurations, seeds, epochs):
-    """Of experiment B: random shares, ten steps an epoch."""
-    runs = {"configuration": configurations, "seed": range(seeds)}
-    kernels = {"layer": LAYERS, "weights": ["raw", "folded"]}
-    times = [(s / 10, s) for s in (0, 1, 2, 4, 8)] + [(e, 10 * e) for e in range(1, epochs + 1)]
-    spectrum = rows(runs | {"time": times} | kernels | {"radius": list(WHITE)}, energy=(1, 5))
-    spectrum = split(spectrum, "time", "epoch", "step")
-    spectrum["multiplicity"] = np.where(spectrum.radius == 0, 1, 4)
-    spectrum["share"] = spectrum.energy / spectrum.energy.to_numpy().reshape(-1, 3).sum(1).repeat(3)
-    numbers = {f"{s}_{q}": (1, 90) for s in ("test", "train") for q in ("accuracy", "loss")}
-    training = rows(runs | {"epoch": range(epochs + 1)}, **numbers)
-    training.loc[training.epoch == 0, ["train_accuracy", "train_loss"]] = np.nan
-    ssr = suppression.suppression_table(spectrum, 0.25).assign(**LABELS)
-    offsets = {"offset": OFFSETS}
-    found = rows(runs | {"epoch": [0, epochs]} | kernels | offsets, value=(-0.1, 0.1))
-    found = split(found, "offset", "dy", "dx")
-    found.loc[(found.dy == 0) & (found.dx == 0), "value"] = 5
-    tables = {"spectrum": spectrum.assign(cutoff=0.25), "training": training, "ssr": ssr}
-    tables["autocorrelation"] = found
-    dose = suppression.dose_table(training, ssr).assign(**LABELS)
-    return tables | ({"dose_response": dose} if len(dose) else {})
+@functools.cache
+def figures(folder, script):
+    return draw(script, tables(folder, script))
 
 
-def tables_cd(configurations, seeds, corruptions):
-    """Accuracies and leads under corruptions by level, and examples, of C or of D."""
-    runs = {"configuration": configurations, "seed": range(seeds)}
-    levels = [("none", 0.0), *((name, x) for name, all_x in corruptions.items() for x in all_x)]
-    one = {"epoch": [10], "images": ["test"]}
-    accuracy = rows(runs | one | {"place": levels}, accuracy=(10, 90))
-    accuracy = split(accuracy, "place", "corruption", "level").assign(n_images=1000, norm=5.5)
-    leads = robustness.difference_to_baseline(accuracy).assign(comparison="last epoch")
-    shown = rows({"place": levels[:6], "image": range(3)})
-    shown = split(shown, "place", "corruption", "level")
-    images = RNG.integers(0, 256, (len(shown), 32, 32, 3), np.uint8)
-    shown["pixels"] = list(images)
-    return {"accuracy": accuracy, "lead": leads, "examples": shown}
+def table_of(letter, name):
+    return tables("medium", f"exp_{letter}")[name]
 
 
-def tables_c(configurations, seeds):
-    levels = {"Gaussian noise": [0.05, 0.1, 0.3], "band noise": [0.05, 0.65]}
-    tables = tables_cd(configurations, seeds, levels)
-    modes = {"configuration": configurations, "seed": range(seeds), "mode": MODES}
-    heatmap = rows(modes, error=(20, 90), clean_error=(20, 21)).assign(epoch=10)
-    maps = rows(modes | {"epoch": [0, 10]}, power=(1, 2))
-    heatmap, maps = split(heatmap, "mode", "u", "v"), split(maps, "mode", "u", "v")
-    tables["fourier_heatmap"] = heatmap.assign(norm=4.0, n_images=256)
-    return tables | {"robustness": tables["accuracy"], "sensitivity_map": maps}
+def figure_of(letter, name):
+    return figures("medium", f"exp_{letter}")[name]
 
 
-def tables_d(configurations, seeds):
-    levels = {"low resolution, bilinear": [32, 24, 8], "low resolution, antialiased": [32, 24, 8]}
-    levels |= {"Gaussian blur": [0, 3, 11], "ideal low-pass": [0.5, 0.1]}
-    tables = tables_cd(configurations, seeds, levels | {"ideal high-pass": [0.1, 0.2]})
-    return tables | {"resolution_robustness": tables["accuracy"]}
+def one(table):
+    """A single run, on a fast machine."""
+    run = table[table.seed == 0]
+    key = "strength" if "strength" in run else "configuration"
+    run = run[run[key] == run[key].iloc[-1]]
+    device = "cuda: NVIDIA H100 80GB HBM3, torch 2.14.1+cu130"
+    return run.assign(scale="full", device=device) if "scale" in run else run
 
 
-def tables_a(strengths, frequencies, seeds, steps):
-    columns = {"strength": strengths, "seed": range(seeds), "step": steps}
-    ends = {"explained_variance": (-0.1, 1), "amplitude_ratio": (0, 1), "phase_error": (-3, 3)}
-    table = rows(columns | {"frequency": frequencies}, **ends, amplitude=(1, 2))
-    table = table.assign(setting="demo", dataset="sum of sinusoids").drop(columns="scale")
-    fit = rows(columns | {"position": np.linspace(0, 1, 9)}, fit=(-1, 1), signal=(-1, 1))
-    fit = fit[fit.seed == 0].assign(setting="demo").drop(columns="scale")
-    return {"frequency": table, "learned": table[table.step == steps[-1]], "fit": fit}
+def many(table):
+    """Eight configurations on planted images under long conditions, or ten frequencies."""
+    if "configuration" in table:
+        said = {"dataset": "PLANTED CUES (not CIFAR-10)", "scale": "constants, " * 20}
+        of = [table[table.configuration == name] for name in [THREE[0], *THREE[1:] * 4]]
+        table = pd.concat(t.assign(configuration=name, **said) for t, name in zip(of, EIGHT))
+    elif "frequency" in table:
+        highest = table[table.frequency == 50]
+        table = pd.concat(highest.assign(frequency=k) for k in range(5, 51, 5))
+    cues = ("test", "low cue", "high cue")
+    return pd.concat(table.assign(images=cue) for cue in cues) if "images" in table else table
 
 
-SHAPES = {"one": (ONE, 1, 1), "planted": (EIGHT, 2, 50)}
-
-
-@pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("name", "abcd")
-def test_every_figure_can_be_read(name, shape):
-    """Nothing clipped, overlapping, unlabelled or empty, of one configuration and of eight."""
-    names, seeds, epochs = SHAPES[shape]
-    frequencies = {"one": [5], "planted": range(5, 51, 5)}[shape]
-    steps = [0, 1, 10, 500, 20000][: epochs + 1]
-    tables = {
-        "a": lambda: tables_a(
-            [0, 1e-3, 1e-2, 1e-1][: (len(names) + 1) // 2], frequencies, 2, steps
-        ),
-        "b": lambda: tables_b(names, seeds, epochs),
-        "c": lambda: tables_c(names, seeds),
-        "d": lambda: tables_d(names, seeds),
-    }[name]()
-    changed = {
-        "one": {"scale": "full", "device": "cuda: NVIDIA H100 80GB HBM3, torch 2.14.1+cu130"},
-        "planted": {"dataset": "PLANTED CUES (not CIFAR-10)", "scale": "constants, " * 20},
-    }[shape]
-    if shape == "planted" and name in "cd":
-        key = {"c": "robustness", "d": "resolution_robustness"}[name]
-        cues = ("test", "low cue", "high cue")
-        tables[key] = pd.concat([tables[key].assign(images=cue) for cue in cues])
-    for key, table in tables.items():
-        tables[key] = table.assign(**{c: text for c, text in changed.items() if c in table})
-    (path,) = (ROOT / "experiments").glob(f"exp_{name}_*.py")
-    drawn = runpy.run_path(str(path))["figures"](tables)
-    assert len(drawn) >= 4 or name == "d"
-    for title, figure in drawn.items():
+@pytest.mark.parametrize("change", [one, many])
+@pytest.mark.parametrize("script", ["exp_a", "exp_b", "exp_c", "exp_d"])
+def test_every_figure_can_be_read(script, change):
+    """Nothing clipped, overlapping, unlabelled or empty; every configuration in its style."""
+    folder = "quick" if change is one or script == "exp_a" else "medium"
+    shown = draw(script, {name: change(t) for name, t in tables(folder, script).items()})
+    assert len(shown) >= {"exp_a": 4, "exp_b": 8, "exp_c": 4, "exp_d": 2}[script]
+    looks = {label(name): visualizer.line_style(name) for name in EIGHT}
+    for title, figure in shown.items():
         figure = figure._fig if isinstance(figure, FuncAnimation) else figure
-        assert_looks(figure, names)
         assert_readable(figure, title)
-        assert ("#C00000" == figure._supxlabel.get_color()) == (shape == "planted")
-
-
-def assert_looks(figure, names):
-    """Every line that is a configuration's has the configuration's colour and marker."""
-    looks = {configurations.label(name): visualizer.line_style(name) for name in names}
-    for line in itertools.chain(*(ax.lines for ax in figure.axes)):
-        if look := looks.get(line.get_label()):
-            assert (line.get_color(), line.get_marker()) == (look["color"], look["marker"])
+        red = figure._supxlabel.get_color() == "#C00000"
+        assert red == (change is many and script != "exp_a")
+        for line in itertools.chain(*(ax.lines for ax in figure.axes)):
+            if look := looks.get(line.get_label()):
+                assert (line.get_color(), line.get_marker()) == (look["color"], look["marker"])
 
 
 def assert_readable(figure, name):
@@ -159,8 +96,7 @@ def assert_readable(figure, name):
     figure.draw_without_rendering()
     whole, texts, problems = figure.bbox.padded(1), {}, []
     assert figure.get_figwidth() < 10, name  # letters of 9 points are 11 pixels of 900
-    parts = [figure, *figure.subfigs, *(s for part in figure.subfigs for s in part.subfigs)]
-    for part in parts:
+    for part in (figure, *figure.subfigs):
         around = (part._suptitle, part._supxlabel, part._supylabel, *part.legends)
         texts |= {a: a.get_window_extent() for a in around if a is not None and words(a)}
     for ax in figure.axes:
@@ -204,189 +140,183 @@ def words(text):
 
 def drawn(figure, axis="y"):
     """All numbers that lines, along an axis, and images of a figure show, rounded."""
-    found = set()
+    found = []
     for artist in itertools.chain(*((*a.lines, *a.images, *a.collections) for a in figure.axes)):
         lines = getattr(artist, f"get_{axis}data", None)
-        shown = lines() if lines else artist.get_array()
-        found |= set() if shown is None else as_set(np.ma.filled(shown, np.nan))
-    return found
+        found.append(lines() if lines else artist.get_array())
+    return numbers(*(np.ma.filled(shown, np.nan) for shown in found if shown is not None))
 
 
-def as_set(values):
-    values = np.ravel(np.asarray(values, float))
-    return set(np.round(values[~np.isnan(values)], 6))
+def numbers(*tables):
+    values = np.concatenate([np.ravel(np.asarray(table, float)) for table in tables])
+    return np.unique(np.round(values[~np.isnan(values)], 6))
 
 
-def assert_shown(figure, values):
-    values = as_set(values)
-    missing = values - drawn(figure)
-    assert not missing, f"{len(missing)} of {len(values)} are not drawn: {sorted(missing)[:5]}"
-    for ax in figure.axes:  # and only because of what is drawn
-        for artist in [*ax.lines, *ax.images, *ax.collections]:
-            artist.remove()
-    assert not values & drawn(figure)
+def assert_shown(figure, *tables, axis="y"):
+    found, values = drawn(figure, axis), numbers(*tables)
+    place = np.searchsorted(found, values).clip(1, len(found) - 1)
+    distance = np.minimum(abs(found[place] - values), abs(found[place - 1] - values))
+    missing = values[distance > 2e-6]
+    assert not len(missing), f"{len(missing)} of {len(values)} are not drawn: {missing[:5]}"
 
 
-def panel(figure, title):
-    (ax,) = (ax for ax in figure.axes if " ".join(ax.get_title().split()) == title)
-    return ax
+def titles(figure):
+    return [" ".join(ax.get_title().split()) for ax in figure.axes]
 
 
-@pytest.fixture(scope="module")
-def b():
-    return tables_b(EIGHT, 3, 2)
+def assert_map(figure, title, grid):
+    """The map of that title has these numbers; returns it and its axes."""
+    ax = figure.axes[titles(figure).index(title)]
+    (mesh,) = [*ax.images, *ax.collections]
+    np.testing.assert_allclose(mesh.get_array(), grid, atol=1e-9)
+    return mesh, ax
 
 
-def hidden_db(spectrum):
-    """dB by configuration, seed, step and radius: mean share of the hidden layers over white."""
-    raw = spectrum[(spectrum.weights == "raw") & (spectrum.layer != "conv1")]
-    share = raw.groupby(["configuration", "seed", "step", "radius"]).share.mean().unstack()
-    return 10 * np.log10(share / pd.Series(WHITE))
-
-
-def highest_share(spectrum):
-    """Of the largest radius, raw, by configuration, seed, layer and step."""
-    rows = spectrum[(spectrum.weights == "raw") & (spectrum.radius > 0.4)]
-    return rows.set_index(["configuration", "seed", "layer", "step"]).share
+def line_of(ax, name):
+    (line,) = (line for line in ax.lines if line.get_label() == name)
+    return line
 
 
 def assert_one_scale(axes):
     """Panels share a scale that goes as far as what they show, 0 in its middle or at an end."""
-    meshes = [ax.collections[0] if ax.collections else ax.images[0] for ax in axes]
+    meshes = [(*ax.collections, *ax.images)[0] for ax in axes]
     values = np.concatenate([np.ma.compressed(np.ma.masked_invalid(m.get_array())) for m in meshes])
     ((low, high),) = {mesh.get_clim() for mesh in meshes}
     assert low == -high or 0 in (low, high)
     assert np.isclose(max(-low, high), max(np.abs(values).max(), 0.1))
 
 
-def test_spectrum_evolution(b):
+def hidden_db(spectrum):
+    """dB by configuration, seed, step and radius: mean share of the hidden layers over white."""
+    raw = spectrum[(spectrum.weights == "raw") & (spectrum.layer != "conv1")]
+    share = raw.groupby(["configuration", "seed", "step", "radius"]).share.mean().unstack()
+    return 10 * np.log10(share / [1 / 9, 4 / 9, 4 / 9])
+
+
+def highest_share(spectrum):
+    """Of the largest radius, raw, by configuration, seed, layer and step."""
+    chosen = spectrum[(spectrum.weights == "raw") & (spectrum.radius > 0.4)]
+    return chosen.set_index(["configuration", "seed", "layer", "step"]).share
+
+
+def test_spectrum_evolution():
     """Means over seeds, high frequencies on top, last values in numbers; curves from step 0 on."""
-    figure = exp_b.spectrum_evolution(b["spectrum"], b["training"])
-    db, last = hidden_db(b["spectrum"]), b["training"][b["training"].epoch == 2]
-    accuracy = last.groupby("configuration").test_accuracy.mean()
-    for name, label in (("baseline", "baseline"), ("conv-l2=0.001", "conv-L2 1e-3")):
-        ax = panel(figure, f"{label}, {accuracy[name]:.1f} %")
-        (mesh,) = ax.collections
-        expected = db.loc[name].groupby("step").mean().loc[[0, 10, 20]].T
-        np.testing.assert_allclose(mesh.get_array(), expected, atol=1e-9)
-        np.testing.assert_allclose(mesh.get_coordinates()[0, :, 0], [-0.5, 0.5, 1.5, 2.5])
+    figure = figure_of("b", "spectrum_evolution")
+    spectrum, history = table_of("b", "spectrum"), table_of("b", "training")
+    db = hidden_db(spectrum)
+    whole = [0, *range(1563, 15631, 1563)]  # the steps after which an epoch ends
+    mean = db.groupby(["configuration", "step"]).mean().loc[:, whole, :]
+    accuracy = history[history.epoch == 10].groupby("configuration").test_accuracy.mean()
+    for name in THREE:
+        title = f"{label(name)}, {accuracy[name]:.1f} %"
+        mesh, ax = assert_map(figure, title, mean.loc[name].T)
+        np.testing.assert_allclose(mesh.get_coordinates()[0, :, 0], np.arange(12) - 0.5)
         assert ax.get_ylim() == (-0.5, 2.5)  # upwards
         said = [t.get_text().replace("\u2212", "-") for t in ax.texts if "dB" in t.get_text()]
-        assert said == [f"{x:+.1f} dB" for x in expected[20]]
+        assert said == [f"{x:+.1f} dB" for x in mean.loc[name].iloc[-1]]
     assert_one_scale([ax for ax in figure.axes if "%" in ax.get_title()])
-    change = panel(figure, "L2 1e-3 minus baseline")
-    assert_one_scale([change])
-    difference = (db.loc["l2=0.001"] - db.loc["baseline"]).groupby("step").mean().loc[[0, 10, 20]].T
-    np.testing.assert_allclose(change.collections[0].get_array(), difference, atol=1e-9)
-    highest = db[2**0.5 / 3]
+    change = mean.loc["l2=0.001"] - mean.loc["baseline"]
+    assert_one_scale([assert_map(figure, "L2 1e-3 minus baseline", change.T)[1]])
+    highest = db.iloc[:, -1]
     curves = [ax for ax in figure.axes if "step" in ax.get_xlabel()]
-    assert [len(ax.lines) for ax in curves] == [8 * 4 + 1, 7 * 4 + 1]
-    (line,) = (x for x in curves[0].lines if x.get_label() == "L2 1e-3")
-    np.testing.assert_allclose(line.get_ydata(), highest["l2=0.001"].unstack("seed").mean(axis=1))
-    assert line.get_xdata().tolist() == [0, 1, 2, 4, 8, 10, 20]
-    of_seed = [highest[name] - highest["baseline"] for name in EIGHT[1:]]
-    assert_shown(figure, [*highest, *pd.concat(of_seed)])
+    assert [len(ax.lines) for ax in curves] == [3 * 4 + 1, 2 * 4 + 1]
+    line, means = line_of(curves[0], "L2 1e-3"), highest["l2=0.001"].groupby("step").mean()
+    np.testing.assert_allclose(line.get_xydata(), means.reset_index())
+    change = [highest[name] - highest["baseline"] for name in THREE[1:]]
+    assert_shown(figure, highest, *change)
+    other = tables("dose", "exp_b")["spectrum"]
+    figure = exp_b.corner_over_steps({"medium": spectrum, "dose": other})
+    highest = hidden_db(other).iloc[:, -1]
+    change = [change[0], highest["l2=0.001"] - highest["baseline"]]
+    assert_shown(figure, *change, *(one.groupby("step").mean() for one in change))
 
 
-def test_runs_that_lag_behind(b):
+def test_runs_that_lag_behind():
     """What is not trained yet is hatched; without pairs no empty panel stands for a difference."""
-    spectrum, ssr = b["spectrum"], b["ssr"]
+    spectrum, history = table_of("b", "spectrum"), table_of("b", "training")
     is_baseline = spectrum.configuration == "baseline"
-    ahead = spectrum[is_baseline | (spectrum.epoch <= 1)]
-    figure = exp_b.spectrum_evolution(ahead, b["training"])
-    ax = next(ax for ax in figure.axes if ax.get_title().split()[:2] == ["L2", "1e-3,"])
-    assert np.ma.getmaskarray(ax.collections[0].get_array()).tolist() == [[False, False, True]] * 3
-    assert ax.patch.get_hatch()
-    others = ssr[ssr.configuration != "baseline"]
+    figure = exp_b.spectrum_evolution(spectrum[is_baseline | (spectrum.epoch <= 8)], history)
+    (ax,) = (ax for ax in figure.axes if ax.get_title().startswith("L2\N{NO-BREAK SPACE}1e-3,"))
+    mask = np.ma.getmaskarray(ax.collections[0].get_array())
+    assert mask.tolist() == [[False] * 9 + [True] * 2] * 3 and ax.patch.get_hatch()
+    others = table_of("b", "ssr").query("configuration != 'baseline'")
+    shown = [draws(others) for draws in (exp_b_ssr.ssr_comparison, exp_b_ssr.layers)]
     for unpaired in (spectrum[~is_baseline], spectrum[is_baseline != (spectrum.seed > 0)]):
-        figures = [exp_b.spectrum_evolution(unpaired, b["training"])]
-        figures += [draws(unpaired) for draws in (exp_b.layer_evolution, exp_b.first_layer)]
-        figures += [draws(others) for draws in (exp_b_ssr.ssr_comparison, exp_b_ssr.layers)]
-        for ax in itertools.chain(*(figure.axes for figure in figures)):
-            assert "minus" not in ax.get_title() + ax.get_xlabel() + ax.get_ylabel()
+        shown.append(exp_b.spectrum_evolution(unpaired, history))
+        shown += [draws(unpaired) for draws in (exp_b.layer_evolution, exp_b.first_layer)]
+    for ax in itertools.chain(*(figure.axes for figure in shown)):
+        assert "minus" not in ax.get_title() + ax.get_xlabel() + ax.get_ylabel()
 
 
-def test_first_layer(b):
+def test_first_layer():
     """No row of zeros, and a scale that ends at 0."""
-    spectrum = b["spectrum"]
-    raw = spectrum[(spectrum.weights == "raw") & (spectrum.layer == "conv1")]
-    density = raw.pivot(index=["configuration", "seed", "step"], columns="radius", values="energy")
-    relative = density.div(density[0.0] * 4, axis=0).iloc[:, 1:].loc[:, :, [0, 10, 20]]
-    maps = (10 * np.log10(relative)).groupby(["configuration", "step"]).mean()
-    figure = exp_b.first_layer(spectrum)
-    axes = [panel(figure, configurations.label(name)) for name in EIGHT]
+    figure, spectrum = (figure_of("b", "first_layer"), table_of("b", "spectrum"))
+    raw = spectrum.query("weights == 'raw' and layer == 'conv1' and epoch % 1 == 0")
+    density = raw.pivot(index=["configuration", "seed", "epoch"], columns="radius", values="share")
+    relative = density.div(density[0.0] * 4, axis=0).iloc[:, 1:]
+    maps = (10 * np.log10(relative)).groupby(["configuration", "epoch"]).mean()
+    axes = [assert_map(figure, label(name), maps.loc[name].T)[1] for name in THREE]
     assert_one_scale(axes)
-    assert 0 in axes[0].collections[0].get_clim() and len(axes[0].collections[0].get_array()) == 2
-    assert_shown(figure, [*maps.to_numpy().ravel(), *relative.sum(axis=1)])
+    assert 0 in axes[0].collections[0].get_clim()
+    assert_shown(figure, relative.sum(axis=1))
 
 
-def test_layer_evolution(b):
-    """The first layer on top; every step reaches half-way to the next."""
-    db = 10 * np.log10(highest_share(b["spectrum"]) * 9 / 4)
-    figure = exp_b.layer_evolution(b["spectrum"])
-    change = db["l2=0.001"] - db["baseline"]
-    for title, values in (("L2 1e-3", db["l2=0.001"]), ("L2 1e-3 minus baseline", change)):
-        ax = panel(figure, title)
-        expected = values.groupby(["layer", "step"]).mean().unstack().loc[LAYERS[::-1]]
-        np.testing.assert_allclose(ax.collections[0].get_array(), expected, atol=1e-9)
-        names = [t.get_text() for t in figure.axes[0].get_yticklabels()]
-        assert names == [*(f"block {n}" for n in range(7, -1, -1)), "first"]
+def test_layer_evolution():
+    """The first layer on top, then four in each stage; every step reaches half-way to the next."""
+    db = 10 * np.log10(highest_share(table_of("b", "spectrum")) * 9 / 4)
+    figure, layers = figure_of("b", "layer_evolution"), [*db.index.unique("layer")]
+    maps = {label(name): db[name] for name in THREE}
+    maps["L2 1e-3 minus baseline"] = db["l2=0.001"] - db["baseline"]
+    axes = []
+    for title, values in maps.items():
+        grid = values.groupby(["layer", "step"]).mean().unstack().loc[layers[::-1]]
+        mesh, ax = assert_map(figure, title, grid)
         assert ax.get_yticks().tolist() == [*np.arange(0.5, 16, 2), 16] and ax.get_ylim()[1] > 0
-        edges = ax.collections[0].get_coordinates()[0, :, 0]
-        np.testing.assert_allclose(edges, [-0.5, 0.5, 1.5, 3, 6, 9, 15, 25])
-        stages = {line.get_ydata()[0] for line in ax.lines}
-        assert stages == {3.5, 7.5, 11.5, 15.5}  # the first layer, then four in each
-    assert_one_scale([panel(figure, configurations.label(name)) for name in EIGHT])
+        middle = (grid.columns[1:] + grid.columns[:-1]) / 2
+        np.testing.assert_allclose(mesh.get_coordinates()[0, 1:-1, 0], middle)
+        assert {line.get_ydata()[0] for line in ax.lines} == {3.5, 7.5, 11.5, 15.5}
+        axes.append(ax)
+    names = [t.get_text() for t in figure.axes[0].get_yticklabels()]
+    assert names == [*(f"block {n}" for n in range(7, -1, -1)), "first"]
+    assert_one_scale(axes[:3])
 
 
 def test_response():
-    """Of random kernels, by numpy's FFT; from both axes, both diagonals, and all directions."""
-    tables, expected = [], {}
-    runs = itertools.product(["baseline", "l2=0.001"], [0, 1], [0, 3])
-    for name, seed, epoch in runs:
-        powers = []
-        for layer in ("conv1", "a", "b"):
-            kernels = RNG.standard_normal((4, 3, 3)) * [1, 2, 1]
-            spectra = np.abs(np.fft.fft2(kernels, (32, 32))) ** 2
-            correlation = np.fft.ifft2(spectra.sum(0)).real  # 5 x 5 numbers, around index 0
-            found = [(dy, dx, correlation[dy, dx]) for dy, dx in OFFSETS]
-            table = pd.DataFrame(found, columns=["dy", "dx", "value"])
-            key = {"configuration": name, "seed": seed, "epoch": epoch, "layer": layer}
-            tables.append(table.assign(**key, weights="raw", **LABELS))
-            powers.append(np.fft.fftshift(spectra.sum(0)) / (kernels**2).sum())
-        expected[name, seed, epoch] = 10 * np.log10(np.mean(powers[1:], axis=0))
-    figure = exp_b.response(pd.concat(tables))
-    of = {name: np.mean([expected[name, seed, 3] for seed in (0, 1)], axis=0) for name in THREE[:2]}
-    for title, grid in (
-        ("baseline", of["baseline"]),
-        ("L2 1e-3", of["l2=0.001"]),
-        ("L2 1e-3 minus baseline", of["l2=0.001"] - of["baseline"]),
-    ):
-        image = panel(figure, title).images[0]
-        np.testing.assert_allclose(image.get_array(), grid, atol=1e-9)
-        left, right, *_ = image.get_extent()
-        centres = left + (np.arange(32) + 0.5) * (right - left) / 32
-        np.testing.assert_allclose(centres, np.fft.fftshift(np.fft.fftfreq(32)), atol=1e-12)
-        assert image.origin == "lower"
-    assert "initially" not in [ax.get_title() for ax in figure.axes]  # white: a blank panel
-    power = 10 ** (expected["l2=0.001", 1, 3] / 10)
+    """From both axes, both diagonals, and all directions."""
+    table = table_of("b", "autocorrelation")
+    raw = table.query("weights == 'raw' and layer != 'conv1' and epoch > 0")
+    wide = raw.pivot(index=["configuration", "seed", "layer"], columns=["dy", "dx"], values="value")
+    wide = wide.div(wide[0, 0], axis=0).groupby(["configuration", "seed"]).mean()
+    f = np.arange(-16, 16) / 32
+    waves = [np.cos(2 * np.pi * (f[:, None] * dy + f * dx)) for dy, dx in wide]
+    runs = zip(wide.index, wide.to_numpy())
+    power = {run: 2 * np.tensordot(row, waves, 1) - 1 for run, row in runs}
+    db = {name: sum(10 * np.log10(power[name, s]) for s in range(3)) / 3 for name in THREE}
+    figure = figure_of("b", "response")
+    assert_map(figure, "L2 1e-3 minus baseline", db["l2=0.001"] - db["baseline"])
+    for name in THREE:
+        image, _ = assert_map(figure, label(name), db[name])
+        assert image.origin == "lower" and np.allclose(image.get_extent(), [-33 / 64, 31 / 64] * 2)
+    assert "initially" not in titles(figure)  # white: a blank panel
+    power = power["l2=0.001", 1]
     axes = [(power[16 + i, 16] + power[16, 16 + i]) / 2 for i in range(16)]
     diagonals = [(power[16 + i, 16 + i] + power[16 + i, 16 - i]) / 2 for i in range(16)]
-    f = np.fft.fftshift(np.fft.fftfreq(32))
     ring = power[np.round(32 * np.hypot(f[:, None], f)) == 12].mean()
     assert_shown(figure, 10 * np.log10([*axes, *diagonals, ring]))
 
 
-def test_evolution(b):
+def test_animation():
     """The shares of the layers move from step to step, named in the title."""
-    means = 100 * highest_share(b["spectrum"]).groupby(["configuration", "step", "layer"]).mean()
-    animation = exp_b.evolution(b["spectrum"])
-    assert [*dict.fromkeys(animation.new_frame_seq())] == [0, 1, 2, 4, 8, 10, 20]
-    for step in (8, 20):
+    share = highest_share(table_of("b", "spectrum"))
+    means = 100 * share.groupby(level=["configuration", "step", "layer"], sort=False).mean()
+    animation = figure_of("b", "evolution")
+    steps = [*dict.fromkeys(animation.new_frame_seq())]
+    assert steps[:3] == [0, 1, 2] and steps[-1] == 15630
+    for step in (8, 15630):
         animation._func(step)
-        (line,) = (x for x in animation._fig.axes[0].lines if x.get_label() == "L2 1e-3")
-        np.testing.assert_allclose(line.get_ydata(), means["l2=0.001", step].loc[LAYERS])
-        assert animation._fig.legends[0].get_title().get_text() == f"Step {step}"
+        line = line_of(animation._fig.axes[0], "L2 1e-3")
+        np.testing.assert_allclose(line.get_ydata(), means["l2=0.001", step])
+        assert animation._fig.legends[0].get_title().get_text() == f"Step {step:,}"
 
 
 def test_frames_of_animations():
@@ -399,57 +329,57 @@ def test_frames_of_animations():
         assert not late or max(np.divide(late[1:], late[:-1])) < 1.8
 
 
-def test_ssr_comparison(b):
+def test_ssr_comparison():
     """Seeds, means (of ratios by logarithms), paired differences with intervals; in numbers."""
-    ssr, key = b["ssr"], ["configuration", "seed"]
-    raw = ssr[(ssr.layer == "hidden (mean)") & (ssr.weights == "raw")].set_index(key).corner_ssr
-    means = raw.groupby("configuration", sort=False).mean()
-    paired = raw["l2=0.001"] - raw["baseline"]
+    of = table_of("b", "ssr").set_index(["weights", "layer", "configuration", "seed"])
+    of = of.sort_index()
+    raw, figure = of.loc["raw"], figure_of("b", "ssr_comparison")
+    hidden = raw.corner_ssr["hidden (mean)"]
+    means = hidden.groupby("configuration").mean()[THREE]
+    paired = hidden["l2=0.001"] - hidden["baseline"]
     half = T3 * paired.std() / 3**0.5
-    shown = [*raw, *means, *paired, paired.mean() - half, paired.mean() + half]
-    for layer in ("all (mean)", "all (energy-weighted)"):
-        shown += [*ssr[(ssr.layer == layer) & (ssr.weights == "raw")].ssr]
-    shown += [*ssr[(ssr.layer == "hidden (mean)") & (ssr.weights == "folded")].corner_ssr]
-    shown += [*ssr[ssr.published_ssr.notna()].published_ssr]
-    ratios = ssr[(ssr.layer == "all (mean)") & (ssr.weights == "raw")].dropna(subset="energy_ratio")
-    by_name = ratios.groupby("configuration").energy_ratio
-    shown += [*ratios.energy_ratio, *by_name.agg(lambda r: np.exp(np.log(r).mean()))]
-    figure = exp_b_ssr.ssr_comparison(ssr)
+    shown = [hidden, means, paired, [paired.mean() - half, paired.mean() + half]]
+    shown += [raw.ssr[layer] for layer in ("all (mean)", "all (energy-weighted)")]
+    shown += [of.corner_ssr["folded", "hidden (mean)"], raw.published_ssr, raw.published_ratio]
+    for ratios in (raw.energy_ratio["all (mean)"], raw.share_ratio["all (mean)"]):
+        shown += [ratios, np.exp(np.log(ratios).groupby("configuration").mean())]
     told = [text.get_text().replace("\u2212", "-") for text in figure.axes[0].texts]
-    assert told[:8] == [f"{mean:.2f}" for mean in means]
-    assert set(as_set(shown)) <= drawn(figure, "x")
+    assert told[:3] == [f"{mean:.2f}" for mean in means]
+    assert_shown(figure, *shown, axis="x")
+    assert_readable(figure, "ssr_comparison")
 
 
-def test_layers(b):
+def test_layers():
     """Differences to the baseline of the same seed by layer; how many are below, also alone, beside
     the accuracy under band noise."""
-    ssr = b["ssr"][b["ssr"].weights == "raw"]
-    share = ssr.pivot(index=["layer", "seed"], columns="configuration", values="corner_final")
-    share = 100 * share.loc[LAYERS]
-    difference = share.sub(share["baseline"], axis=0)
-    figure = exp_b_ssr.layers(b["ssr"])
-    below = (difference["l2=0.001"] < 0).sum()
+    ssr, figure = table_of("b", "ssr"), figure_of("b", "layers")
+    raw = ssr[(ssr.weights == "raw") & ~ssr.layer.str.contains(" ")]
+    share = 100 * raw.set_index(["configuration", "layer", "seed"]).corner_final
+    change = {name: share[name] - share["baseline"] for name in THREE[1:]}
+    below = (change["l2=0.001"] < 0).sum()
     assert f"in {below} of 51 " in figure.axes[0].get_title()
-    for name, means in difference.groupby("layer").mean().loc[LAYERS].items():
+    for name in THREE[1:]:
+        means = change[name].groupby("layer", sort=False).mean()
         lines = (x for x in figure.axes[0].lines if np.shape(x.get_ydata()) == (17,))
         found = [line.get_color() for line in lines if np.allclose(line.get_ydata(), means)]
-        assert found == [visualizer.line_style(name)["color"]] * (name != "baseline")
-    shown = [*difference.drop(columns="baseline").to_numpy().ravel()]
-    shown += [*difference["l2=0.01"].groupby("layer").mean(), *share["l2=0.001"]]
-    assert_shown(figure, [*shown, *share.groupby("layer").mean().to_numpy().ravel()])
-    accuracy = tables_c(THREE, 3)["robustness"]
-    noisy = accuracy[(accuracy.corruption == "band noise") & (accuracy.configuration != THREE[2])]
+        assert found == [visualizer.line_style(name)["color"]]
+    means = share.groupby(["configuration", "layer"]).mean()
+    assert_shown(figure, *change.values(), share, means)
+    assert_readable(figure, "layers")
+    accuracy = table_of("c", "robustness").copy()
+    noisy = accuracy.query("corruption == 'band noise' and configuration in @THREE[:2]")
     accuracy.loc[noisy.index, "accuracy"] = noisy.configuration.map({THREE[0]: 71, THREE[1]: 29})
-    figure = exp_b_ssr.overview(b["ssr"], accuracy)
+    figure = exp_b_ssr.overview(ssr, accuracy)
     assert "42 points" in figure.legends[0].get_title().get_text()
     assert {"71 %", "29 %"} == {text.get_text() for text in figure.axes[1].texts}
     clean = accuracy[accuracy.corruption == "none"].groupby("configuration").accuracy.mean()
-    assert_shown(figure, [*share[THREE[:2]].to_numpy().ravel(), 71, 29, *clean[THREE[:2]]])
+    assert_shown(figure, share[THREE[:2]], [71, 29], clean[THREE[:2]])
+    assert_readable(figure, "overview")
 
 
-def test_training(b):
+def test_training():
     """Every seed and the mean; a spike of the loss is cut off, and this is said."""
-    history = b["training"].copy()
+    history = table_of("b", "training").copy()
     history.loc[5, "test_loss"] = 1234
     columns = [f"{images}_{q}" for images in ("test", "train") for q in ("accuracy", "loss")]
     figure = exp_b.training(history)
@@ -457,91 +387,68 @@ def test_training(b):
     assert "up to 1.23e+03" in loss.get_title() and loss.get_ylim()[1] < 200
     assert loss.get_yscale() == "log"
     means = history.groupby(["configuration", "epoch"])[columns].mean()
-    assert_shown(figure, [*history[columns].to_numpy().ravel(), *means.to_numpy().ravel()])
+    assert_shown(figure, history[columns], means)
 
 
-def test_dose_response(b):
+def test_dose_response():
     """Seeds, means and intervals by strength, and where the published strength lies."""
-    dose = b["dose_response"]
-    columns = ["corner_ssr", "ssr", "test_accuracy"]
+    dose = tables("dose", "exp_b")["dose_response"]
+    figure, columns = exp_b_ssr.dose_response(dose), ["corner_ssr", "ssr", "test_accuracy"]
     by = dose.groupby("strength")[columns]
     halves = T3 * by.std() / 3**0.5
-    shown = [dose[columns], by.mean(), by.mean() - halves, by.mean() + halves]
-    figure = exp_b_ssr.dose_response(dose)
-    (mark,) = (x for x in figure.axes[0].lines if x.get_label() == "published strength")
-    assert mark.get_xdata()[0] == 0.001
-    assert_shown(figure, np.concatenate([np.ravel(table) for table in shown]))
-
-
-def test_corner_over_steps(b):
-    other = tables_b(THREE, 2, 4)["spectrum"]
-    figure = exp_b.corner_over_steps({"quick": b["spectrum"], "full": other})
-    db = [hidden_db(table)[2**0.5 / 3] for table in (b["spectrum"], other)]
-    differences = [highest["l2=0.001"] - highest["baseline"] for highest in db]
-    assert_shown(
-        figure, pd.concat([*differences, *(d.groupby("step").mean() for d in differences)])
-    )
+    assert line_of(figure.axes[0], "published strength").get_xdata()[0] == 0.001
+    assert_shown(figure, dose[columns], by.mean(), by.mean() - halves, by.mean() + halves)
+    assert_readable(figure, "dose_response")
 
 
 def test_robustness():
     """Accuracies and differences of every seed, means, intervals; clean, chance, claims marked."""
-    tables = tables_c(THREE, 3)
-    accuracy, leads = tables["robustness"], tables["lead"]
-    figure = exp_c_d.robustness(accuracy, leads, ["Gaussian noise"], "title")
-    of = accuracy.set_index(["configuration", "seed", "level"])
-    noisy = of[of.corruption == "Gaussian noise"].accuracy
-    lead = pd.concat({n: noisy[n] - noisy["baseline"] for n in THREE[1:]})
-    shown = [*noisy, *lead, *noisy.groupby(level=[0, 2]).mean(), *lead.groupby(level=[0, 2]).mean()]
+    figure, accuracy = (figure_of("c", "robustness"), table_of("c", "robustness"))
+    left, right = figure.axes
+    of = accuracy.set_index(["corruption", "configuration", "seed", "level"]).accuracy
+    noisy, clean = of["Gaussian noise"], of["none"].groupby("configuration").mean()
+    lead = pd.concat({name: noisy[name] - noisy["baseline"] for name in THREE[1:]})
+    means = [table.groupby(level=[0, 2]).mean() for table in (noisy, lead)]
+    assert_shown(figure, noisy, lead, *means, clean, [10])
     legend = [t.get_text() for t in figure.legends[0].get_texts()]
     assert {"baseline", "clean images", "chance, 10 %", "claimed point"} <= set(legend)
-    clean = of[of.corruption == "none"].accuracy.groupby("configuration").mean()
-    left, right = figure.axes
-    for name, label in zip(THREE, ("baseline", "L2 1e-3", "dropout 0.5")):
-        (curve,) = (x for x in left.lines if x.get_label() == label)
-        look = visualizer.line_style(name)
-        assert (curve.get_color(), curve.get_marker()) == (look["color"], look["marker"])
-        levels = [x.get_ydata() for x in left.lines if x.get_linestyle() == ":"]
-        assert any(np.allclose(level, clean[name]) for level in levels if len(level))
-    for name in THREE[1:]:
-        dotted = [
-            x for x in right.lines if x.get_linestyle() == ":" and len(set(x.get_ydata())) == 1
-        ]
-        dotted = [
-            x for x in dotted if np.isclose(x.get_ydata()[0], clean[name] - clean["baseline"])
-        ]
-        assert [x.get_color() for x in dotted] == [visualizer.line_style(name)["color"]]
+    for ax, levels in ((left, clean), (right, (clean - clean["baseline"])[THREE[1:]])):
+        lines = [(x.get_color(), x.get_ydata()) for x in ax.lines if x.get_linestyle() == ":"]
+        dotted = {color: y[0] for color, y in lines if len(set(y)) == 1}
+        colors = {visualizer.line_style(name)["color"]: x for name, x in levels.items()}
+        assert dotted == pytest.approx(colors)
     half = T3 * lead["l2=0.001"].unstack()[0.1].std() / 3**0.5
     bars = [line.get_ydata() for line in right.lines if line.get_marker() == "_"]
-    assert len(bars) == 2 * 3 and any(np.isclose(np.ptp(bar), 2 * half) for bar in bars)
-    low, high = right.get_ylim()  # for the seeds, not for intervals far beyond them: arrows
+    count = 2 * noisy.index.unique("level").size
+    assert len(bars) == count and any(np.isclose(np.ptp(bar), 2 * half) for bar in bars)
+    low, high = right.get_ylim()  # for the seeds, not for intervals far beyond them
     assert low < lead.min() and high > lead.max()
     assert high - low < 2.01 * (max(lead.max(), 0) - min(lead.min(), 0))
-    for marker, end, cut in (("v", low, np.less), ("^", high, np.greater)):
-        arrows = [x for x in right.lines if x.get_marker() == marker and x.get_ydata()[0] == end]
-        assert len(arrows) == sum(cut(bar, end).any() for bar in bars)
-    assert_shown(figure, [*shown, *clean, 10])
+    other = figures("medium", "exp_d")  # where a lower level is worse, it lies on the right
+    axes = other["resolution_robustness"].axes + other["blur_robustness"].axes
+    falling = [ax.get_xlim()[0] > ax.get_xlim()[1] for ax in axes]
+    assert falling == [*[True] * 4, *[False] * 2, *[True] * 2, *[False] * 2]
 
 
-def test_degradation_grows_to_the_right():
-    tables = tables_d(THREE, 2)
-    asked = {"low resolution, bilinear": True, "ideal low-pass": True, "Gaussian blur": False}
-    figure = exp_c_d.robustness(tables["accuracy"], tables["lead"], [*asked], "title")
-    for two, reverse in zip(np.reshape(figure.axes, (3, 2)), asked.values()):
-        assert [np.diff(ax.get_xlim())[0] < 0 for ax in two] == [reverse] * 2
+def test_arrows_where_bars_are_cut():
+    ax = Figure().subplots()
+    ax.plot([1, 1], [-5, 5], marker="_")
+    visualizer.cut_bars(ax, -1, 1)
+    assert [(x.get_marker(), *x.get_ydata()) for x in ax.lines[1:]] == [("v", -1), ("^", 1)]
 
 
 @pytest.mark.parametrize("changed", ["", "width", "epochs"])
-def test_published_values_only_at_their_recipe(b, changed):
+def test_published_values_only_at_their_recipe(changed):
     """Crosses, of the configurations that were trained."""
     scale, there = f"full, changed: {changed}" if changed else "full", changed != "epochs"
-    ssr = b["ssr"][b["ssr"].configuration.isin(THREE)].assign(scale=scale)
-    tables = {n: t.assign(scale=scale) for n, t in tables_d(THREE[:2], 2).items()}
-    found = drawn(exp_b_ssr.ssr_comparison(ssr), "x")
+    found = drawn(exp_b_ssr.ssr_comparison(table_of("b", "ssr").assign(scale=scale)), "x")
     assert (-4.463 in found) == (round(4.463 / 1.397, 6) in found) == there
-    low = ["low resolution, bilinear"]
-    found = drawn(exp_c_d.robustness(tables["accuracy"], tables["lead"], low, "title"))
+    accuracy = table_of("d", "resolution_robustness").assign(scale=scale)
+    accuracy = accuracy.query("epoch == 10 and configuration in @THREE[:2]")
+    low = table_of("d", "lead"), ["low resolution, bilinear"]
+    found = drawn(exp_c_d.robustness(accuracy, *low, "title"))
     assert (82.27 in found) == (6.31 in found) == there and 73.87 not in found  # dropout
-    assert (94.46 in drawn(exp_b.training(b["training"].assign(scale=scale)))) == there
+    assert (94.46 in drawn(exp_b.training(table_of("b", "training").assign(scale=scale)))) == there
 
 
 def full_grid(values):
@@ -555,76 +462,81 @@ def full_grid(values):
 
 def test_fourier_heatmap():
     """Modes in place, mirrored; minus each model's clean error; standard errors over seeds."""
-    heatmap = tables_c(THREE, 3)["fourier_heatmap"]
-    heatmap["excess"] = heatmap.error - heatmap.clean_error
-    of = heatmap.pivot(index=["u", "v"], columns=["configuration", "seed"], values="excess")
+    heatmap = table_of("c", "fourier_heatmap")
+    helps = (heatmap.u == 0) & (heatmap.v == 9)  # one mode makes errors fewer
+    heatmap = heatmap.assign(error=heatmap.error.mask(helps, heatmap.clean_error - 3))
     figure = exp_c_d.fourier_heatmap(heatmap)
-    for title, values in (
-        ("L2 1e-3", of["l2=0.001"]),
-        ("L2 1e-3 minus baseline", of["l2=0.001"] - of["baseline"]),
-    ):
+    heatmap = heatmap.assign(excess=heatmap.error - heatmap.clean_error)
+    of = heatmap.pivot(index=["u", "v"], columns=["configuration", "seed"], values="excess")
+    maps = {label(name): of[name] for name in THREE}
+    maps["L2 1e-3 minus baseline"] = of["l2=0.001"] - of["baseline"]
+    axes = []
+    for title, values in maps.items():
         error = np.sqrt((values.std(axis=1) ** 2 / 3).mean())
-        (image,) = panel(figure, f"{title}, ± {error:.1f}").images
         full = full_grid(values.mean(axis=1))
-        np.testing.assert_allclose(image.get_array(), full)
-    images = [ax for ax in figure.axes if ax.images and "minus" not in ax.get_title()]
-    assert_one_scale(images)
-    assert images[0].images[0].get_clim()[0] == 0
+        axes.append(assert_map(figure, f"{title}, ± {error:.1f}", full)[1])
+    assert_one_scale(axes[:3])
+    assert axes[0].images[0].get_clim()[0] == 0
+    assert_readable(figure, "fourier_heatmap")
 
 
 def test_sensitivity():
-    """Against white, before and after training; the number of images where the table has it."""
-    maps = tables_c(THREE, 2)["sensitivity_map"]
-    lost = exp_c_d.sensitivity(maps[maps.epoch > 0])  # no initial weights were kept
-    assert {"baseline", "dropout 0.5"} < {" ".join(ax.get_title().split()) for ax in lost.axes}
-    figure = exp_c_d.sensitivity(maps.assign(n_images=256))
-    assert panel(figure, "initially")
-    last = maps[(maps.epoch == 10) & (maps.configuration == "dropout=0.5")]
-    grids = [full_grid(last[last.seed == seed].set_index(["u", "v"]).power) for seed in (0, 1)]
-    expected = np.mean([10 * np.log10(g / g.mean()) for g in grids], axis=0)
-    found = panel(figure, "dropout 0.5").images[0].get_array()
-    np.testing.assert_allclose(found, expected, atol=1e-9)
+    """Against white, before and after training; of many models four."""
+    maps = table_of("c", "sensitivity_map")
+    last = maps[(maps.epoch > 0) & (maps.configuration == "dropout=0.5")]
+    grids = [full_grid(rows.set_index(["u", "v"]).power) for _, rows in last.groupby("seed")]
+    db = np.mean([10 * np.log10(grid / grid.mean()) for grid in grids], axis=0)
+    figure = figure_of("c", "sensitivity")
+    assert_map(figure, "dropout 0.5", db)
+    assert_readable(figure, "sensitivity")
+    shown = [label(EIGHT[number]) for number in (0, 1, 2, 7)]
+    for table, first in ((many(maps), ["initially"]), (many(maps[maps.epoch > 0]), [])):
+        figure = exp_c_d.sensitivity(table)
+        found = {title for ax, title in zip(figure.axes, titles(figure)) if ax.images}
+        assert found == {*first, *shown, "L2 1e-3 minus baseline"}
 
 
 def test_examples_in_true_colours(tmp_path):
     """More than a palette holds; the same bytes each time; other formats too."""
-    shown = tables_c(THREE, 1)["examples"]
-    figure = exp_c_d.examples(shown)
-    first = shown[shown.image == 0].iloc[1]
-    image = first.pixels
-    assert (figure.axes[1].images[0].get_array() == image).all()
-    assert figure.axes[1].get_title().split() == ["Gaussian", "noise", "sigma", "0.05"]
+    places = [("none", 0.0), *((name, 0.05) for name in [*exp_c_d.LEVELS][:5])]
+    keys = [(*place, number) for place in places for number in range(3)]
+    table = pd.DataFrame(keys, columns=["corruption", "level", "image"])
+    images = np.random.default_rng(0).integers(0, 256, (len(table), 32, 32, 3), np.uint8)
+    table = table.assign(dataset="CIFAR-10", scale="quick", device="cpu", pixels=list(images))
+    assert_readable(exp_c_d.examples(table), "examples")
+    few = table[(table.image == 0) & table.corruption.isin(["none", "Gaussian noise"])]
     for kind in ("png", "pdf", "svg"):
-        for name in ("one", "two"):
-            visualizer.save(exp_c_d.examples(shown), tmp_path / f"{name}.{kind}", kind)
-        assert (tmp_path / f"one.{kind}").read_bytes() == (tmp_path / f"two.{kind}").read_bytes()
-    pixels = np.asarray(Image.open(tmp_path / "one.png").convert("RGB")).reshape(-1, 3)
-    assert {*map(tuple, image.reshape(-1, 3))} <= {*map(tuple, pixels)}
+        paths = [tmp_path / f"{number}.{kind}" for number in range(2)]
+        for path in paths:
+            figure = exp_c_d.examples(few)
+            visualizer.save(figure, path, kind)
+        assert paths[0].read_bytes() == paths[1].read_bytes()
+    assert (figure.axes[1].images[0].get_array() == images[3]).all()
+    assert figure.axes[1].get_title().split() == ["Gaussian", "noise", "sigma", "0.05"]
+    pixels = np.asarray(Image.open(tmp_path / "0.png").convert("RGB")).reshape(-1, 3)
+    assert {*map(tuple, images[3].reshape(-1, 3))} <= {*map(tuple, pixels)}
 
 
 def test_figures_of_experiment_a():
-    tables = tables_a([0.0, 0.01], [5, 20, 50], 3, [0, 100, 500, 900])
-    frequency = tables["frequency"].assign(setting="demo, changed: steps")
-    curves = exp_a.frequency_curves(frequency)
-    lines = [x for ax in curves.axes for x in ax.lines if x.get_marker() == "x"]
+    found, shown = tables("quick", "exp_a"), figures("quick", "exp_a")
+    frequency, learned = found["frequency"], found["learned"]
+    lines = [x for ax in shown["frequency_curves"].axes for x in ax.lines if x.get_marker() == "x"]
     crosses = {tuple(x.get_xydata()[0]) for x in lines if len(x.get_xdata())}
     assert {(500, 0.81), (500, 0.34), (500, 0.074), (500, 0.57)} < crosses
     key = ["strength", "frequency", "step"]
     means = frequency.groupby(key)[["explained_variance", "amplitude_ratio"]].mean()
-    assert_shown(curves, [*frequency.explained_variance, *means.explained_variance])
-    figure = exp_a.spectral_bias(frequency)
+    curves = frequency.explained_variance, means.explained_variance
+    assert_shown(shown["frequency_curves"], *curves)
     ratio = means.amplitude_ratio[0.01].unstack()  # the highest on top
-    mesh = panel(figure, "penalty 0.01").collections[0]
-    np.testing.assert_allclose(mesh.get_array(), ratio)
-    assert panel(figure, "penalty 0.01").get_ylim() == (-0.5, 2.5)
-    assert_one_scale([panel(figure, "penalty 0"), panel(figure, "penalty 0.01")])
-    animation = exp_a.comparison(tables["fit"])
-    animation._func(900)
-    last = tables["fit"][tables["fit"].step == 900]
-    assert as_set(last.fit) <= drawn(animation._fig)
-    wave = exp_a.frequency_decomp(tables["learned"]).axes[0].lines
-    assert [line.get_label() for line in wave] == ["signal", "fits", "fits", "fits"]
-    one = tables["learned"].query("strength == 0 and frequency == 50 and seed == 1").iloc[0]
+    _, ax = assert_map(shown["spectral_bias"], "penalty 0.01", ratio)
+    assert ax.get_ylim() == (-0.5, 2.5)
+    assert_one_scale([ax for ax in shown["spectral_bias"].axes if ax.get_title()])
+    shown["comparison"]._func(found["fit"].step.max())
+    last = found["fit"][found["fit"].step == found["fit"].step.max()]
+    assert_shown(shown["comparison"]._fig, last.fit)
+    wave = shown["frequency_decomp"].axes[0].lines
+    assert [line.get_label() for line in wave] == ["signal", *["fits"] * 5]
+    one = learned.query("strength == 0 and frequency == 50 and seed == 1").iloc[0]
     turn = 2 * np.pi * wave[2].get_xdata()
     expected = one.amplitude * one.amplitude_ratio * np.sin(turn + one.phase_error)
     np.testing.assert_allclose(wave[2].get_ydata(), expected)
@@ -654,22 +566,30 @@ def test_the_published_strength_is_compared_else_the_strongest():
         assert visualizer.compared_configuration(names) == compared
 
 
-def test_drawing_leaves_the_users_settings(b):
+def test_drawing_leaves_the_users_settings():
     """Whoever draws keeps the look of their own figures, and it does not change ours."""
     with matplotlib.rc_context({"font.size": 30, "axes.grid": False}):
         before = dict(matplotlib.rcParams)
-        size = exp_b.training(b["training"]).axes[0].xaxis.label.get_fontsize()
-        assert size == 10 and before == dict(matplotlib.rcParams)
+        axis = exp_b.training(tables("quick", "exp_b")["training"]).axes[0].xaxis
+        assert axis.label.get_fontsize() == 10 and axis.get_gridlines()[0].get_visible()
+        assert before == dict(matplotlib.rcParams)
 
 
-def test_figures_of_committed_tables_can_be_read():
-    """Real numbers: ticks of other lengths than those of made ones."""
-    place = ROOT / "results" / "reference" / "medium"
-    read = {p.name.split(".")[0]: pd.read_csv(p) for p in place.glob("exp_[bc]_[sfr]*.csv*")}
-    ssr = read["exp_b_ssr"]
-    figures = [exp_b_ssr.ssr_comparison(ssr), exp_b_ssr.layers(ssr)]
-    figures.append(exp_c_d.sensitivity(read["exp_c_sensitivity_map"]))
-    figures.append(exp_c_d.fourier_heatmap(read["exp_c_fourier_heatmap"]))
-    figures.append(exp_b_ssr.overview(ssr, read["exp_c_robustness"]))
-    for number, figure in enumerate(figures):
-        assert_readable(figure, f"{number}")
+@pytest.mark.parametrize("folder, file", [("runs", "best"), ("x" * 60, "y" * 90)])
+def test_what_tells_two_networks_apart_is_never_cut(folder, file):
+    names = [f"/home/{folder}/{run}/{file}.pth" for run in ("first", "second")]
+    found = {}
+    for name, table in tables("analyze", "analyze").items():
+        if "network" in table:
+            both = dict(zip(table.network.unique(), names))
+            table = table.assign(network=table.network.map(both))
+        elif "reference" in table:
+            table = table.assign(model=names[0], reference=names[1])
+        found[name] = table
+    for name, figure in draw("analyze", found).items():
+        assert_readable(figure, name)
+        said = [titles(figure)[:2]]
+        if name.endswith("_sensitivity"):
+            said.append([text.get_text() for text in figure.axes[2].get_legend().get_texts()])
+        for one, other in said:
+            assert "first" in one and "second" in other

@@ -32,13 +32,15 @@ USUAL = {"l2": 1e-3, "conv-l2": 1e-3, "dropout": 0.5, "fixed-norm": 1}  # in a f
 # Colours of a tenth of the usual strength and of ten times it; others lie between.
 WEAK = {"l2": "#c7d916", "conv-l2": "#f7d7e7", "dropout": "#f3e08c", "fixed-norm": "#cdb9e6"}
 STRONG = {"l2": "#3b0764", "conv-l2": "#4a0d3f", "dropout": "#5e0f05", "fixed-norm": "#1b0b33"}
+ACROSS = ("axes fraction", "data")  # coordinates of a text at a height, anywhere on a wide axis
 FREQUENCIES = ("horizontal (cycles/pixel)", "vertical (cycles/pixel)")
 EPOCHS = {"axis": "x", "integer": True, "nbins": 6, "min_n_ticks": 1}  # of `locator_params`
+ZERO = {"color": "0.3", "linewidth": 1}  # a line at no effect
+BAND = {"color": "0.55", "linewidth": 6, "alpha": 0.3, "zorder": 0}  # a line at what was claimed
 INTERVALS = "thin: each, thick: mean; bar: 95 % interval"  # what a caption says of curves
 # Below zero blue and dark, above it yellow and light: in grey, too, the sign can be seen.
-DIVERGING = LinearSegmentedColormap.from_list(
-    "diverging", ["#041e42", "#1f5fa8", "#a9adb2", "#f2c45c", "#fffbd5"]
-)
+COLORS = ["#041e42", "#1f5fa8", "#a9adb2", "#f2c45c", "#fffbd5"]
+DIVERGING = LinearSegmentedColormap.from_list("diverging", COLORS)
 FIRST_STEP = 8  # up to which an axis of steps is linear, and short: little happens
 # The same figures everywhere, whatever the user's matplotlibrc says; no other setting is touched.
 PROCESS = ("backend", "interactive", "toolbar", "webagg", "tk.")
@@ -58,12 +60,10 @@ styled = matplotlib.rc_context(STYLE)  # decorates every function that draws a f
 
 def line_style(configuration: str) -> dict:
     """Colour, line and marker of a family; the colour of a strength between weak and strong."""
-    family, strengths = (
-        configurations.family(configuration),
-        configurations.strengths(configuration),
-    )
+    family = configurations.family(configuration)
     color, line, marker = FAMILIES.get(family, ("#555555", ":", "X"))
-    place = sum(np.log10(max(x, 1e-9) / USUAL[term]) for term, x in strengths.items())
+    strengths = configurations.strengths(configuration).items()
+    place = sum(np.log10(max(x, 1e-9) / USUAL[term]) for term, x in strengths)
     ends = WEAK.get(family, "#ffffff"), STRONG.get(family, "#000000")
     scale = LinearSegmentedColormap.from_list(family, [ends[0], color, ends[1]], N=2001)
     color = to_hex(scale(0.5 + np.clip(place, -1, 1) / 2))
@@ -72,18 +72,16 @@ def line_style(configuration: str) -> dict:
 
 
 def compared_configuration(names) -> str | None:
-    """The configuration whose difference to the baseline is shown, None without a baseline.
-
-    Of L2, else of the first family, the published strength, else the strongest.
-    """
+    """The configuration whose difference to the baseline is shown, None without a baseline: of L2,
+    else of the first family, the published strength, else the strongest."""
     others = [name for name in dict.fromkeys(names) if name != "baseline"]
     if not others or "baseline" not in set(names):
         return None
     families = [configurations.family(name) for name in others]
     family = "l2" if "l2" in families else families[0]
-    alike = sorted((n for n, f in zip(others, families) if f == family), key=configurations.order)
-    published = [name for name in alike if name == f"{family}={USUAL.get(family, 0):g}"]
-    return [*alike, *published][-1]
+    alike = [name for name, other in zip(others, families) if other == family]
+    published = f"{family}={USUAL.get(family, 0):g}"
+    return published if published in alike else max(alike, key=configurations.order)
 
 
 def at_published_recipe(table: pd.DataFrame) -> bool:
@@ -93,33 +91,25 @@ def at_published_recipe(table: pd.DataFrame) -> bool:
 
 
 def differences(table: pd.DataFrame, column: str, at: list[str]) -> pd.DataFrame:
-    """The column minus that of the baseline of the same seed, in rows where there is one.
-
-    Args:
-        at: columns that, with the seed, say where the two belong together.
-    """
+    """The column minus that of the baseline of the same seed and `at`, in rows where there is one."""
     paired = table.assign(**{column: minus_baseline(table, column, ("seed", *at))})
     return paired.dropna(subset=column)
 
 
-def mean_grids(table: pd.DataFrame, rows: str, columns: str, value: str) -> dict:
-    """Means over seeds of every configuration, by its label: rows x columns."""
-    every = sorted(set(table[columns]))
-    return {
-        configurations.label(name): part.pivot_table(value, rows, columns).reindex(columns=every)
-        for name, part in table.groupby("configuration", sort=False)
-    }
-
-
-def difference_grid(table: pd.DataFrame, rows: str, columns: str, value: str) -> dict:
-    """As `mean_grids`, of the compared configuration minus the baseline; {} without a pair."""
+def mean_grids(table: pd.DataFrame, rows: str, columns: str, value: str) -> tuple[dict, dict]:
+    """Means over seeds by title, rows x columns: of every configuration; and of the compared one
+    minus the baseline, {} without a pair."""
     paired = differences(table, value, [rows, columns])
     paired = paired[paired.configuration == compared_configuration(table.configuration)]
     every = sorted(set(table[columns]))
-    return {
-        f"{title} minus baseline": grid.reindex(columns=every)
-        for title, grid in mean_grids(paired, rows, columns, value).items()
-    }
+
+    def grids(some, ending=""):
+        parts = some.groupby("configuration", sort=False)
+        found = {name: part.pivot_table(value, rows, columns) for name, part in parts}
+        found = {name: grid.reindex(columns=every) for name, grid in found.items()}
+        return {configurations.label(name) + ending: grid for name, grid in found.items()}
+
+    return grids(table), grids(paired, " minus baseline")
 
 
 def subfigures(*heights: float) -> tuple[Figure, list]:
@@ -146,55 +136,51 @@ def _keep(grid, axes: list[Axes]) -> list[Axes]:
     return axes
 
 
-def two_sided(grids: dict) -> tuple:
-    """Ends of a colour scale as far below 0 as above it, and its colours."""
-    values = np.concatenate([[0.1], *map(np.ravel, grids.values())])
-    limit = np.nanmax(np.abs(values))
-    return -limit, limit, DIVERGING
-
-
-def one_sided(grids: dict) -> tuple:
-    """Ends of a colour scale with 0, light, at the end that values hardly pass, and its colours."""
-    values = np.concatenate([[0, 0.1], *map(np.ravel, grids.values())])
-    low, high = np.nanmin(values), np.nanmax(values)
-    return (low, 0, "magma") if -low > high else (0, high, "magma_r")
-
-
 def heat_map_rows(count: int) -> int:
-    """Rows of panels that `heat_map_grid` makes of so many in its first group."""
+    """Rows of panels that `heat_map_grid` makes of so many configurations."""
     return math.ceil(count / 4)
 
 
-def heat_map_grid(part, groups: list[tuple], draw, x: str, y: str) -> list[Axes]:
-    """Heat maps in groups beside each other, a colour scale and its bar each; returns their axes.
+def heat_map_grid(
+    part, grids: dict, change: dict, label: str, draw, x: str, y: str, one_sided: bool = False
+) -> list[Axes]:
+    """Heat maps by title, and beside them of a change in the same unit; returns their axes.
 
     Args:
-        groups: (grids by title, label of the colours, (low, high, colours)), also without grids.
+        label: of the colours of `grids`, ending with the unit.
         draw: function(ax, grid, low, high, colours) -> artist for the colour bar.
-        x, y: labels of the axes.
+        one_sided: the colours of `grids` end at 0, beyond which values hardly go.
     """
+    unit = label.rpartition(" ")[2]
+    groups = [(grids, label, one_sided), (change, f"difference {unit}", False)]
     groups = [group for group in groups if group[0]]
     rows = heat_map_rows(len(groups[0][0]))
-    columns = [math.ceil(len(grids) / rows) for grids, *_ in groups]
-    every = part.subplots(rows, sum(columns), squeeze=False, sharex=True, sharey=True)
-    blocks = np.split(every, np.cumsum(columns)[:-1], axis=1)
-    parts = [list(block.flat[: len(grids)]) for block, (grids, *_) in zip(blocks, groups)]
-    for axes, width, (grids, label, (low, high, colors)) in zip(parts, columns, groups):
-        values = np.concatenate([[0], *map(np.ravel, grids.values())])
-        below, above = np.nanmin(values) < low, np.nanmax(values) > high
-        for ax, (title, grid) in zip(axes, grids.items()):
+    widths = [math.ceil(len(maps) / rows) for maps, *_ in groups]
+    every = part.subplots(rows, sum(widths), squeeze=False, sharex=True, sharey=True)
+    blocks, kept = np.split(every, np.cumsum(widths)[:-1], axis=1), []
+    for block, (maps, text, at_end) in zip(blocks, groups):
+        axes = list(block.flat[: len(maps)])
+        values = np.concatenate([[0], *map(np.ravel, maps.values())])
+        least, most = np.nanmin(values), np.nanmax(values)
+        low, high, colors = 0, max(most, 0.1), "magma_r"
+        if not at_end:
+            low, high, colors = -max(-least, high), max(-least, high), DIVERGING
+        elif -least > high:
+            low, high, colors = least, 0, "magma"
+        for ax, (title, grid) in zip(axes, maps.items()):
             ax.grid(False)
             ax.patch.set(facecolor="0.93", hatch="///", edgecolor="0.75")  # nothing there
             mesh = draw(ax, grid, low, high, colors)
             whole = re.sub(r"(?<!,) (?=[\d%]|baseline)", "\N{NO-BREAK SPACE}", title)
-            ax.set_title(textwrap.fill(whole, 84 // sum(columns)))
-        height = math.ceil(len(axes) / width)
+            ax.set_title(textwrap.fill(whole, 84 // sum(widths)))
+        height = math.ceil(len(axes) / block.shape[1])
         bar = {"aspect": 15 * height, "ticks": MaxNLocator(4 * height)}  # whatever its length
-        bar["extend"] = ["neither", "max", "min", "both"][2 * below + above]
-        part.colorbar(mesh, ax=axes, label=label, **bar)
+        bar["extend"] = ["neither", "max", "min", "both"][2 * (least < low) + (most > high)]
+        part.colorbar(mesh, ax=axes, label=text, **bar)
+        kept += axes
     part.supxlabel(x, fontsize=10)
     part.supylabel(y, fontsize=10)
-    return _keep(every, [ax for axes in parts for ax in axes])
+    return _keep(every, kept)
 
 
 def heat_map(ax, grid: pd.DataFrame, low: float, high: float, colors):
@@ -208,32 +194,41 @@ def heat_map(ax, grid: pd.DataFrame, low: float, high: float, colors):
 
 def annotate_last_column(ax, grid: pd.DataFrame, digits: str) -> None:
     """The latest values of the rows of a heat map in numbers, at its right edge."""
-    style = {"transform": ax.get_yaxis_transform(), "ha": "right", "va": "center", "fontsize": 9}
+    style = {"xycoords": ACROSS, "ha": "right", "va": "center", "fontsize": 9}
     style["bbox"] = {"fc": "white", "ec": "none", "alpha": 0.8, "pad": 1.5}
     for row, value in enumerate(grid.ffill(axis=1).iloc[:, -1]):
-        ax.text(0.98, row, Formatter.fix_minus(digits.format(value)), **style)
+        ax.annotate(Formatter.fix_minus(digits.format(value)), (0.98, row), **style)
 
 
 def frequency_map(ax, grid: pd.DataFrame, low: float, high: float, colors):
     """Square image by frequency, pixel centres in place; circles: (1/3, 1/3) cycles/pixel."""
-    third, half = np.array([-1, 1]) / 3, 0.5 / len(grid)
+    third, half = np.array([-1, 1]) / 3, np.diff(grid.index).min() / 2
     for color, width in (("white", 2.5), ("black", 1)):  # one of them can be seen anywhere
         style = {"mfc": "none", "mec": color, "mew": width, "ms": 5}
         ax.plot(np.repeat(third, 2), np.tile(third, 2), "o", **style)
     ax.set(xticks=[-0.4, 0, 0.4], yticks=[-0.4, 0, 0.4])
+    ax.grid(False)
     edges = (grid.index[0] - half, grid.index[-1] + half) * 2
     return ax.imshow(grid, vmin=low, vmax=high, cmap=colors, extent=edges, origin="lower")
 
 
-def model_curves(ax, table: pd.DataFrame, x: str, y: str) -> None:
-    """Curves of every configuration in its style."""
+def model_curves(ax, table: pd.DataFrame, x: str, y: str, **labels) -> None:
+    """Curves of every configuration in its style, and labels of the axes."""
     for name, rows in table.groupby("configuration", sort=False):
         curves(ax, rows, x, y, configurations.label(name), **line_style(name))
+    ax.set(**labels)
+
+
+def clean_lines(ax, levels: pd.Series) -> None:
+    """A dotted line at the level of every configuration on clean images."""
+    for name, level in levels.items():
+        ax.axhline(level, color=line_style(name)["color"], linestyle=":", linewidth=1)
+    ax.plot([], [], color="0.3", linestyle=":", linewidth=1, label="clean images")
 
 
 def curves(ax, table: pd.DataFrame, x: str, y: str, label: str | None = None, **style) -> None:
     """A thin line per seed and, thick, their mean."""
-    wide = table.pivot(index=x, columns="seed", values=y).sort_index()
+    wide = table.pivot(index=x, columns="seed", values=y)
     mean = wide.mean(axis=1).dropna()
     if wide.shape[1] > 1:
         ax.plot(wide.index, wide, color=style["color"], linewidth=0.7, alpha=0.55)
@@ -248,6 +243,18 @@ def interval_bars(ax, table: pd.DataFrame, x: str, y: str, color, shift: float =
         ax.plot([place + shift] * 2, ends, color=color, linewidth=1, marker="_", markersize=4)
 
 
+def cut_bars(ax, low: float, high: float) -> None:
+    """Limits of y, as of few seeds intervals go far beyond them; arrows where a bar is cut."""
+    ax.set_ylim(low, high)
+    for bar in [line for line in ax.lines if line.get_marker() == "_"]:
+        x, ends = bar.get_xdata()[0], bar.get_ydata()
+        style = {"color": bar.get_color(), "linestyle": "", "markersize": 5, "clip_on": False}
+        if min(ends) < low:
+            ax.plot(x, low, marker="v", **style)
+        if max(ends) > high:
+            ax.plot(x, high, marker="^", **style)
+
+
 def crosses(ax, x, y, color) -> None:
     """Published values."""
     style = {"marker": "x", "linestyle": "", "markersize": 8, "markeredgewidth": 2, "zorder": 6}
@@ -255,38 +262,26 @@ def crosses(ax, x, y, color) -> None:
     ax.plot([], [], color="black", label=paper.SOURCE, **style)
 
 
-def mark_cut_bars(ax) -> None:
-    """An arrow at the end of the axis where the bar of an interval goes beyond it."""
-    low, high = ax.get_ylim()
-    for bar in [line for line in ax.lines if line.get_marker() == "_"]:
-        x, color = bar.get_xdata()[0], bar.get_color()
-        style = {"color": color, "linestyle": "", "markersize": 5, "clip_on": False}
-        if min(bar.get_ydata()) < low:
-            ax.plot(x, low, marker="v", **style)
-        if max(bar.get_ydata()) > high:
-            ax.plot(x, high, marker="^", **style)
-
-
 def step_axis(ax, steps, every: int = 1) -> None:
     """Steps from 0 on, logarithmic after the first few; every so many powers of 10 named."""
-    recorded = min((step for step in steps if step > 0), default=1)
-    first = max(recorded, min(FIRST_STEP, max(steps) / 10))
+    steps = np.unique(steps)
+    first = max(min(steps[steps > 0], default=1), min(FIRST_STEP, steps[-1] / 10))
     ax.set_xscale("symlog", linthresh=first, linscale=0.2)  # as far as the first it is linear
     ax.autoscale(axis="x")  # room for markers, as wide as on a linear axis
-    named = np.outer(10.0 ** np.arange(1, 8), [1] if max(steps) > 999 else [1, 5]).ravel()
-    named = named[(named > 1.9 * first) & (named < 1.1 * max(steps))]
+    named = np.outer(10.0 ** np.arange(1, 8), [1] if steps[-1] > 999 else [1, 5]).ravel()
+    named = named[(named > 1.9 * first) & (named < 1.1 * steps[-1])]
     ax.xaxis.set_major_locator(FixedLocator([0, *named[::-every][::-1]]))
     ax.xaxis.set_major_formatter("{x:,.0f}")
     ax.xaxis.set_minor_locator(NullLocator())
 
 
-def logarithmic_steps(steps, count: int = 24) -> list[int]:
-    """About so many of the steps, as evenly as they allow on a logarithmic scale; 0 stays."""
+def logarithmic_steps(steps) -> list[int]:
+    """About 24 of the steps, as evenly as they allow on a logarithmic scale; 0 stays."""
     steps = np.unique(steps)
     later = steps[steps > 0]
-    wanted = np.geomspace(later[0], later[-1], count) if len(later) else []
-    chosen = {int(later[np.abs(later - step).argmin()]) for step in wanted}
-    return sorted(chosen | {int(step) for step in steps if step == 0})
+    wanted = np.geomspace(later[0], later[-1], 24) if len(later) else []
+    chosen = [later[np.abs(later - step).argmin()] for step in wanted]
+    return sorted({int(step) for step in [*steps[steps == 0], *chosen]})
 
 
 def log_axis(axis) -> None:
@@ -324,9 +319,9 @@ def add_title_and_caption(
 
 
 def _conditions(table: pd.DataFrame, says: str) -> list[str]:
-    names = ("dataset", "scale", "setting", "device")
-    said = {name: "; ".join(table[name].unique()) for name in names if name in table}
-    parts = [said["dataset"], *(f"{n} {said[n]}" for n in ("scale", "setting") if n in said)]
+    names = [name for name in ("dataset", "scale", "setting", "device") if name in table]
+    dataset, *scale, device = ("; ".join(table[name].unique()) for name in names)
+    parts = [dataset, *(f"{name} {text}" for name, text in zip(names[1:], scale))]
     if "n_images" in table:
         parts.append(f"{table.n_images.max():,.0f} test images")
     if "seed" in table:
@@ -334,15 +329,12 @@ def _conditions(table: pd.DataFrame, says: str) -> list[str]:
         counts = sorted(set(table.groupby(by).seed.nunique()))
         n = f"n = {' or '.join(map(str, counts))}"
         parts.append(f"{n} seeds, {says}" if counts[-1] > 1 else "n = 1 seed")
-    return [*parts, re.sub("(?<!;) ", "\N{NO-BREAK SPACE}", said["device"])]
+    return [*parts, re.sub("(?<!;) ", "\N{NO-BREAK SPACE}", device)]
 
 
 def animation(figure: Figure, show, frames: list) -> FuncAnimation:
-    """An animation that is laid out once, not every frame anew, and whose end stays for a while.
-
-    Args:
-        show: changes the figure to what it is at one of the frames.
-    """
+    """An animation that is laid out once, not every frame anew, and whose end stays for a while;
+    `show` changes the figure to what it is at one of the frames."""
     for _ in range(2):  # the second time with the ticks that the first found room for
         figure.draw_without_rendering()
     figure.set_layout_engine("none")

@@ -31,11 +31,9 @@ def robustness(
     accuracy: pd.DataFrame, leads: pd.DataFrame, corruptions: list[str], title: str
 ) -> Figure:
     """Left, how accuracy falls; right, the difference to the baseline of the same seed: robustness
-    where it lies above its dotted line, that on clean images.
-
-    A row per corruption.
-    """
+    where it lies above its dotted line, that on clean images."""
     sets = list(dict.fromkeys(accuracy.images))
+    published = paper.ACCURACY if vis.at_published_recipe(accuracy) else {}
     figure, parts = vis.subfigures(*[2.8] * len(corruptions))
     for part, corruption in zip(parts, corruptions):
         text, reverse, _ = LEVELS[corruption]
@@ -46,22 +44,20 @@ def robustness(
         for ax, images in zip(axes, sets):
             _accuracies(ax, accuracy[accuracy.images == images], corruption)
             ax.set_title("test images" if images == "test" else f"{images} only")
-            ax.set_ylim(0, min(100, ax.get_ylim()[1]))
         axes[0].set_ylabel("accuracy (%)")
         if len(leads):
             _differences(axes[-1], leads[leads.images == "test"], corruption)
-            axes[-1].set(title="minus baseline", ylabel="difference (points)")
-        if vis.at_published_recipe(accuracy):
-            names = set(accuracy.configuration)
-            _published(axes[0], axes[-1] if len(leads) else None, corruption, names)
-        for ax in axes:
-            if corruption in CLAIMED:
-                style = {"color": "0.55", "linewidth": 6, "alpha": 0.3, "zorder": 0}
-                ax.axvline(CLAIMED[corruption], **style, label="claimed point")
+        levels = published.get(corruption, {})
+        for name, values in zip(paper.CONFIGURATIONS, np.transpose([*levels.values()])):
+            if name in set(accuracy.configuration):
+                color, baseline = vis.line_style(name)["color"], next(zip(*levels.values()))
+                vis.crosses(axes[0], list(levels), values, color)
+                if name != "baseline" and len(leads):
+                    vis.crosses(axes[-1], list(levels), np.subtract(values, baseline), color)
+        for ax in axes if corruption in CLAIMED else ():
+            ax.axvline(CLAIMED[corruption], **vis.BAND, label="claimed point")
         if reverse:
             axes[0].invert_xaxis()
-        if len(leads):
-            vis.mark_cut_bars(axes[-1])
     return vis.add_title_and_caption(figure, title, accuracy, vis.INTERVALS)
 
 
@@ -69,75 +65,56 @@ def _accuracies(ax, accuracy: pd.DataFrame, corruption: str) -> None:
     """Accuracy by level; dotted: on clean images."""
     vis.model_curves(ax, accuracy[accuracy.corruption == corruption], "level", "accuracy")
     clean = accuracy[accuracy.corruption == "none"].groupby("configuration").accuracy.mean()
-    for name, level in clean.items():
-        ax.axhline(level, color=vis.line_style(name)["color"], linestyle=":", linewidth=1)
-    ax.plot([], [], color="0.3", linestyle=":", linewidth=1, label="clean images")
+    vis.clean_lines(ax, clean)
     ax.axhline(CHANCE, color="0.6", linewidth=1, label=f"chance, {CHANCE} %")
+    ax.set_ylim(0, min(100, ax.get_ylim()[1]))
     if clean.max() < TRAINED and accuracy.images.iloc[0] == "test":
         text = f"at most {clean.max():.0f} % on clean images: too little training to tell"
-        style = {"transform": ax.transAxes, "ha": "center", "fontsize": 9, "color": "#A00000"}
-        ax.text(0.5, 0.02, text, **style)
+        style = {"ha": "center", "fontsize": 9, "color": "#A00000"}
+        ax.annotate(text, (0.5, 0.02), xycoords="axes fraction", **style)
 
 
 def _differences(ax, leads: pd.DataFrame, corruption: str) -> None:
     """Difference to the baseline by level, with 95 % intervals; dotted: on clean images."""
-    ax.axhline(0, color="0.3", linewidth=1)
-    groups = list(leads.groupby(["configuration", "comparison"], sort=False))
-    rows = leads[leads.corruption == corruption]
+    ax.axhline(0, **vis.ZERO)
+    groups = leads.groupby(["configuration", "comparison"], sort=False)
+    shown = leads[leads.corruption == corruption]
     for number, ((name, comparison), run) in enumerate(groups):
         style, label = vis.line_style(name), configurations.label(name)
         if comparison != "last epoch":
             style = {"color": "0.35", "linestyle": ":", "marker": "D"}
             label = f"{label}, {comparison}"
-        chosen = run[run.corruption == corruption]
-        vis.curves(ax, chosen, "level", "lead", label, **style)
-        shift = 0.008 * np.ptp(rows.level) * (number - (len(groups) - 1) / 2)
-        vis.interval_bars(ax, chosen, "level", "lead", style["color"], shift)
+        rows = run[run.corruption == corruption]
+        vis.curves(ax, rows, "level", "lead", label, **style)
+        shift = 0.008 * np.ptp(shown.level) * (number - (len(groups) - 1) / 2)
+        vis.interval_bars(ax, rows, "level", "lead", style["color"], shift)
         clean = run[run.corruption == "none"].lead.mean()
         ax.axhline(clean, color=style["color"], linestyle=":", linewidth=1)
-    low, high = rows.lead.min(), rows.lead.max()  # of two or three seeds intervals go far beyond
+    low, high = shown.lead.min(), shown.lead.max()
     room = max(high - low, 2) / 2
-    ax.set_ylim(min(low, 0) - room, max(high, 0) + room)
-
-
-def _published(accuracies, differences, corruption: str, names) -> None:
-    """Crosses at published accuracies and, where there is a panel for them, differences."""
-    levels = paper.ACCURACY.get(corruption, {})
-    for name, values in zip(paper.CONFIGURATIONS, zip(*levels.values())):
-        color = vis.line_style(name)["color"]
-        if name in names:
-            vis.crosses(accuracies, list(levels), values, color)
-        if name in names and name != "baseline" and differences is not None:
-            baseline = next(zip(*levels.values()))
-            vis.crosses(differences, list(levels), np.subtract(values, baseline), color)
+    vis.cut_bars(ax, min(low, 0) - room, max(high, 0) + room)
+    ax.set(title="minus baseline", ylabel="difference (points)")
 
 
 @vis.styled
 def fourier_heatmap(heatmap: pd.DataFrame) -> Figure:
     """The frequencies that a model cannot bear: dark where one Fourier mode costs accuracy.
 
-    Error minus that on the same images without it, and L2 minus baseline; in the titles the
-    standard error of a mode over seeds, root mean square over the modes.
+    In the titles the standard error of a mode over seeds, root mean square over the modes.
     """
     excess = _both_halves(heatmap.assign(excess=heatmap.error - heatmap.clean_error))
-    asked = (excess, "fy", "fx", "excess")
-    grids, change = vis.mean_grids(*asked), vis.difference_grid(*asked)
-    errors = _standard_errors(excess) | {
-        f"{name} minus baseline": error
-        for name, error in _standard_errors(vis.differences(excess, "excess", ["fy", "fx"])).items()
-    }
-    titled = [
-        {
-            f"{title}, ± {errors[title]:.1f}" if title in errors else title: x
-            for title, x in g.items()
-        }
-        for g in (grids, change)
-    ]
-    groups = [(titled[0], "error minus clean (points)", vis.one_sided(grids))]
-    groups.append((titled[1], "difference (points)", vis.two_sided(change)))
-    height = 3 if len(grids) < 3 else 2 * vis.heat_map_rows(len(grids))
-    figure, (part,) = vis.subfigures(height)
-    vis.heat_map_grid(part, groups, vis.frequency_map, *vis.FREQUENCIES)
+    maps = vis.mean_grids(excess, "fy", "fx", "excess")
+    paired, errors = vis.differences(excess, "excess", ["fy", "fx"]), {}
+    for table, ending in ((excess, ""), (paired, " minus baseline")):
+        modes = table.groupby(["configuration", "fy", "fx"]).excess
+        mean = (modes.sem() ** 2).groupby("configuration").mean() ** 0.5  # NaN of one seed
+        errors |= {configurations.label(name) + ending: x for name, x in mean.dropna().items()}
+    said = {title: f"{title}, ± {error:.1f}" for title, error in errors.items()}
+    maps = [{said.get(title, title): grid for title, grid in grids.items()} for grids in maps]
+    count = len(maps[0])
+    figure, (part,) = vis.subfigures(3 if count < 3 else 2 * vis.heat_map_rows(count))
+    labels = "error minus clean (points)", vis.frequency_map, *vis.FREQUENCIES
+    vis.heat_map_grid(part, *maps, *labels, one_sided=True)
     counts = " or ".join(f"{n:,}" for n in sorted(set(heatmap.n_images)))
     says = f"mean, each on {counts} test images of its own"
     says += "; ±: standard error of a mode" if errors else ""
@@ -145,19 +122,9 @@ def fourier_heatmap(heatmap: pd.DataFrame) -> Figure:
     return vis.add_title_and_caption(figure, title, heatmap.drop(columns="n_images"), says)
 
 
-def _standard_errors(excess: pd.DataFrame) -> dict[str, float]:
-    """Standard error over seeds in points, by label; without those of one seed."""
-    modes = excess.groupby(["configuration", "fy", "fx"], sort=False).excess
-    errors = (modes.sem() ** 2).groupby("configuration").mean() ** 0.5
-    return {configurations.label(name): x for name, x in errors.dropna().items()}
-
-
 @vis.styled
 def sensitivity(maps: pd.DataFrame) -> Figure:
-    """On which frequencies the output depends: compare with the response of the kernels of B.
-
-    Power of the gradient of the logits in the image, against white.
-    """
+    """On which frequencies the output depends: compare with the response of the kernels of B."""
     table = _both_halves(maps)
     mean = table.groupby(["configuration", "seed", "epoch"]).power.transform("mean")
     figure = frequency_figure(table.assign(db=db_against_white(table.power, mean)), "sensitivity")
@@ -176,11 +143,7 @@ def _both_halves(modes: pd.DataFrame) -> pd.DataFrame:
 
 @vis.styled
 def examples(pixels: pd.DataFrame) -> Figure:
-    """What the corruptions do to three test images.
-
-    Args:
-        pixels: rows of labels, image, corruption, level and pixels: uint8 (edge, edge, 3).
-    """
+    """What the corruptions do to three test images: a row each, `pixels` uint8 (edge, edge, 3)."""
     columns = list(pixels.groupby(["corruption", "level"], sort=False))
     figure, (part,) = vis.subfigures(3.9)
     axes = part.subplots(pixels.image.nunique(), len(columns), squeeze=False)
