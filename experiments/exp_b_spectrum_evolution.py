@@ -95,6 +95,7 @@ def main() -> int:
     s.precision = devices.choose_precision(s.precision, device)
     _, sets, notice = distributed.rank_zero_first(partial(load_images, s), s.dataset)
     labels = {"dataset": sets["train"].name, "scale": provenance.scale_label(s)}
+    start = {"device": devices.describe_device(device, s.precision)} | provenance.versions()
     runs, folder, states = list_runs(s), job_folder(s, labels["dataset"], device), {}
     with ExitStack() as locks:
         for run in runs[distributed.RANK :: distributed.WORLD]:
@@ -103,9 +104,9 @@ def main() -> int:
         if distributed.RANK == 0:
             results.remove_old_temporary_files(s)
             note_latest(folder, labels["scale"], with_finished_ones(runs, folder, s.epochs))
-            say_plan(s, labels, notice, runs, states, folder, device)
+            say_plan(s, labels, notice, runs, states, folder, start, device)
         sets = {name: images.to(device) for name, images in sets.items()}
-        train_all(s, states, sets, runs, folder, labels, device)
+        train_all(s, states, sets, runs, folder, labels, start)
     problem = distributed.wait_for_others()
     if distributed.RANK:
         return results.report([problem])
@@ -120,18 +121,17 @@ def load_images(s, dataset: str) -> tuple:
     return chosen, image_spectrum.with_spectrum(sets, s.image_spectrum), notice
 
 
-def say_plan(s, labels: dict, notice: str, runs: list, states: dict, folder: Path, device) -> None:
+def say_plan(s, labels, notice: str, runs: list, states: dict, folder: Path, start, device) -> None:
     if notice:
         text = "NOT CIFAR-10: this job uses synthetic images with planted cues, because"
         print("!" * 78, text, notice, "!" * 78, sep="\n")
     done, world = sum(state["epoch"] == s.epochs for state in states.values()), distributed.WORLD
     shared = f", shared by {world} processes" if world > 1 else ""
     network = f"ResNet-18 of width {s.width}, {s.epochs} epochs, batch {s.batch_size}"
-    name = devices.describe_device(device, s.precision)
     plan = {
         "Data": f"{labels['dataset']}: {s.train_images} training, {s.test_images} test images",
         "Scale": f"{labels['scale']}: {network}",
-        "Device": f"{name} ({devices.describe_processor()})",
+        "Device": f"{start['device']} ({start['processor']})",
         "Runs": f"{describe(runs)}{shared}; {done} of {len(states)} here are finished",
         "Folder": str(folder),
         "Slower": devices.slow_precision(s.precision, device),
@@ -146,11 +146,10 @@ def say_plan(s, labels: dict, notice: str, runs: list, states: dict, folder: Pat
     results.print_plan({name: line for name, line in plan.items() if line})
 
 
-def train_all(s, states: dict, sets: dict, runs: list, folder: Path, labels: dict, device) -> None:
+def train_all(s, states: dict, sets: dict, runs: list, folder: Path, labels, start) -> None:
     """Train this process's runs to the end, and draw the spectra of all from time to time."""
     train_set, tests = sets["train"], {n: some for n, some in sets.items() if n != "train"}
     windows = crop_windows(train_set.images, train_set.border)
-    start = {"device": devices.describe_device(device, s.precision)} | provenance.versions()
     epochs = sum(s.epochs - max(0, state["epoch"]) for state in states.values())
     next_drawing = time.monotonic() + DRAW_EVERY
     with Progress(epochs * loop.steps_per_epoch(s), silent=distributed.RANK > 0) as bar:
