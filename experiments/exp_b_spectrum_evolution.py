@@ -23,7 +23,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
-from utils.evidence.paper import RECIPE
+from utils.configurations import RECIPE
 from utils.runtime import script, settings
 
 # None: what SCALES, below, says for the SCALE.

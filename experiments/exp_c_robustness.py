@@ -20,7 +20,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
-from utils.evidence.paper import RECIPE
+from utils.configurations import RECIPE
 from utils.runtime import script, settings
 
 RUN = "latest"  # folder in results/checkpoints; latest: the job that experiment B noted last

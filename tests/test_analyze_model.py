@@ -7,6 +7,7 @@ import pickle
 import re
 import runpy
 import sys
+import urllib.request
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -245,6 +246,7 @@ def test_weights_of_an_own_file_for_a_model_by_name(tmp_path):
 def test_downloaded_weights_or_none(run, monkeypatch, tmp_path):
     """Where torchvision has them already; the results are written under their lock. Where they
     cannot be had: one line, nothing written."""
+    monkeypatch.setattr(urllib.request, "_opener", None)  # keeps the proxies of its first use
     for name in ("http_proxy", "https_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))

@@ -9,7 +9,8 @@ import job
 import pytest
 from conftest import ROOT
 
-from utils.evidence import paper, verdicts
+from utils.configurations import RECIPE
+from utils.evidence import verdicts
 from utils.runtime import provenance, settings
 
 A, B = "exp_a_synthetic", "exp_b_spectrum_evolution"
@@ -197,18 +198,18 @@ def test_values_of_flags(scripts, tmp_path):
 def test_what_was_changed_is_named(scripts):
     """As labels of tables and figures say it; the same list is no change, a tuple or not."""
     line = "--scale full --weight-decay 0.05 --learning-rate 0.001 --momentum 0"
-    s = settings.read_settings(scripts[B], line.split(" "), recipe=paper.RECIPE)
+    s = settings.read_settings(scripts[B], line.split(" "), recipe=RECIPE)
     label = provenance.scale_label(s)
     assert label == "full, changed: learning_rate, momentum, weight_decay"
     assert not verdicts.is_published_setting({"dataset": "CIFAR-10", "scale": label}, "baseline")
     edited = scripts[B] | {"LEARNING_RATE": 0.01}  # at the top of the script
-    s = settings.read_settings(edited, ["--scale", "full"], recipe=paper.RECIPE)
+    s = settings.read_settings(edited, ["--scale", "full"], recipe=RECIPE)
     assert provenance.scale_label(s) == "full, changed: learning_rate"
     s = settings.read_settings(scripts[A], ["--strengths", "0", "0.001", "0.01"])
     assert provenance.scale_label(s) == "demo"
     s = settings.read_settings(scripts[B], ["--figure-format", "pdf", "--precision", "bfloat16"])
     assert s.changed == []  # no result depends on the first, the device's label has the other
-    s = settings.read_settings(scripts[C] | {"CLIP": False}, [], recipe=paper.RECIPE)
+    s = settings.read_settings(scripts[C] | {"CLIP": False}, [], recipe=RECIPE)
     s.changed.append("test_images")  # as in experiment B, and changed once more
     label = provenance.scale_label(s, "full, changed: width, test_images")
     assert label == "full, changed: width, test_images, clip"

@@ -13,6 +13,9 @@ TERMS = {  # the setting with the strength where the name has none (else 1); fro
     "dropout": ("dropout", 0, 1),
     "fixed-norm": ("", 5e-324, 1e6),  # of each filter before a BatchNorm, times the initial one
 }
+# The publication's settings that are the same at every scale: labels name those that differ.
+RECIPE = {"learning_rate": 0.1, "momentum": 0.9, "weight_decay": 1e-3, "dropout": 0.5}
+RECIPE |= {"image_spectrum": "natural", "clip": True}
 ALLOWED = (
     "baseline, or terms joined by +: l2, conv-l2 (strength of at least 0), dropout (from 0 to "
     "below 1), fixed-norm (above 0; not with l2 or conv-l2, which would decay the same weights), "

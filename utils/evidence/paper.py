@@ -13,10 +13,6 @@ from utils.evidence.quantities import Quantity, accuracy, of_layer
 SOURCE = "arXiv:2512.22192"
 DATASET, SCALE = "CIFAR-10", "full"  # labels of results whose sizes can be compared
 
-# Settings that are the same at every scale, and of the noise: edited ones are named in labels.
-RECIPE = {"learning_rate": 0.1, "momentum": 0.9, "weight_decay": 1e-3, "dropout": 0.5}
-RECIPE |= {"image_spectrum": "natural", "clip": True}
-
 CONFIGURATIONS = ("baseline", "l2=0.001", "dropout=0.5")  # the order of all values below
 CLEAN_ACCURACY = (92.03, 94.46, 91.65)  # percent
 SSR = (-4.463, -1.397, -1.598)  # first convolution, relative to DC, from the first epoch on
