@@ -44,11 +44,11 @@ def figures(folder, script):
 
 
 def table_of(letter, name):
-    return tables("medium", f"exp_{letter}")[name]
+    return tables("medium-float32", f"exp_{letter}")[name]
 
 
 def figure_of(letter, name):
-    return figures("medium", f"exp_{letter}")[name]
+    return figures("medium-float32", f"exp_{letter}")[name]
 
 
 def one(table):
@@ -77,7 +77,7 @@ def many(table):
 @pytest.mark.parametrize("script", ["exp_a", "exp_b", "exp_c", "exp_d"])
 def test_every_figure_can_be_read(script, change):
     """Nothing clipped, overlapping, unlabelled or empty; every configuration in its style."""
-    folder = "quick" if change is one or script == "exp_a" else "medium"
+    folder = "quick" if change is one or script == "exp_a" else "medium-float32"
     shown = draw(script, {name: change(t) for name, t in tables(folder, script).items()})
     assert len(shown) >= {"exp_a": 4, "exp_b": 8, "exp_c": 4, "exp_d": 2}[script]
     looks = {label(name): visualizer.line_style(name) for name in EIGHT}
@@ -424,7 +424,7 @@ def test_robustness():
     low, high = right.get_ylim()  # for the seeds, not for intervals far beyond them
     assert low < lead.min() and high > lead.max()
     assert high - low < 2.01 * (max(lead.max(), 0) - min(lead.min(), 0))
-    other = figures("medium", "exp_d")  # where a lower level is worse, it lies on the right
+    other = figures("medium-float32", "exp_d")  # where a lower level is worse, it lies on the right
     axes = other["resolution_robustness"].axes + other["blur_robustness"].axes
     falling = [ax.get_xlim()[0] > ax.get_xlim()[1] for ax in axes]
     assert falling == [*[True] * 4, *[False] * 2, *[True] * 2, *[False] * 2]

@@ -72,7 +72,7 @@ def test_claims_stand_on_the_page_of_results():
 
 
 def test_numbers_of_the_answer():
-    """Computed from the tables at full scale, to two digits."""
+    """Computed from the tables at full scale, and of noise at medium scale, to two digits."""
     folder = ROOT / "results" / "reference" / "full"
     noise = pd.read_csv(*folder.glob("exp_c_robustness.csv*"))
     filtered = pd.read_csv(*folder.glob("exp_d_resolution_robustness.csv*"))
@@ -86,6 +86,10 @@ def test_numbers_of_the_answer():
         values = [accuracy["band noise", 0.65, name].mean(), 100 * ends[True, name]]
         values += [accuracy["ideal high-pass", 0.2, name].mean(), 100 * ends[False, name]]
         expected += [f"{value:.0f} %" for value in values]
+    noise = pd.read_csv(*(folder.parent / "medium").glob("exp_c_robustness.csv*"))
+    noise = noise[(noise.corruption == "band noise") & (noise.level == 0.65)]
+    noise = noise.groupby("configuration").accuracy.mean()
+    expected += [f"{noise[name]:.0f} %" for name in ("baseline", "l2=0.001", "fixed-norm=1")]
     published = ssr[(ssr.layer == "conv1") & (ssr.configuration == "l2=0.001")].published_ratio
     low = accuracy["low resolution, bilinear", 24]
     for values, back in (np.log(published), np.exp), (low["l2=0.001"] - low["baseline"], float):

@@ -96,7 +96,7 @@ def test_claims_and_tests_of_the_conclusion(text):
 
 
 def test_new_seeds_and_the_norm(text):
-    folder = "medium-bfloat16"
+    folder = "medium"
     ssr = table(folder, "exp_b_ssr")
     rows = ssr[(ssr.weights == "raw") & ssr.layer.str.match(r"blocks\.[67]\.")]
     corner = rows.groupby(RUN).corner_final.mean()
@@ -104,6 +104,7 @@ def test_new_seeds_and_the_norm(text):
         found = cells(part, "in its last blocks")
         assert found[4].startswith(paired(corner, name, "baseline", [3, 4, 5])[0])
         assert found[5].startswith(paired(corner, name, "baseline")[0])
+        assert found[3] == f"{corner.xs('baseline').mean():.4g}"
     expected = [("fixed-norm=1", "baseline"), ("fixed-norm=1", L2), (L2, "baseline")]
     found = cells(*parts(text, 3, folder), "raw, blocks 6 and 7")
     assert found[4:] == [paired(corner, *pair)[0] for pair in expected]
@@ -172,7 +173,10 @@ def test_a_page_of_few_folders(source, tmp_path):
     for name in ("medium", "quick", "dose"):
         script.copy_results(source, folder / name, "exp_b")
     page = script.write_page(folder).read_text("utf-8")
-    assert "Not run, or not here yet: full, wide, narrow, medium-bfloat16, whitened" in page
+    assert (
+        "Not run, or not here yet: full, wide, narrow, medium-h100, medium-float32, whitened"
+        in page
+    )
     assert "experiment C on `medium`, experiment D on `medium`" in page
     shown = {p.relative_to(folder).as_posix() for p in folder.rglob("*.[pg][ni][gf]")}
     layers = {f"medium/exp_b_{name}.png" for name in ("layers", "training")}

@@ -113,6 +113,7 @@ def tests(results: Results) -> list[str]:
             first = {f"{label(row.configuration)} ...": row.claim, "quantity": row.quantity}
             first |= {"predicted": f"{row.claimed} 0", "baseline": _number(row.baseline)}
             cells = rows[row.configuration].setdefault(row.claim, first)
+            cells["baseline"] = first["baseline"]  # in the end that of all seeds
             p = f"p = {_number(row.p, '.2g')}, adjusted {_number(row.p_adjusted, '.2g')}"
             text = f"{verdicts.measured(row)}; {p}: {row.direction}"
             cells[f"{title}; {row.judged} judged together"] = text
