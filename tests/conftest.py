@@ -17,7 +17,7 @@ import torch
 
 
 def pytest_addoption(parser):
-    parser.addoption("--kills", type=int, default=20, help="of test_robustness.py")
+    parser.addoption("--kills", type=int, default=10, help="of test_robustness.py")
 
 
 @pytest.fixture
