@@ -373,3 +373,6 @@ def test_doses():
     assert dose.test_accuracy.tolist() == [0, 1, 10, 11, 30, 31, 20, 21]
     expected = [1 - (4 - i / 2) / (9 - i / 2) / (4 / 9) for i in (0, 1, 3, 2)]
     np.testing.assert_allclose(dose.corner_ssr[::2], expected)
+    # Of the model: the mean of its layers, of which the first stays white.
+    high = np.array([(8 - i / 2) / (9 - i / 2) for i in (0, 1, 3, 2)])
+    np.testing.assert_allclose(dose.ssr[::2], (1 - high / (8 / 9)) / 2, atol=1e-12)
