@@ -27,15 +27,8 @@ from utils.runtime import script
 from utils.runtime.files import atomic_write
 from utils.runtime.results import write_figure
 
-MAIN = (
-    "full",
-    "wide",
-    "narrow",
-    "medium",
-    "medium-h100",
-    "medium-float32",
-    "quick",
-)  # largest first
+# The folders of the main experiment, largest first.
+MAIN = ("full", "wide", "narrow", "medium", "medium-h100", "medium-float32", "quick")
 CONTROLS = {  # folder -> what it asks, and the one figure that answers
     "dose": ("Is there a dose, and where does accuracy turn?", "exp_b_dose_response.png"),
     "whitened": ("Images with a flat amplitude spectrum", "exp_b_spectrum_evolution.png"),

@@ -1,7 +1,7 @@
 """A whole tiny job of B, C and D, recomputed from its weights and images by other means.
 
 The network, its spectra and every corruption are written out here once more, in float64: discrete
-Fourier transforms by numpy, resizing as matrices, blur by windows. Of the project only the images
+Fourier transforms by numpy, resizing and blur as matrices. Of the project only the images
 and the file format of checkpoints are used.
 """
 
@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from test_corruptions import blurring, resizing
 from torch.nn import functional as F
 
 from data import planted
@@ -86,33 +87,13 @@ def accuracies(models: dict, pixels) -> dict:
     return {key: 100 * float(found.double().mean()) for key, found in right.items()}
 
 
-def resizing(size: int, new: int, antialias: bool) -> np.ndarray:
-    """Matrix (new, size) of bilinear resizing: triangles around the new pixels' centres, as wide
-    as an old pixel, or with antialiasing as the wider of the two."""
-    scale = size / new
-    centres = (np.arange(new) + 0.5) * scale - 0.5
-    if not antialias:
-        centres = centres.clip(0, size - 1)  # the border pixels go on
-    width = max(scale, 1) if antialias else 1
-    weights = (1 - abs(centres[:, None] - np.arange(size)) / width).clip(0)
-    return weights / weights.sum(1, keepdims=True)
-
-
 def low_resolution(images, size, antialias):
     there, back = resizing(32, size, antialias), resizing(size, 32, False)
     return (back @ there) @ images @ (back @ there).T
 
 
 def blurred(images, size):
-    if size == 0:
-        return images
-    half = size // 2
-    kernel = np.exp(-((np.arange(size) - half) ** 2) / (2 * (0.3 * size + 0.8) ** 2))
-    padded = np.pad(images, [(0, 0), (0, 0), (half, half), (half, half)], mode="reflect")
-    for axis in (2, 3):
-        windows = np.lib.stride_tricks.sliding_window_view(padded, size, axis)
-        padded = windows @ (kernel / kernel.sum())
-    return padded
+    return blurring(size) @ images @ blurring(size).T if size else images
 
 
 AXIS = np.fft.fftfreq(32)
