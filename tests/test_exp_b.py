@@ -173,7 +173,9 @@ def test_another_image_spectrum_and_one_seed(tmp_path):
     decides nothing: B and D end with the commands of three."""
     results, log = tmp_path / "results", tmp_path / "log"
     few = "--seeds 0 --epochs 1 --configurations baseline --image-spectrum whitened"
-    assert job.finish(results, *few.split(), line=LINE, log=log) == 0
+    (folder := tmp_path / "my data").mkdir()
+    few = [*few.split(), "--data-root", str(folder)]
+    assert job.finish(results, *few, line=LINE, log=log) == 0
     one_seed = r"One seed: no verdict.*\n(.*)\n"
     end = re.search(one_seed, log.read_text())[1]
     assert " --seeds 0 --" not in end and end.endswith(" --seeds 0 1 2")

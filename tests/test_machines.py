@@ -291,10 +291,10 @@ def test_the_commit_is_of_this_project(tmp_path, monkeypatch):
 
 
 def test_published_conditions_name_no_private_folder(tmp_path, monkeypatch):
-    folder = tmp_path / '新しい　"フォルダ"'
-    monkeypatch.setattr(sys, "argv", ["x.py", "--results-dir", str(folder)])
+    folder = tmp_path / "新しい　\"フォルダ\" of 'mine'"
+    monkeypatch.setattr(sys, "argv", ["x.py", "--results-dir", str(folder), "--data-root", "a b"])
     settings = SimpleNamespace(results_dir=str(folder), root=f"{ROOT}/x", loss=print)
     provenance.write_conditions(folder / "settings.json", settings, {"scale": "quick"})
     found = json.loads((folder / "settings.json").read_text("utf-8"))
-    assert found["command"] == "python x.py --results-dir results"
+    assert found["command"] == "python x.py --results-dir results --data-root 'a b'"
     assert found["settings"]["results_dir"] == "results" and found["settings"]["root"] == "./x"

@@ -4,6 +4,7 @@ import json
 import os
 import platform
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -64,10 +65,13 @@ def git_commit() -> str | None:
 def write_conditions(path: Path, settings: SimpleNamespace, labels: dict) -> None:
     """How results arose, as JSON: labels, constants, command, versions, commit."""
     conditions = labels | {"format": FORMAT, "settings": vars(settings)}
-    conditions |= {"command": " ".join(["python", *sys.argv])} | versions()
+    command, places = sys.argv, {str(ROOT): ".", settings.results_dir: "results"}
+    private = {place: name for place, name in places.items() if Path(place).is_absolute()}
+    for place, name in private.items():
+        command = [word.replace(place, name) for word in command]
+    conditions |= {"command": shlex.join(["python", *command])} | versions()
     text = json.dumps(conditions, indent=2, default=str)
-    for place, name in ((str(ROOT), "."), (settings.results_dir, "results")):
-        if Path(place).is_absolute():  # nobody else's business once it is published
-            text = text.replace(json.dumps(place)[1:-1], name)
+    for place, name in private.items():  # nobody else's business once it is published
+        text = text.replace(json.dumps(place)[1:-1], name)
     with files.atomic_write(path) as temporary:
         temporary.write_text(text + "\n", "utf-8")

@@ -139,7 +139,7 @@ def one_seed(seeds: Collection[int], job: Path | None = None) -> str:
     if job:
         runs = sorted(job.glob("*/settings.json"))
         command = json.loads(runs[0].read_text("utf-8"))["command"]
-        words = command.split()[1:]
+        words = shlex.split(command)[1:]
         words[0] = str(Path(sys.argv[0]).with_name(Path(words[0]).name))
         names = dict.fromkeys(run.parent.name.rpartition("-seed")[0] for run in runs)
         now = {"--results-dir": [str(job.parents[1])], "--configurations": names}
