@@ -12,8 +12,8 @@ the folders beside it, verdicts too: a changed rule needs no new run.
 """
 
 import argparse
-import gzip
 import json
+import lzma
 import sys
 from pathlib import Path
 
@@ -28,7 +28,7 @@ from utils.runtime.files import atomic_write
 from utils.runtime.results import write_figure
 
 # The folders of the main experiment, largest first.
-MAIN = ("full", "wide", "narrow", "medium", "medium-h100", "medium-float32", "quick")
+MAIN = ("full", "wide", "narrow", "medium", "medium-float32", "quick")
 CONTROLS = {  # folder -> what it asks, and the one figure that answers
     "dose": ("Is there a dose, and where does accuracy turn?", "exp_b_dose_response.png"),
     "whitened": ("Images with a flat amplitude spectrum", "exp_b_spectrum_evolution.png"),
@@ -117,7 +117,7 @@ def copy_results(source: Path, place: Path, only: str = "") -> None:
     for path in paths:
         content, name = path.read_bytes(), path.name
         if path.suffix == ".csv" and len(content) > 2**15:
-            content, name = gzip.compress(content, mtime=0), f"{name}.gz"  # the same each time
+            content, name = lzma.compress(content), f"{name}.xz"
         with atomic_write(place / name) as temporary:
             temporary.write_bytes(content)
 

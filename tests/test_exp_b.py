@@ -1,7 +1,7 @@
 """Experiment B through its command line: from start to figures, interrupted, misused."""
 
-import gzip
 import json
+import lzma
 import os
 import re
 import shutil
@@ -57,8 +57,8 @@ def test_figures_are_drawn_again_from_the_tables_alone(finished_b, tmp_path):
     """In seconds, without weights, picture for picture: beside the tables, or where they shall."""
     (tmp_path / "tables").mkdir()
     for path in (finished_b[0] / "data").glob("*.csv"):  # large ones are kept compressed
-        content = gzip.compress(path.read_bytes())
-        (tmp_path / "tables" / f"{path.name}.gz").write_bytes(content)
+        content = lzma.compress(path.read_bytes())
+        (tmp_path / "tables" / f"{path.name}.xz").write_bytes(content)
     assert job.finish(tmp_path, "--redraw", tmp_path / "tables", line=SCRIPT, pictures=True) == 0
     for path in (finished_b[0] / "figures").iterdir():
         assert (tmp_path / "figures" / path.name).read_bytes() == path.read_bytes()

@@ -1,7 +1,7 @@
 """README.md and its companions: every command runs, every number has its source, in both languages."""
 
 import csv
-import gzip
+import lzma
 import re
 
 import job
@@ -113,10 +113,10 @@ def test_links_lead_somewhere():
 def test_every_table_and_column_is_explained():
     text = PAGES["experiments"]
     for path in ROOT.glob("results/reference/*/*.csv*"):
-        with gzip.open(path, "rt") if path.suffix == ".gz" else open(path) as file:
+        with lzma.open(path, "rt") if path.suffix == ".xz" else open(path) as file:
             columns = next(csv.reader(file))
         missing = [name for name in columns if f"`{name}`" not in text and name[:3] != "db_"]
-        name = path.name.removesuffix(".gz")
+        name = path.name.removesuffix(".xz")
         name = "exp_?_claims.csv" if name.endswith("_claims.csv") else name
         known = name.startswith("analyze_") or f"`{name}`" in text
         assert known and not missing, (path, missing)

@@ -1,7 +1,7 @@
 """The page of reference results, against numbers computed again from the tables."""
 
-import gzip
 import json
+import lzma
 import re
 import shutil
 from pathlib import Path
@@ -112,12 +112,14 @@ def test_new_seeds_and_the_norm(text):
 
 def test_precision_and_times(text):
     part = text.split("\n## 6. ")[1].split("\n## ")[0]
-    part = part[: part.rindex("`medium-float32` (")]  # the first of two jobs
     tables = [table(name, "exp_b_training") for name in re.findall(r"`([\w-]+)` \(", part)[:2]]
     last = [t[t.epoch == 10].set_index(RUN).test_accuracy for t in tables]
     difference = (last[1] - last[0]).dropna()
     found = cells(part, "clean accuracy (%)")
     assert found[1] == str(len(difference)) and found[4].startswith(f"{difference.mean():.3g} [")
+    ends = re.findall(r"\| -?[\d.e-]+ \[(-?[\d.e-]+), (-?[\d.e-]+)\] \|", part)
+    beyond = sum(float(low) * float(high) > 0 for low, high in ends)
+    assert len(ends) > 9 and f"{beyond} of {len(ends)} intervals leave out 0" in part
     assert "6 of 24 runs are those of `quick/`" in text  # dose: baseline and L2 1e-3, 3 seeds each
     written = {p.parent.name: json.loads(p.read_text()) for p in REFERENCE.glob("*/exp_b_s*.json")}
     hours = {name: settings["seconds"] / 3600 for name, settings in written.items()}
@@ -133,8 +135,8 @@ def source(tmp_path) -> Path:
     data.mkdir(parents=True)
     figures.mkdir()
     for path in (REFERENCE / "whitened").glob("exp_b_*"):
-        if path.suffix == ".gz":
-            (data / path.stem).write_bytes(gzip.decompress(path.read_bytes()))
+        if path.suffix == ".xz":
+            (data / path.stem).write_bytes(lzma.decompress(path.read_bytes()))
         elif path.suffix != ".png":
             shutil.copy(path, data)
     for name in ("layers", "training", "examples"):
@@ -148,15 +150,15 @@ def test_results_are_copied(source, tmp_path):
         (source / "data" / f"{name}.csv").write_text("1")
     place = tmp_path / "reference" / "quick"
     place.mkdir(parents=True)
-    for name in ("exp_b_old.csv", "exp_b_training.csv.gz", "exp_c_kept.csv"):
+    for name in ("exp_b_old.csv", "exp_b_training.csv.xz", "exp_c_kept.csv"):
         (place / name).touch()
     script.copy_results(source, place, "exp_b")
     kept = {path.name: path.read_bytes() for path in place.iterdir()}
-    tables = ["exp_b_training.csv", "exp_b_ssr.csv.gz", "exp_b_spectrum.csv.gz"]
-    tables += ["exp_b_autocorrelation.csv.gz", "exp_b_settings.json", "exp_c_kept.csv"]
+    tables = ["exp_b_training.csv", "exp_b_ssr.csv.xz", "exp_b_spectrum.csv.xz"]
+    tables += ["exp_b_autocorrelation.csv.xz", "exp_b_settings.json", "exp_c_kept.csv"]
     assert set(kept) == {*tables, "exp_b_layers.png", "exp_b_training.png"}
     large = (source / "data" / "exp_b_spectrum.csv").read_bytes()
-    assert gzip.decompress(kept["exp_b_spectrum.csv.gz"]) == large
+    assert lzma.decompress(kept["exp_b_spectrum.csv.xz"]) == large
     script.copy_results(source, place, "exp_b")
     assert {path.name: path.read_bytes() for path in place.iterdir()} == kept
     # Nothing there, or of two jobs: said, and nothing is copied.
@@ -174,10 +176,7 @@ def test_a_page_of_few_folders(source, tmp_path):
     for name in ("medium", "quick", "dose"):
         script.copy_results(source, folder / name, "exp_b")
     page = script.write_page(folder).read_text("utf-8")
-    assert (
-        "Not run, or not here yet: full, wide, narrow, medium-h100, medium-float32, whitened"
-        in page
-    )
+    assert "Not run, or not here yet: full, wide, narrow, medium-float32, whitened" in page
     assert "experiment C on `medium`, experiment D on `medium`" in page
     shown = {p.relative_to(folder).as_posix() for p in folder.rglob("*.[pg][ni][gf]")}
     layers = {f"medium/exp_b_{name}.png" for name in ("layers", "training")}

@@ -208,7 +208,7 @@ def precisions(main: list[Results]) -> list[str]:
         is_same = all(a.labels[key] == b.labels[key] for key in ("dataset", "scale"))
         if not is_same or (a.precision, b.precision) != ("float32", "bfloat16"):
             continue
-        rows = []
+        rows, beyond = [], 0
         for quantity in quantities:
             both = pd.DataFrame({r.precision: quantity.by_run(r.tables) for r in pair}).dropna()
             if both.empty:
@@ -218,12 +218,15 @@ def precisions(main: list[Results]) -> list[str]:
             row = {"quantity": quantity.text, "runs": len(both)}
             row |= {name: _number(both[name].mean()) for name in both}
             row["bfloat16 minus float32"] = _ends(difference)
+            _, low, high = interval(difference)
+            beyond += low > 0 or high < 0
             row["spread over seeds"] = _number(spread, ".2g")
             rows.append(row | {"difference / spread": f"{difference.mean() / spread:.2f}"})
         parts.append(
             f"`{a.name}` ({a.labels['device']}) against `{b.name}` ({b.labels['device']}), all runs "
             "that both have; they differ in more than precision. Spread: standard deviation over "
-            "seeds, within configurations."
+            f"seeds, within configurations. Without adjustment {beyond} of {len(rows)} intervals "
+            "leave out 0."
         )
         parts.append(markdown(rows))
     return parts or ["No job has been run in both."]
