@@ -108,13 +108,14 @@ class Transformer(nn.Module):
         self.patches = nn.Conv2d(3, 6, 8, 8) if patches == "convolution" else nn.Identity()
         self.linear, self.front, self.heads = nn.LazyLinear(6), front, heads
         self.weights, self.mixed = nn.Softmax(-1), nn.Identity()
+        self.talking = nn.Conv2d(heads, heads, 1)  # what it makes of weights sums to anything
 
     def forward(self, x):
         by_hand = isinstance(self.patches, nn.Identity)
         x = F.unfold(x, 8, stride=8) if by_hand else self.patches(x).flatten(2)
         x = self.linear(torch.cat([9 * x[..., :1].repeat(1, 1, self.front), x], 2).mT)
         scores = (x @ x.mT)[:, None].repeat(1, self.heads, 1, 1)
-        return self.mixed((self.weights(scores) @ x[:, None])[:, 0])
+        return self.mixed((self.talking(self.weights(scores)) @ x[:, None])[:, 0])
 
 
 def outputs(model, images, names):
@@ -140,6 +141,7 @@ def test_tokens_are_maps_of_the_grid_and_attention_is_none(size, front, heads, p
     rows = table[table.layer == "linear"]
     np.testing.assert_allclose(rows.power, by_radius(power(maps.numpy()).mean((0, 1))), rtol=1e-5)
     assert "attention" in table.attrs["skipped"]["weights"]
+    assert "attention" in table.attrs["skipped"]["talking"]
 
 
 class ChannelsLast(nn.Module):
