@@ -244,6 +244,8 @@ def test_wrapped_models_and_parts_are_looked_through_and_not_compiled(monkeypatc
     for wrap in (torch.compile, nn.DataParallel):
         whole = nn.Sequential(nn.Conv2d(3, 3, 3), wrap(model))
         assert len(batchnorm_after_convolution(whole, traced=True)) == 20
+        plain = input_sensitivity(nn.Sequential(whole[0], model), images)
+        np.testing.assert_allclose(input_sensitivity(whole, images), plain, rtol=1e-6)
         found = analyze_model(whole, folded=True)
         assert found.batchnorm.notna().sum() == 17, found.note.unique()
         assert not found.layer.str.contains("_orig_mod").any()
