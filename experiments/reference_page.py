@@ -33,7 +33,7 @@ CONTROLS = {  # folder -> what it asks, and the one figure that answers
     "dose": ("Is there a dose, and where does accuracy turn?", "exp_b_dose_response.png"),
     "whitened": ("Images with a flat amplitude spectrum", "exp_b_spectrum_evolution.png"),
     "inverted": ("Images in which high frequencies dominate", "exp_b_spectrum_evolution.png"),
-    "steps": ("As many steps as at medium scale, on a tenth of the images", "exp_b_layers.png"),
+    "steps": ("As many steps as medium, a tenth of the images, two norms", "exp_b_layers.png"),
     "dropout": ("Does dropout keep high frequencies?", "exp_b_dose_response.png"),
     "weights": ("Does decay on BatchNorm and biases matter?", "exp_b_layers.png"),
     "slower": ("Experiment A for 20,000 steps: slower or suppressed?", "exp_a_spectral_bias.png"),

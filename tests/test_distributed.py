@@ -139,7 +139,8 @@ def test_two_processes_equal_one(finished, tmp_path):
         for process in filter(lambda process: process.is_alive(), processes):
             os.kill(process.pid, signal.SIGINT)
             process.terminate()
-        next(iter(processes)).join(2)
+        for process in processes:
+            process.join(2)
     for process, log in processes.items():
         assert process.exitcode == 1
         assert log.read_text().rstrip().endswith(STOPPED) and "cannot write" not in log.read_text()
