@@ -65,13 +65,14 @@ def git_commit() -> str | None:
 def write_conditions(path: Path, settings: SimpleNamespace, labels: dict) -> None:
     """How results arose, as JSON: labels, constants, command, versions, commit."""
     conditions = labels | {"format": FORMAT, "settings": vars(settings)}
-    command, places = sys.argv, {str(ROOT): ".", settings.results_dir: "results"}
-    private = {place: name for place, name in places.items() if Path(place).is_absolute()}
-    for place, name in private.items():
+    places = (str(ROOT), "."), (settings.results_dir, "results")
+    private = [(place, name) for place, name in places if Path(place).is_absolute()]
+    command = sys.argv
+    for place, name in private:  # before a quote in it is quoted
         command = [word.replace(place, name) for word in command]
     conditions |= {"command": shlex.join(["python", *command])} | versions()
     text = json.dumps(conditions, indent=2, default=str)
-    for place, name in private.items():  # nobody else's business once it is published
+    for place, name in private:  # nobody else's business once it is published
         text = text.replace(json.dumps(place)[1:-1], name)
     with files.atomic_write(path) as temporary:
         temporary.write_text(text + "\n", "utf-8")
